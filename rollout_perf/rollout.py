@@ -1,0 +1,144 @@
+"""The public door: open a rollout, generate, leave; nothing of it stays behind."""
+
+import asyncio
+import itertools
+import multiprocessing.resource_tracker
+import os
+from collections.abc import AsyncIterator
+from collections.abc import Sequence as ListLike
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .engine import Engine, has_gpu, start_engine
+from .errors import ConfigurationError
+from .models import Model, find_model
+from .transports import Row, find_transport
+from .transports.run import VARIABLE, Run
+
+_END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample one prompt. `samples` sequences come of it; with `ignore_eos` each has
+    exactly `max_tokens` tokens. `seed` makes a sample repeatable, at some cost in speed."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    samples: int = 1
+    ignore_eos: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "samples"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One generated sample, with the engine's own times in seconds.
+
+    `first_token_seconds` and `latency_seconds` count from the request's arrival at the engine's
+    front to its first and last token; `queue_seconds` is what it waited to be scheduled.
+    `text` is None where the model has no tokenizer.
+    """
+
+    prompt: int
+    """Index of the prompt that it answers."""
+    token_ids: list[int]
+    finish_reason: str
+    queue_seconds: float
+    first_token_seconds: float
+    latency_seconds: float
+    text: str | None = None
+
+
+class Rollout:
+    """An open rollout: an engine that generates. Made by `open_rollout`."""
+
+    def __init__(self, model: Model, row: Row, engine: Engine, run: Run):
+        self.model = model
+        self._row = row
+        self._engine = engine
+        self._run = run
+        self._numbers = itertools.count()
+
+    async def generate(
+        self, prompts: ListLike[ListLike[int]], sampling: Sampling | ListLike[Sampling]
+    ) -> list[Sequence]:
+        """Generate for all prompts at once and return one Sequence a sample, in prompt order.
+
+        `prompts` are lists of token ids; `sampling` is one for all, or one for each prompt.
+        Raises ConfigurationError for what the engine cannot take, EngineError where it fails;
+        when cancelled, the requests under way are aborted.
+        """
+        samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
+        if len(samplings) != len(prompts):
+            raise ConfigurationError(f"{len(prompts)} prompts came with {len(samplings)} samplings")
+        requests = [
+            (f"r{next(self._numbers)}", index, list(prompt), one, sample)
+            for index, (prompt, one) in enumerate(zip(prompts, samplings, strict=True))
+            for sample in range(one.samples)
+        ]
+        for _name, index, prompt, one, _sample in requests:
+            self._engine.check_length(index, len(prompt), one.max_tokens)
+        return [Sequence(**result) for result in await self._engine.generate(requests)]
+
+    async def call_workers(self, method: str, *args: Any) -> list[Any]:
+        """Call a method of every worker (see vLLM's `worker_extension_cls`); replies in rank order."""
+        return await self._engine.call_workers(method, args)
+
+    async def describe(self) -> dict[str, Any]:
+        """Facts of the live processes: executor, channel, what has been carried, engine settings."""
+        return await self._engine.describe()
+
+
+@asynccontextmanager
+async def open_rollout(
+    model: str,
+    transport: str = "zmq",
+    tensor_parallel_size: int = 1,
+    *,
+    start_deadline_seconds: float = 600.0,
+    step_deadline_seconds: float = 300.0,
+    device: str | None = None,
+    **engine_arguments: Any,
+) -> AsyncIterator[Rollout]:
+    """Start an engine for `model` (a preset or a local folder) over a path, for one block.
+
+    `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
+    a must. The caller owns the block; leaving it ends every process that entering it started.
+    Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
+    engine does not start within `start_deadline_seconds` or a step takes longer than
+    `step_deadline_seconds`.
+    """
+    found, row = find_model(model), find_transport(transport)
+    if device not in (None, "cpu", "cuda"):
+        raise ConfigurationError(f"unknown device {device!r}; known: cpu, cuda")
+    if device == "cuda" and not has_gpu():
+        raise ConfigurationError(
+            "CUDA was asked for, but vLLM finds no GPU here; leave it out to use the CPU"
+        )
+    reason = row.absent(has_gpu())
+    if reason:
+        raise ConfigurationError(f"the path {transport!r} cannot be taken here: {reason}")
+    multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
+    run = Run.create(transport, start_deadline_seconds, step_deadline_seconds)
+    previous = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(run.folder)
+    try:
+        with row.surround(run.folder):
+            engine = await start_engine(found, row, run, tensor_parallel_size, engine_arguments)
+            try:
+                yield Rollout(found, row, engine, run)
+            finally:
+                await asyncio.shield(engine.close())
+    finally:
+        if previous is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = previous
+        await asyncio.to_thread(run.end, _END_SECONDS)

@@ -1,0 +1,90 @@
+"""The table of paths: every way in which an engine step can reach the workers.
+
+Ours carry it by a `Transport`; vLLM's own executors stand beside them as references.
+"""
+
+import importlib
+import importlib.util
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .base import Transport
+
+_ADAPTER = "rollout_perf.transports.executor.TransportExecutor"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One path: what vLLM is told, what it needs, and what carries a step."""
+
+    summary: str
+    backend: str
+    """vLLM's `distributed_executor_backend`."""
+    transport: str | None = None
+    """"module:class" of the transport, for paths of ours."""
+    requires: tuple[str, ...] = ()
+    """Modules beside vLLM that must be installed."""
+    surroundings: str | None = None
+    """"module:function" of a context manager, given a folder, that must hold while the engine lives."""
+    needs_gpu: str | None = None
+    """Why the path does not exist without a GPU, if so."""
+    in_process: bool = False
+    """The engine runs in the caller's process, without asynchronous generation."""
+
+    def load(self) -> "type[Transport]":
+        """The transport class."""
+        assert self.transport is not None
+        return _load(self.transport)
+
+    def surround(self, folder: Path) -> AbstractContextManager[Any]:
+        """What must hold while the engine lives, with its files in `folder`."""
+        return nullcontext() if self.surroundings is None else _load(self.surroundings)(folder)
+
+    def absent(self, has_gpu: bool) -> str | None:
+        """Why the path cannot be taken here, or None where it can."""
+        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        if missing:
+            packages = ["pyzmq" if name == "zmq" else name for name in missing]
+            return f"{' and '.join(packages)} not installed (pip install {' '.join(packages)})"
+        return None if has_gpu else self.needs_gpu
+
+
+_RAY_CLUSTER = "rollout_perf.transports.ray_cluster:local_cluster"
+
+TRANSPORTS: dict[str, Row] = {
+    "sync": Row("LLM.generate, the engine in the same process: the floor", "uni", in_process=True),
+    "vllm-mp": Row("vLLM's own executor over its shared-memory queue", "mp"),
+    "vllm-ray": Row(
+        "vLLM's own Ray executor: Ray places the workers, the shared-memory queue carries",
+        "ray",
+        requires=("ray",),
+        surroundings=_RAY_CLUSTER,
+        needs_gpu="vLLM's CPU platform refuses its Ray executor",
+    ),
+    "zmq": Row("ZeroMQ", _ADAPTER, "rollout_perf.transports.zeromq:ZeroMQ", ("zmq",)),
+    "ray": Row(
+        "Ray actor calls, overlapped with the GPU",
+        _ADAPTER,
+        "rollout_perf.transports.ray_actor:RayActor",
+        ("ray",),
+        _RAY_CLUSTER,
+    ),
+}
+"""Every path by name."""
+
+
+def find_transport(name: str) -> Row:
+    """The row of the path `name`. Raises ConfigurationError that names the known ones."""
+    if name not in TRANSPORTS:
+        raise ConfigurationError(f"unknown path {name!r}; known: {', '.join(TRANSPORTS)}")
+    return TRANSPORTS[name]
+
+
+def _load(target: str) -> Any:
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)

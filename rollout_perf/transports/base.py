@@ -1,0 +1,234 @@
+"""What every transport is: it starts workers, carries calls to them and replies back, and ends.
+
+A transport knows frames, processes and deadlines; it knows nothing of vLLM. The process that
+calls is the driver. In each worker process runs a host, built there from a `HostSpec`; the
+host answers one message with another. The rules that all transports live by:
+
+- every worker handles calls in the order in which they were sent, and answers in that order;
+- what a host raises in a call is that call's WorkerError, with its traceback, and the next call
+  goes on; raised by a worker that was not asked to reply, it fails the transport;
+- no wait is without a deadline: a dead worker fails the transport with WorkerDied within
+  DEATH_NOTICE_SECONDS, a silent one with Stalled; from then on every call raises that error;
+- `close` ends every process that `start` started; closing twice is closing once.
+"""
+
+import importlib
+import json
+import os
+import sys
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from ..errors import EngineError, Stalled, WorkerError
+from .wire import Message
+
+DEATH_NOTICE_SECONDS = 5.0
+"""A worker's death reaches the caller within this time."""
+
+CLOSE_SECONDS = 5.0
+"""How long `close` lets workers end by themselves before it kills them."""
+
+POLL_SECONDS = 0.1
+"""How often a wait looks up to see whether a worker has died."""
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """How a worker process builds its host: `factory`, a "module:name", is called with
+    (rank, payload). `environment` is set in the worker; `gpus` are reserved for each of them.
+    """
+
+    factory: str
+    payload: bytes
+    environment: dict[str, str] = field(default_factory=dict)
+    gpus: int = 0
+
+    def build(self, rank: int) -> "Host":
+        """Build the host in the process that calls."""
+        module, name = self.factory.split(":")
+        return getattr(importlib.import_module(module), name)(rank, self.payload)
+
+
+def python_path() -> str:
+    """PYTHONPATH for a new process, so that it imports from where this one does."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+class Deferred:
+    """An answer that is still being computed: `fetch` waits for it, in another thread, so
+    that the host can already begin with the next call."""
+
+    def __init__(self, fetch: Callable[[], Message]):
+        self.fetch = fetch
+
+
+class Host(Protocol):
+    """What answers calls in a worker process. Its calls come from one thread."""
+
+    def call(self, message: Message) -> Message | Deferred:
+        """Handle one call. What it raises goes back to the caller of that call."""
+
+    def close(self) -> None:
+        """Release what the host holds."""
+
+
+OK, ERROR = b"\x00", b"\x01"
+
+
+def answer(produce: Callable[[], Any]) -> tuple[bytes, Any]:
+    """Run `produce` in a worker: (OK, its value), or (ERROR, a message that describes the error)."""
+    try:
+        return OK, produce()
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        return ERROR, [json.dumps({"error": f"{type(error).__name__}: {error}", "traceback": text}).encode()]
+
+
+def fetched(status: bytes, value: Message | Deferred) -> tuple[bytes, Message]:
+    """Turn what `answer` gave into what is sent, waiting for a deferred value."""
+    return answer(value.fetch) if isinstance(value, Deferred) else (status, value)
+
+
+def worker_error(rank: int, message: Message) -> WorkerError:
+    """The exception for the error that worker `rank` has answered with."""
+    report = json.loads(bytes(message[0]))
+    return WorkerError(f"worker {rank}: {report['error']}\n{report['traceback'].rstrip()}")
+
+
+class Reply(Future):
+    """The replies to one call, in rank order; it resolves when someone asks for its result.
+
+    Waiting is done by whoever calls `result`, without a thread in between: the driver of an
+    engine has nothing else to do then, and a thread hop costs more than the message.
+    """
+
+    def __init__(
+        self, ranks: Sequence[int], wait: Callable[["Reply"], None], then: Callable[[list[Message]], Any]
+    ):
+        super().__init__()
+        self.ranks = ranks
+        self._wait = wait
+        self._then = then
+        self._messages: dict[int, Message] = {}
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What `then` made of the replies. Raises EngineError; bounded by the call's deadline."""
+        if not self.done():
+            self._wait(self)
+        return super().result(timeout)
+
+    def add(self, rank: int, status: bytes, message: Message) -> None:
+        """Take the reply of one worker; resolve with the last one, or with the first error."""
+        if self.done():
+            return
+        if status != OK:
+            self.set_exception(worker_error(rank, message))
+            return
+        self._messages[rank] = message
+        if len(self._messages) == len(self.ranks):
+            try:
+                self.set_result(self._then([self._messages[rank] for rank in self.ranks]))
+            except Exception as error:
+                self.set_exception(error)
+
+
+@dataclass
+class Counters:
+    """What a transport has carried since it started, counted in the driver.
+
+    `calls` and `replies` are messages, one for each worker that is sent to or answers; bytes
+    are those of the frames, without the channel's own framing. Seconds are the driver's.
+    """
+
+    calls: int = 0
+    replies: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    encode_seconds: float = 0.0
+    send_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """The counters by name."""
+        return asdict(self)
+
+
+class Transport(ABC):
+    """Carries calls from this process to `world_size` workers; see the module's rules.
+
+    `folder` is a directory that only this user can enter, for whatever the channel needs on disk.
+    """
+
+    channel: ClassVar[str]
+    """What carries a message, in the terms of the library that does it."""
+
+    def __init__(self, world_size: int, folder: Path):
+        self.world_size = world_size
+        self.folder = folder
+        self.counters = Counters()
+        self._failure: EngineError | None = None
+        self._failure_lock = threading.Lock()
+        self._on_failure: Callable[[EngineError], None] | None = None
+
+    @abstractmethod
+    def start(self, spec: HostSpec, deadline_seconds: float) -> None:
+        """Start the workers and return when each has built its host.
+
+        Raises WorkerError with what a host raised, WorkerDied or Stalled; nothing is left then.
+        """
+
+    @abstractmethod
+    def send(
+        self,
+        message: Message,
+        reply_ranks: Sequence[int],
+        deadline_seconds: float,
+        then: Callable[[list[Message]], Any] = list,
+    ) -> Reply:
+        """Send a call to every worker; those in `reply_ranks` answer. Does not wait.
+
+        The reply resolves to `then` of the messages, in the order of `reply_ranks`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers and release the channel."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts of the live channel, for the record."""
+        return {"transport": type(self).__name__, "channel": self.channel}
+
+    def on_failure(self, callback: Callable[[EngineError], None]) -> None:
+        """Call `callback` once, from any thread, when the transport has failed."""
+        with self._failure_lock:
+            self._on_failure = callback
+            failure = self._failure
+        if failure is not None:
+            callback(failure)
+
+    def check(self) -> None:
+        """Raise the error by which the transport has failed, if it has."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: EngineError) -> EngineError:
+        """Note the first failure, tell whoever asked to know, and return that first one."""
+        with self._failure_lock:
+            if self._failure is not None:
+                return self._failure
+            self._failure = error
+            callback = self._on_failure
+        if callback is not None:
+            callback(error)
+        return error
+
+    def _stalled(self, ranks: Sequence[int], deadline_seconds: float) -> EngineError:
+        workers = ", ".join(str(rank) for rank in ranks)
+        return self._fail(Stalled(f"no answer from worker {workers} within {deadline_seconds:g} s"))

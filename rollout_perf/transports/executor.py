@@ -1,0 +1,158 @@
+"""The one adapter between vLLM and transports: a vLLM executor that any transport can carry.
+
+vLLM builds it by its dotted path, in the engine's process; which transport, in which folder
+and with which deadlines it finds in the run that its environment names (see `run`). An engine
+step is one call: vLLM asks to execute the model and to sample separately, and both go out
+together when it asks to sample.
+"""
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from vllm.platforms import current_platform
+from vllm.utils.network_utils import get_distributed_init_method, get_loopback_ip, get_open_port
+from vllm.v1.executor.abstract import Executor
+
+from ..errors import ConfigurationError, EngineError
+from . import TRANSPORTS, wire
+from .base import HostSpec
+from .run import Run
+from .worker import STEP
+
+TRANSPORT_FACTS = "rollout_perf_transport_facts"
+"""A collective call that the executor answers itself: the transport's facts and counters."""
+
+_INHERITED = ("VLLM_", "OMP_", "KMP_", "MKL_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_", "NCCL_", "NVSHMEM_",
+              "GLOO_", "HF_", "TRANSFORMERS_", "ROLLOUT_PERF_", "LD_PRELOAD")  # fmt: skip
+
+
+class TransportExecutor(Executor):
+    """Runs vLLM's workers behind a transport; async scheduling on, steps never block."""
+
+    uses_ray = False
+    supports_pp = False
+
+    def _init_executor(self) -> None:
+        run = Run.from_environment()
+        parallel = self.parallel_config
+        world_size = parallel.world_size
+        if world_size != parallel.tensor_parallel_size:
+            raise ConfigurationError(
+                "only tensor parallelism is supported: every worker is a tensor-parallel rank"
+            )
+        self._run = run
+        self._failure_callback: Callable[[], None] | None = None
+        self._scheduled: Any = None
+        self._output_rank = [world_size - parallel.tensor_parallel_size]
+        self._everyone = range(world_size)
+        self.transport = TRANSPORTS[run.transport].load()(world_size, run.folder)
+        self.transport.on_failure(self._failed)
+        self._finalizer = weakref.finalize(self, self.transport.close)
+        init_method = get_distributed_init_method(get_loopback_ip(), get_open_port())
+        payload = {"vllm_config": self.vllm_config, "distributed_init_method": init_method}
+        spec = HostSpec(
+            factory="rollout_perf.transports.worker:VllmHost",
+            payload=bytes(wire.encode(payload)[0]),
+            environment={name: value for name, value in os.environ.items() if name.startswith(_INHERITED)},
+            gpus=1 if current_platform.is_cuda_alike() else 0,
+        )
+        try:
+            self.transport.start(spec, run.start_deadline_seconds)
+        except EngineError as error:
+            run.note_failure(error)
+            raise
+
+    def _failed(self, error: EngineError) -> None:
+        self._run.note_failure(error)
+        if self._failure_callback is not None:
+            self._failure_callback()
+
+    def register_failure_callback(self, callback: Callable[[], None]) -> None:
+        self._failure_callback = callback
+
+    def collective_rpc(
+        self,
+        method: str | Callable,
+        timeout: float | None = None,
+        args: tuple = (),
+        kwargs: dict | None = None,
+        non_block: bool = False,
+    ) -> Any:
+        """vLLM's call to every worker; the replies of all, in rank order."""
+        if method == TRANSPORT_FACTS:
+            return [self.facts()]
+        deadline = self._run.start_deadline_seconds if timeout is None else timeout
+        reply = self._send((method, args, kwargs or {}), self._everyone, deadline, self._decode_all)
+        return reply if non_block else reply.result()
+
+    def execute_model(self, scheduler_output: Any, non_block: bool = False) -> Any:
+        if scheduler_output.total_num_scheduled_tokens and not self._is_pooling:
+            # Sampling follows: hold this back, and send both as one call.
+            assert self._scheduled is None, "vLLM asked for a second step before it sampled the first"
+            self._scheduled = scheduler_output
+            return _nothing() if non_block else None
+        return self._step(scheduler_output, None, non_block)
+
+    def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
+        scheduler_output, self._scheduled = self._scheduled, None
+        return self._step(scheduler_output, grammar_output, non_block)
+
+    def _step(self, scheduler_output: Any, grammar_output: Any, non_block: bool) -> Any:
+        call: tuple = (STEP, (scheduler_output, grammar_output), {})
+        reply = self._send(call, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
+        return reply if non_block else reply.result()
+
+    def _send(self, call: tuple, ranks: Any, deadline_seconds: float, then: Callable) -> Any:
+        begin = time.perf_counter()
+        message = wire.encode(call)
+        self.transport.counters.encode_seconds += time.perf_counter() - begin
+        reply = self.transport.send(message, ranks, deadline_seconds, then)
+        reply.add_done_callback(self._note)
+        return reply
+
+    def _decode_all(self, messages: list) -> list:
+        return [wire.decode(message) for message in messages]
+
+    def _decode_step(self, messages: list) -> Any:
+        begin = time.perf_counter()
+        value = wire.decode(messages[0])
+        self.transport.counters.decode_seconds += time.perf_counter() - begin
+        return value
+
+    def _note(self, reply: Future) -> None:
+        error = reply.exception()
+        if isinstance(error, EngineError):
+            self._run.note_failure(error)
+
+    @property
+    def _is_pooling(self) -> bool:
+        return self.model_config.runner_type == "pooling"
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of the live transport and what it has carried so far."""
+        return {
+            "executor": f"{type(self).__module__}.{type(self).__qualname__}",
+            "engine_pid": os.getpid(),
+            **self.transport.describe(),
+            "counters": self.transport.counters.as_dict(),
+        }
+
+    def check_health(self) -> None:
+        self.transport.check()
+
+    def shutdown(self) -> None:
+        self._finalizer()
+
+    @classmethod
+    def supports_async_scheduling(cls) -> bool:
+        return True
+
+
+def _nothing() -> Future:
+    future: Future = Future()
+    future.set_result(None)
+    return future

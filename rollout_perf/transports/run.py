@@ -1,0 +1,86 @@
+"""One run of an engine: the folder and the settings that its processes share.
+
+The process that opens a rollout makes the run; the engine's process finds it through the
+environment variable ROLLOUT_PERF_RUN, which also marks every process that belongs to the run.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from .. import errors
+from ..errors import EngineError
+
+VARIABLE = "ROLLOUT_PERF_RUN"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its sockets and notes, which path it takes, and how long it waits."""
+
+    folder: Path
+    transport: str
+    start_deadline_seconds: float
+    step_deadline_seconds: float
+
+    @classmethod
+    def create(cls, transport: str, start_deadline_seconds: float, step_deadline_seconds: float) -> "Run":
+        """Make the run's folder, which only this user can enter, and write the settings there."""
+        # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
+        folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
+        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds)
+        settings = {name: value for name, value in vars(run).items() if name != "folder"}
+        (folder / "run.json").write_text(json.dumps(settings))
+        return run
+
+    @classmethod
+    def from_environment(cls) -> "Run":
+        """The run that this process belongs to. Raises EngineError where there is none."""
+        folder = os.environ.get(VARIABLE)
+        if not folder:
+            raise EngineError(f"{VARIABLE} is not set: start the engine through rollout_perf.open_rollout")
+        return cls(Path(folder), **json.loads((Path(folder) / "run.json").read_text()))
+
+    def note_failure(self, error: EngineError) -> None:
+        """Leave the cause of a failure for the process that opened the rollout."""
+        path = self.folder / "failure.json"
+        if not self.folder.is_dir() or (type(error) is EngineError and path.exists()):
+            return  # the run is over, or a cause is known and this is what followed from it
+        scratch = path.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps({"kind": type(error).__name__, "text": str(error)}))
+        scratch.replace(path)
+
+    def failure(self) -> EngineError | None:
+        """The cause that the engine's process has left, if any."""
+        try:
+            note = json.loads((self.folder / "failure.json").read_text())
+        except FileNotFoundError:
+            return None
+        return getattr(errors, note["kind"], EngineError)(note["text"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process, other than this one, that was started within the run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and process.environ().get(VARIABLE) == str(self.folder):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def end(self, grace_seconds: float) -> None:
+        """Wait for the run's processes to end, kill those that do not, remove the folder."""
+        _gone, alive = psutil.wait_procs(self.processes(), timeout=grace_seconds)
+        for process in alive:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(alive, timeout=grace_seconds)
+        shutil.rmtree(self.folder, ignore_errors=True)

