@@ -1,0 +1,51 @@
+# Everything a contributor runs. `make` alone lists it. Needs git, make and Python 3.11 or newer.
+
+PYTHON ?= python3
+COMMITS ?= HEAD~2..HEAD
+
+VENV := .venv
+LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup track test check publish preview lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
+
+track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
+	rollout-perf track $(COMMITS)
+
+test: setup ## run the tests; those in need of a GPU are left out where there is none
+	python -m pytest
+
+check: setup ## everything that guards quality: ruff, mypy, tests
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+publish: setup ## write the site from results/ to html/
+	asv publish
+
+preview: setup ## serve html/ on this machine
+	asv preview
+
+lock: $(VENV)/bin/uv ## compile requirements/*.in to *.lock; UPGRADE=1 takes the newest versions
+	python requirements/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv, asv's environments, the site and build leftovers; keep results/
+	rm -rf $(VENV) .asv html build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# The uv that installs the locks is the one they name.
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("rollout-perf needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/tools.lock || echo uv)"
+
+$(VENV)/ready: $(LOCKS) requirements/install.py setup.py pyproject.toml | $(VENV)/bin/uv
+	$(VENV)/bin/python requirements/install.py --python $(VENV)/bin/python --locks requirements --tools --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The ruler: asv's benchmark classes, and under harness/ what generates load, times and judges."""

@@ -1,0 +1,122 @@
+"""The load: submits a rollout's requests together and waits for all, again and again, timed.
+
+Between rollouts nothing is in flight. Probe and counters are read before and after each one,
+outside the time that is taken.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .metrics import Counts, RequestTimes, gather, rollout_metrics
+from .workload import Workload
+
+
+class UnequalWork(Exception):
+    """A rollout did not generate what its workload forces."""
+
+
+class Watch:
+    """Reads the processes of one engine: steps, CPU time, memory, bytes on the wire."""
+
+    def __init__(self, rollout: Any, facts: dict[str, Any], worker_pids: list[int]):
+        self._rollout = rollout
+        self.engine_pid = _engine_pid()
+        self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
+        self._counts_wire = "counters" in facts
+
+    async def begin(self) -> None:
+        """Start counting anew."""
+        await self._rollout.call_workers("probe_begin")
+        for pid in self._pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
+        self._wire = await self._carried()
+        self._cpu = _cpu_seconds(self.engine_pid)
+
+    async def end(self) -> Counts:
+        """What was counted since `begin`."""
+        cpu = _cpu_seconds(self.engine_pid) - self._cpu
+        wire = await self._carried()
+        workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
+        gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
+        return Counts(
+            engine_steps=workers[0]["engine_steps"],
+            engine_cpu_seconds=cpu,
+            host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
+            gpu_peak_bytes=sum(gpu) if gpu else None,
+            wire_bytes=None if wire is None else wire[0] - self._wire[0],
+            wire_calls=None if wire is None else wire[1] - self._wire[1],
+        )
+
+    async def _carried(self) -> Any:
+        """(bytes, calls) carried so far, or None where the path does not count."""
+        if not self._counts_wire:
+            return None
+        counters = (await self._rollout.describe())["counters"]
+        return counters["sent_bytes"] + counters["received_bytes"], counters["calls"]
+
+
+async def measure(
+    rollout: Any,
+    sampling: Any,
+    workload: Workload,
+    watch: Watch,
+    warmups: int,
+    rollouts: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, list[float]], int]:
+    """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric, tokens of one rollout.
+
+    Raises UnequalWork where a rollout did not generate exactly what the workload forces.
+    """
+    prompts = workload.token_ids()
+    samples: list[dict[str, float]] = []
+    for number in range(-warmups, rollouts):
+        if number >= 0:
+            await watch.begin()
+        begin = time.perf_counter()
+        sequences = await rollout.generate(prompts, sampling)
+        step_seconds = time.perf_counter() - begin
+        lengths = [len(sequence.token_ids) for sequence in sequences]
+        if lengths != [workload.output_tokens] * workload.batch:
+            raise UnequalWork(
+                f"the workload forces {workload.batch} x {workload.output_tokens} tokens; "
+                f"{len(lengths)} sequences of {min(lengths, default=0)} to {max(lengths, default=0)} came"
+            )
+        if number < 0:
+            continue
+        times = [
+            RequestTimes(sequence.first_token_seconds, sequence.latency_seconds, len(sequence.token_ids))
+            for sequence in sequences
+        ]
+        samples.append(rollout_metrics(step_seconds, times, await watch.end()))
+        say(f"batch {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
+    return gather(samples), sum(lengths)
+
+
+def _engine_pid() -> int:
+    """The process in which the engine runs: a child that vLLM has named so, or this one."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "EngineCore" in " ".join(child.cmdline()[:1]):
+                return child.pid
+        except psutil.Error:
+            continue
+    return os.getpid()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process, those that have ended included, to the nanosecond."""
+    return time.clock_gettime(((~pid) << 3) | 2)  # the clock id of another process, clock_getcpuclockid(3)
+
+
+def _peak_resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
