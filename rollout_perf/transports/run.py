@@ -1,14 +1,16 @@
 """One run of an engine: the folder and the settings that its processes share.
 
 The process that opens a rollout makes the run; the engine's process finds it through the
-environment variable ROLLOUT_PERF_RUN, which also marks every process that belongs to the run.
+environment variable ROLLOUT_PERF_RUN. The variable also marks the processes that belong to the
+run, except those that vLLM forks: they show the environment that this process began with, and
+are known as its children, by the title that vLLM gives them.
 """
 
 import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,7 @@ from .. import errors
 from ..errors import EngineError
 
 VARIABLE = "ROLLOUT_PERF_RUN"
+_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds")
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,16 @@ class Run:
     transport: str
     start_deadline_seconds: float
     step_deadline_seconds: float
+    forked_before: frozenset[psutil.Process] = field(default=frozenset(), repr=False)
+    """What vLLM had forked from this process before the run, which is none of its business."""
 
     @classmethod
     def create(cls, transport: str, start_deadline_seconds: float, step_deadline_seconds: float) -> "Run":
         """Make the run's folder, which only this user can enter, and write the settings there."""
         # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
         folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
-        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds)
-        settings = {name: value for name, value in vars(run).items() if name != "folder"}
+        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds, frozenset(_forked()))
+        settings = {name: getattr(run, name) for name in _SETTINGS}
         (folder / "run.json").write_text(json.dumps(settings))
         return run
 
@@ -65,14 +70,14 @@ class Run:
 
     def processes(self) -> list[psutil.Process]:
         """Every living process, other than this one, that was started within the run."""
-        found = []
+        found = set(_forked()) - self.forked_before
         for process in psutil.process_iter():
             try:
                 if process.pid != os.getpid() and process.environ().get(VARIABLE) == str(self.folder):
-                    found.append(process)
+                    found.add(process)
             except psutil.Error:
                 continue
-        return found
+        return sorted(found, key=lambda process: process.pid)
 
     def end(self, grace_seconds: float) -> None:
         """Wait for the run's processes to end, kill those that do not, remove the folder."""
@@ -84,3 +89,14 @@ class Run:
                 continue
         psutil.wait_procs(alive, timeout=grace_seconds)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _forked() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("VLLM::"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

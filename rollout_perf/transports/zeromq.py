@@ -88,6 +88,7 @@ class ZeroMQ(Transport):
         self._socket.router_mandatory = 1
         self._socket.sndhwm = self._socket.rcvhwm = 0
         self._socket.sndtimeo = int(CLOSE_SECONDS * 1000)
+        self._socket.rcvtimeo = int(POLL_SECONDS * 1000)
         self._endpoint = f"ipc://{self.folder}/zmq-{os.getpid()}-{id(self):x}"
         self._socket.bind(self._endpoint)
 
@@ -157,13 +158,15 @@ class ZeroMQ(Transport):
 
     def _receive_one(self, reply: Reply) -> None:
         assert self._socket is not None
-        if not self._socket.poll(int(POLL_SECONDS * 1000)):
+        try:
+            # One receive with a timeout: polling first would cost a second system call a step.
+            _identity, header, status, *message = self._socket.recv_multipart()
+        except zmq.Again:
             number = next(number for number, pending in self._pending.items() if pending is reply)
             end, seconds = self._deadlines[number]
             if time.monotonic() > end:
                 self._abandon(self._stalled(reply.ranks, seconds))
             return
-        _identity, header, status, *message = self._socket.recv_multipart()
         number, rank = _REPLY.unpack(header)
         self.counters.replies += 1
         self.counters.received_bytes += byte_count(message)

@@ -1,0 +1,1 @@
+"""What judges and shows measurements. Never imported while measuring."""

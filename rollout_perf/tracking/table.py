@@ -1,0 +1,202 @@
+"""Records in, text out: tables that fit WIDTH columns. Reads and starts nothing.
+
+A value stands with its 99 % interval, as asv computes it. A ratio's bounds are those of the two
+intervals at their farthest from each other, which errs on the side of caution.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+WIDTH = 100
+_GAP = "  "
+_REASON_LINES = 15
+
+
+class Record(Protocol):
+    """What the tables need of the ruler's records."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def tensor_parallel_size(self) -> int: ...
+    @property
+    def workload(self) -> dict[str, Any]: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def metrics(self) -> dict[str, list[float]]: ...
+
+
+Value = tuple[float, float, float]
+"""Median, and the lower and the upper bound of its 99 % interval."""
+
+
+def estimate(samples: Sequence[float]) -> Value:
+    """Median and 99 % interval: asv's, from order statistics or, for few samples, a posterior."""
+    from asv_runner.statistics import compute_stats
+
+    middle, stats = compute_stats(list(samples), 1)
+    return middle, stats["ci_99_a"], stats["ci_99_b"]
+
+
+def ratio(value: Value, reference: Value) -> Value:
+    """One value over another."""
+    return value[0] / reference[0], value[1] / reference[2], value[2] / reference[1]
+
+
+def number(value: float) -> str:
+    """At most three significant digits, and none of the integer part is lost."""
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
+
+
+def scale(value: float, name: str) -> tuple[float, str]:
+    """Divisor and sign of the unit that reads best for `value`, in the base unit that `name` ends with."""
+    if name.endswith("_seconds"):
+        return (1.0, "s") if value >= 1 else (1e-3, "ms") if value >= 1e-3 else (1e-6, "µs")
+    if name.endswith("_bytes"):
+        return (1024.0**2, "MiB") if value >= 1024.0**2 else (1024.0, "KiB")
+    return 1.0, ""
+
+
+def quantity(value: float, name: str) -> str:
+    """A value with its unit: "12.3 ms"."""
+    divisor, unit = scale(value, name)
+    return f"{number(value / divisor)} {unit}".rstrip()
+
+
+def interval(value: Value, name: str = "") -> str:
+    """A value with its unit and its interval: "12.3 ms [12.1 .. 12.9]"."""
+    divisor, _unit = scale(value[0], name)
+    low, high = (number(bound / divisor) for bound in value[1:])
+    return f"{quantity(value[0], name)} [{low} .. {high}]"
+
+
+def rollout_table(records: Sequence[Record], reference: str, metric: str = "step_seconds") -> str:
+    """One row a record: what was measured, and against `reference` at the same batch; or why not."""
+    value_title = "step time" if metric == "step_seconds" else metric
+    titles = ["path", "batch", f"{value_title} [99 %]", "tokens/s", "engine step", f"ratio to {reference}"]
+    references = {
+        _group(record): estimate(record.metrics[metric])
+        for record in records
+        if record.path == reference and metric in record.metrics
+    }
+    rows: list[list[str]] = []
+    for record in records:
+        start = [record.path, str(record.workload["batch"])]
+        if record.status != "measured":
+            rows.append([*start, f"{record.status}: {_first_line(record.reason)}"])
+        elif metric not in record.metrics:
+            rows.append([*start, f"absent: this path does not give {metric}"])
+        else:
+            rows.append(start + _measured(record, metric, references.get(_group(record)), reference))
+    return "\n".join([*_aligned(titles, rows, right=(1, 3, 4)), *_reasons(records)])
+
+
+def _measured(record: Record, metric: str, base: Value | None, reference: str) -> list[str]:
+    value = estimate(record.metrics[metric])
+    step_seconds = estimate(record.metrics["step_seconds"])[0]
+    tokens = record.workload["batch"] * record.workload["output_tokens"]
+    against = "" if base is None else "1" if record.path == reference else interval(ratio(value, base))
+    engine_step = f"{estimate(record.metrics['engine_step_seconds'])[0] * 1e3:.2f} ms"
+    return [interval(value, metric), f"{tokens / step_seconds:.0f}", engine_step, against]
+
+
+def pipe_table(result: Mapping[str, Any]) -> str:
+    """Rows are payloads, columns paths: median and 99th percentile of a round trip."""
+    paths: Mapping[str, Mapping[str, Any]] = result["paths"]
+    lines: list[str] = []
+    columns = [
+        [path, *(f"{_time(cell, 'p50_seconds')} / {_time(cell, 'p99_seconds')}" for cell in cells.values())]
+        for path, cells in paths.items()
+    ]
+    if columns:
+        first = ["p50 / p99", *(payload(int(size)) for size in next(iter(paths.values())))]
+        for block in _fitting(first, columns):
+            titles, *rows = (list(row) for row in zip(first, *block, strict=True))
+            lines += [*([""] if lines else []), *_aligned(titles, rows, right=range(1, len(titles)))]
+    for status in ("absent", "failed"):
+        for path, reason in result.get(status, {}).items():
+            lines.append(_clipped(f"{path}{_GAP}{status}: {_first_line(reason)}"))
+            if status == "failed":
+                lines += _indented(reason)
+    return "\n".join(lines)
+
+
+def payload(size: int) -> str:
+    """A payload's size: "64 B", "16 KiB", "1 MiB"."""
+    if size < 1024:
+        return f"{size} B"
+    return f"{size / 1024:g} KiB" if size < 1024**2 else f"{size / 1024**2:g} MiB"
+
+
+def _time(cell: Mapping[str, Any], name: str) -> str:
+    return quantity(cell[name], name)
+
+
+def _fitting(first: list[str], columns: list[list[str]]) -> list[list[list[str]]]:
+    """Columns in blocks that fit beside the first one."""
+    blocks: list[list[list[str]]] = [[]]
+    used = start = max(map(len, first))
+    for column in columns:
+        width = len(_GAP) + max(map(len, column))
+        if blocks[-1] and used + width > WIDTH:
+            blocks.append([])
+            used = start
+        blocks[-1].append(column)
+        used += width
+    return blocks
+
+
+def _group(record: Record) -> tuple:
+    return record.preset, record.tensor_parallel_size, record.workload["batch"]
+
+
+def _aligned(titles: list[str], rows: list[list[str]], right: Sequence[int]) -> list[str]:
+    """Lines of a table. A row with fewer cells than titles ends with free text, which may run on."""
+    table = [titles, *rows]
+    aligned = [row if len(row) == len(titles) else row[:-1] for row in table]
+    widths = [max(len(row[i]) for row in aligned if i < len(row)) for i in range(len(titles))]
+    lines = []
+    for row, cells in zip(table, aligned, strict=True):
+        placed = [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=False))
+        ]
+        lines.append(_clipped(_GAP.join([*placed, *row[len(cells) :]]).rstrip()))
+    return lines
+
+
+def _reasons(records: Sequence[Record]) -> list[str]:
+    """The whole reasons of what failed, where a row cannot hold them; each once."""
+    lines: list[str] = []
+    told: set[str] = set()
+    for record in records:
+        reason = record.reason or ""
+        if record.status == "failed" and reason not in told:
+            told.add(reason)
+            rest = _indented(reason)
+            if len(rest) > 1 or len(reason) > WIDTH // 2:
+                lines += ["", f"{record.path} failed:", *rest]
+    return lines
+
+
+def _indented(reason: str) -> list[str]:
+    wrapped = [
+        part
+        for line in reason.splitlines()
+        for part in textwrap.wrap(line, WIDTH - 4, subsequent_indent="  ") or [""]
+    ]
+    return [f"    {line}".rstrip() for line in wrapped[: _REASON_LINES * 2]]
+
+
+def _first_line(reason: str | None) -> str:
+    return (reason or "no reason was given").splitlines()[0]
+
+
+def _clipped(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
