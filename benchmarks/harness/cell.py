@@ -1,18 +1,21 @@
-"""One process, one engine start: measures the cells of a path and a preset, one for each workload.
+"""Measures cells: for each path a process of its own, one engine start, every workload with it.
 
     PYTHONPATH=benchmarks python -P -m harness.cell < request.json
 
-The request, one line of JSON on standard input, is what `cells.Request` holds; the records go
-to the file that it names, one line each. Standard input stays open as long as whoever asked is
-alive: at its end the cell stops as if interrupted. Exit code 0 says that the file is complete.
+The line of JSON on standard input holds "requests", one for each path, as `cells.run_cells` makes
+them; the records go to the file that it names as "output", a line each, as soon as a path is done.
+
+vLLM is imported once, which takes as long as measuring, and each path runs in a fork of the
+process that has done so and nothing else: no thread, no CUDA. The fork has a deadline; a path
+that breaks off leaves no record and ends this process, with what it started, with exit code 3.
 """
 
 import asyncio
 import json
 import os
+import select
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +23,8 @@ from typing import Any
 
 from . import drive, machine, probe
 from .metrics import METRICS
-from .record import ABSENT, FAILED, MEASURED, Record, check_label
+from .process import say
+from .record import ABSENT, FAILED, MEASURED, Record, check_label, now
 from .workload import Workload
 
 _STOP_SECONDS = 30.0
@@ -34,6 +38,11 @@ class Cell:
         self.path: str = request["path"]
         self.workloads = [Workload(**workload) for workload in request["workloads"]]
         self.observed: dict[str, Any] = {}
+        self.begin = now()
+
+    def say(self, text: str) -> None:
+        """Tell how it goes."""
+        say(f"{self.path} {self.request['preset']}: {text}")
 
     def record(self, workload: Workload, status: str, reason: str | None = None, **fields: Any) -> Record:
         """A record of one of the cells."""
@@ -45,7 +54,8 @@ class Cell:
             status=status,
             reason=reason,
             observed=self.observed,
-            provenance=self.request["provenance"] | {"versions": _versions(), "machine": machine.facts()},
+            provenance=self.request["provenance"]
+            | {"measured_at": self.begin, "versions": _versions(), "machine": machine.facts()},
             **fields,
         )
 
@@ -77,7 +87,7 @@ class Cell:
 
     async def _measure(self, open_rollout: Any, sampling: Any) -> list[Record]:
         begin = time.perf_counter()
-        say("starting the engine")
+        self.say("starting the engine")
         async with open_rollout(
             self.request["preset"],
             self.path,
@@ -88,7 +98,7 @@ class Cell:
             **self.request["engine_arguments"],
         ) as rollout:
             start_seconds = time.perf_counter() - begin
-            say(f"engine started in {start_seconds:.1f} s")
+            self.say(f"engine started in {start_seconds:.1f} s")
             facts = await rollout.describe()
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
             watch = drive.Watch(rollout, facts, [worker["pid"] for worker in workers])
@@ -114,7 +124,7 @@ class Cell:
         one = sampling(max_tokens=workload.output_tokens, samples=workload.samples, ignore_eos=True)
         try:
             metrics, tokens = await drive.measure(
-                rollout, one, workload, watch, self.request["warmups"], self.request["rollouts"], say
+                rollout, one, workload, watch, self.request["warmups"], self.request["rollouts"], self.say
             )
         except drive.UnequalWork as error:
             return self.record(workload, FAILED, str(error))
@@ -127,11 +137,6 @@ class Cell:
         }
         record = self.record(workload, MEASURED, metrics=metrics)
         return check_label(Record(**{**vars(record), "observed": observed}))
-
-
-def say(text: str) -> None:
-    """Tell whoever waits what is going on, as a line of standard output."""
-    print(f"progress {text}", flush=True)
 
 
 def _versions() -> dict[str, str]:
@@ -147,20 +152,52 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _stop_with_asker() -> None:
-    # Not sys.stdin.read: it holds a lock that a forked engine would wait for, forever.
-    os.read(sys.stdin.fileno(), 1)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(_STOP_SECONDS)
-    os._exit(1)
+def _import_vllm() -> None:
+    """Load what every path needs, so that a fork has it."""
+    with suppress(ImportError):
+        import vllm.entrypoints.llm
+        import vllm.v1.engine.async_llm  # noqa: F401
+
+
+def _measure_in_fork(request: dict[str, Any], output: str) -> bool:
+    """Measure a path in a fork; whether it came to its end within its deadline."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            records = Cell(request).run()
+            with open(output, "a") as file:
+                file.write("".join(record.to_json() + "\n" for record in records))
+            code = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # what the parent has open is not for the fork to close
+    end = os.pidfd_open(pid)
+    ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])
+    if end in ready:
+        _, status = os.waitpid(pid, 0)
+        os.close(end)
+        if status != 0:
+            print(f"the process of {request['path']} ended with status {status}", flush=True)
+        return status == 0
+    if not ready:
+        print(f"{request['path']} did not end within {request['deadline_seconds']:g} s", flush=True)
+    os.kill(pid, signal.SIGINT)
+    select.select([end], [], [], _STOP_SECONDS)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
 
 
 def main() -> int:
     """Measure what standard input asks for and write the records."""
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with_asker, name="asker-watch", daemon=True).start()
-    records = Cell(request).run()
-    Path(request["output"]).write_text("".join(record.to_json() + "\n" for record in records))
+    sitting = json.loads(sys.stdin.readline())
+    _import_vllm()
+    for request in sitting["requests"]:
+        if not _measure_in_fork(request, sitting["output"]):
+            return 3
     return 0
 
 

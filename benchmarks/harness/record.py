@@ -7,9 +7,16 @@ what its label says, or did not do the same work as its neighbours, into a faile
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 SCHEMA = 1
+
+
+def now() -> str:
+    """The time, to the second, in UTC, as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 MEASURED, ABSENT, FAILED = "measured", "absent", "failed"
 
