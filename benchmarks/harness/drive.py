@@ -8,10 +8,9 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from .metrics import Counts, RequestTimes, gather, rollout_metrics
 from .workload import Workload
@@ -100,13 +99,20 @@ async def measure(
 
 
 def _engine_pid() -> int:
-    """The process in which the engine runs: a child that vLLM has named so, or this one."""
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "EngineCore" in " ".join(child.cmdline()[:1]):
-                return child.pid
-        except psutil.Error:
-            continue
+    """The process in which the engine runs: a descendant that vLLM has titled so, or this one."""
+    parents, engines = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            pid = int(folder.name)
+            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if (folder / "cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
+                engines.append(pid)
+    for engine in engines:
+        ancestor = engine
+        while ancestor in parents:
+            ancestor = parents[ancestor]
+            if ancestor == os.getpid():
+                return engine
     return os.getpid()
 
 
