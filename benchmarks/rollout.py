@@ -39,15 +39,18 @@ def _measure(preset: str) -> Cache:
     on_gpu = bool(machine.gpus())
     if preset == TRACKED[on_gpu]:
         provenance = {"commit": history.commit(), "command": "asv run"}
-        records = run_cells(preset, list(LABELS), workloads, provenance=provenance, say=history.say)
+        target = history.records_file(preset)
+        keep = None if target is None else history.unfinished(target)
+        records = run_cells(
+            preset, list(LABELS), workloads, provenance=provenance, say=history.say, keep=keep
+        )
+        if target is not None:
+            history.save(records, target)
     else:
         reason = f"{preset} is tracked {'without' if on_gpu else 'with'} a GPU"
         records = [
             Record(path, preset, 1, load.as_dict(), ABSENT, reason) for path in LABELS for load in workloads
         ]
-    target = history.records_file(preset)
-    if target is not None and preset == TRACKED[on_gpu]:
-        history.save(records, target)
     return {(record.path, record.workload["batch"]): record for record in records}
 
 

@@ -3,7 +3,8 @@
     PYTHONPATH=benchmarks python -P -m harness.cell < request.json
 
 The line of JSON on standard input holds "requests", one for each path, as `cells.run_cells` makes
-them; the records go to the file that it names as "output", a line each, as soon as a path is done.
+them; the records go to the files that it names as "output" and "keep", a line each, as soon as a
+path is done.
 
 vLLM is imported once, which takes as long as measuring, and each path runs in a fork of the
 process that has done so and nothing else: no thread, no CUDA. The fork has a deadline; a path
@@ -27,7 +28,7 @@ from .process import say
 from .record import ABSENT, FAILED, MEASURED, Record, check_label, now
 from .workload import Workload
 
-_STOP_SECONDS = 30.0
+_STOP_SECONDS = 10.0
 
 
 class Cell:
@@ -159,7 +160,7 @@ def _import_vllm() -> None:
         import vllm.v1.engine.async_llm  # noqa: F401
 
 
-def _measure_in_fork(request: dict[str, Any], output: str) -> bool:
+def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> bool:
     """Measure a path in a fork; whether it came to its end within its deadline."""
     pid = os.fork()
     if pid == 0:
@@ -167,39 +168,41 @@ def _measure_in_fork(request: dict[str, Any], output: str) -> bool:
         try:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             records = Cell(request).run()
-            with open(output, "a") as file:
-                file.write("".join(record.to_json() + "\n" for record in records))
+            for target in targets:
+                with open(target, "a") as file:
+                    file.write("".join(record.to_json() + "\n" for record in records))
             code = 0
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)  # what the parent has open is not for the fork to close
     end = os.pidfd_open(pid)
-    ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])
-    if end in ready:
-        _, status = os.waitpid(pid, 0)
-        os.close(end)
-        if status != 0:
-            print(f"the process of {request['path']} ended with status {status}", flush=True)
-        return status == 0
-    if not ready:
-        print(f"{request['path']} did not end within {request['deadline_seconds']:g} s", flush=True)
-    os.kill(pid, signal.SIGINT)
-    select.select([end], [], [], _STOP_SECONDS)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
+    try:
+        ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])
+    except KeyboardInterrupt:
+        ready = [sys.stdin]
+    if end not in ready:
+        if not ready:
+            print(f"{request['path']} did not end within {request['deadline_seconds']:g} s", flush=True)
+        os.kill(pid, signal.SIGINT)
+        select.select([end], [], [], _STOP_SECONDS)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    os.close(end)
+    if end in ready and status != 0:
+        print(f"the process of {request['path']} ended with status {status}", flush=True)
+    return end in ready and status == 0
 
 
 def main() -> int:
     """Measure what standard input asks for and write the records."""
     sitting = json.loads(sys.stdin.readline())
     _import_vllm()
-    for request in sitting["requests"]:
-        if not _measure_in_fork(request, sitting["output"]):
-            return 3
-    return 0
+    targets = [target for target in (sitting["output"], sitting["keep"]) if target]
+    return 0 if all(_measure_in_fork(request, targets) for request in sitting["requests"]) else 3
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # an interpreter with vLLM in it takes seconds to end, and holds nothing

@@ -10,11 +10,12 @@ ASV_PYTHONPATH provides.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from . import machine
 from .process import run_module
-from .record import FAILED, MEASURED, Record, check_equal_work, now
+from .record import FAILED, MEASURED, Record, check_equal_work, now, read_records
 from .workload import Workload
 
 ROLLOUTS = 7
@@ -67,12 +68,16 @@ def run_cells(
     rollouts: int = ROLLOUTS,
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = CELL_DEADLINE_SECONDS,
+    keep: Path | None = None,
 ) -> list[Record]:
     """Measure every path at every workload, one engine start a path, one path after the other.
 
     `provenance` is what the caller knows of where this runs; `arguments` are added to the engine
-    arguments of every path. Progress goes to `say`, a line at a time.
+    arguments of every path. Progress goes to `say`, a line at a time. The file `keep` has the
+    records of each path as soon as it is done; paths that it already has, from a run that was
+    broken off, are not measured again.
     """
+    records = _kept(keep, preset, tensor_parallel_size, workloads)
     requests = [
         {
             "path": path,
@@ -88,13 +93,13 @@ def run_cells(
             "provenance": provenance or {},
         }
         for path in paths
+        if path not in {record.path for record in records}
     ]
-    records: list[Record] = []
     while requests:
         # One process for all of them, until one breaks it; then a new one for those that are left.
         limit = deadline_seconds * len(requests) + _START_DEADLINE_SECONDS
-        outcome = run_module("harness.cell", {"requests": requests}, say, limit)
-        found = [Record.from_json(line) for line in outcome.answer.splitlines()]
+        outcome = run_module("harness.cell", {"requests": requests, "keep": keep and str(keep)}, say, limit)
+        found = read_records(outcome.answer)
         done = {record.path for record in found}
         requests = [request for request in requests if request["path"] not in done]
         if requests:
@@ -106,6 +111,26 @@ def run_cells(
             reason = (record.reason or "").splitlines()[0]
             say(f"{record.path} {preset} batch {record.workload['batch']}: {record.status}: {reason}")
     return checked
+
+
+def _kept(
+    keep: Path | None, preset: str, tensor_parallel_size: int, workloads: Sequence[Workload]
+) -> list[Record]:
+    """Records of the paths that `keep` has measured at every one of the workloads."""
+    if keep is None or not keep.exists():
+        return []
+    asked = sorted(workload.fingerprint() for workload in workloads)
+    by_path: dict[str, list[Record]] = {}
+    for record in read_records(keep.read_text()):
+        if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size):
+            by_path.setdefault(record.path, []).append(record)
+    return [
+        record
+        for records in by_path.values()
+        if sorted(record.workload["fingerprint"] for record in records) == asked
+        if all(record.status == MEASURED for record in records)
+        for record in records
+    ]
 
 
 def _failed(request: dict[str, Any], reason: str) -> list[Record]:

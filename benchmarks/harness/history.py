@@ -33,9 +33,9 @@ def records_file(preset: str) -> Path | None:
         return None
     results = _results_folder(Path(folder))
     name = os.environ.get(MACHINE) or platform.node()
-    return (
-        results / name / "records" / f"{measured[:8]}-{os.environ.get('ASV_ENV_NAME', 'env')}-{preset}.jsonl"
-    )
+    records = results / name / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    return records / f"{measured[:8]}-{os.environ.get('ASV_ENV_NAME', 'env')}-{preset}.jsonl"
 
 
 def _results_folder(folder: Path) -> Path:
@@ -45,11 +45,19 @@ def _results_folder(folder: Path) -> Path:
 
 
 def save(records: Sequence[Record], path: Path) -> None:
-    """Write records, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write records, whole or not at all; what was kept on the way to them goes."""
     scratch = path.with_suffix(".part")
     scratch.write_text("".join(record.to_json() + "\n" for record in records))
     scratch.replace(path)
+    unfinished(path).unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """The file in which the records for `path` gather while they are measured.
+
+    A run that is broken off leaves it, and the next one for that commit goes on from it.
+    """
+    return path.with_suffix(".unfinished")
 
 
 def say(text: str) -> None:

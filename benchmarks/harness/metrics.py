@@ -61,7 +61,8 @@ def percentile(values: Sequence[float], share: float) -> float:
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    rank = math.ceil(share * len(ordered) - 1e-9)  # 0.14 * 50 is a little over 7
+    return ordered[max(1, rank) - 1]
 
 
 def rollout_metrics(

@@ -6,6 +6,7 @@ what its label says, or did not do the same work as its neighbours, into a faile
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,15 @@ class Record:
     def failed(self, reason: str) -> "Record":
         """The same cell as a failed one; what was observed is kept, what was measured is not."""
         return replace(self, status=FAILED, reason=reason, metrics={})
+
+
+def read_records(text: str) -> list[Record]:
+    """The records of a file's lines; a line that is damaged, as at a break-off, is passed over."""
+    records = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            records.append(Record.from_json(line))
+    return records
 
 
 @dataclass(frozen=True)
@@ -143,9 +153,9 @@ def check_equal_work(records: list[Record]) -> list[Record]:
         if record.status == MEASURED and standard is not None:
             mine, its = work(record), work(standard)
             unequal = [
-                f"{name} {mine.get(name)!r} against {its[name]!r}"
-                for name in its
-                if mine.get(name) != its[name]
+                f"{name} {mine.get(name)!r} against {its.get(name)!r}"
+                for name in sorted({*mine, *its})
+                if mine.get(name) != its.get(name)
             ]
             if unequal:
                 record = record.failed(f"other work than {standard.path}: {'; '.join(unequal)}")
