@@ -1,0 +1,95 @@
+"""The pipe alone: its arithmetic, and a real run that has the shape that asv and the tables read."""
+
+import math
+
+import pytest
+
+from benchmarks.harness import pipe
+from benchmarks.harness.process import run_module
+from benchmarks.transport_rpc import RoundTrip
+from rollout_perf.tracking import track
+
+SMALL = {64: 20, 1024: 5}
+
+
+def test_a_value_is_the_median_of_the_blocks():
+    blocks = [[3.0, 1.0, 2.0], [30.0, 10.0, 20.0], [6.0, 5.0, 4.0]]
+    assert pipe.summarise(blocks) == {
+        "p50_seconds": 5.0,
+        "p99_seconds": 6.0,
+        "samples": {"p50_seconds": [2.0, 20.0, 5.0], "p99_seconds": [3.0, 30.0, 6.0]},
+    }
+
+
+def test_a_tail_is_of_the_nearest_rank():
+    [tail] = pipe.summarise([[float(value) for value in range(1, 201)]])["samples"]["p99_seconds"]
+    assert tail == 198.0
+
+
+def test_fewer_blocks_than_asv_can_judge_are_refused():
+    with pytest.raises(ValueError, match="at least 7"):
+        pipe.run_pipe(["zmq"], blocks=6)
+
+
+def test_what_is_tracked_has_enough_round_trips():
+    assert list(pipe.ROUND_TRIPS) == [64, 1024, 16384, 262144, 1048576]
+    assert min(pipe.ROUND_TRIPS.values()) >= 20
+    assert pipe.BLOCKS >= pipe.FEWEST_BLOCKS >= 7
+
+
+def test_a_real_run_has_samples_of_every_path_and_payload():
+    told = []
+    result = pipe.run_pipe(["zmq", "bare-zmq", "carrier-pigeon"], 7, told.append, SMALL, {"command": "test"})
+    assert result["failed"] == {}
+    assert list(result["absent"]) == ["carrier-pigeon"]
+    assert sorted(result["paths"]) == ["bare-zmq", "zmq"]
+    for cells in result["paths"].values():
+        assert list(cells) == ["64", "1024"]
+        for cell in cells.values():
+            assert len(cell["samples"]["p50_seconds"]) == len(cell["samples"]["p99_seconds"]) == 7
+            assert 0 < cell["p50_seconds"] <= cell["p99_seconds"] < 1
+    assert result["observed"]["zmq"]["channel"].startswith("zmq")
+    assert {"command", "measured_at", "versions", "machine"} <= set(result["provenance"])
+    assert "round 7/7" in told
+
+
+def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
+    monkeypatch.setattr(pipe, "run_module", lambda module, *rest: run_module("harness.no_such_module", *rest))
+    result = pipe.run_pipe(["zmq", "bare-zmq"], say=lambda text: None)
+    assert sorted(result["failed"]) == ["bare-zmq", "zmq"]
+    assert "no_such_module" in result["failed"]["zmq"]
+
+
+def test_a_path_that_breaks_off_is_failed_and_the_others_go_on(tmp_path):
+    import contextlib
+
+    pipes = pipe.Pipes([(64, 3)], tmp_path, contextlib.ExitStack())
+    pipes.open = {"good": lambda payload: payload, "bad": lambda payload: b"other"}
+    pipes.measure(7)
+    result = pipes.result()
+    assert list(result["paths"]) == ["good"]
+    assert "other bytes came back" in result["failed"]["bad"]
+
+
+def test_what_is_saved_is_found_again_and_not_taken_for_results_of_asv(tmp_path, monkeypatch):
+    commit = track.Commit("1234567890abcdef", "a change")
+    (tmp_path / "asv.conf.json").write_text('// asv allows comments\n{"results_dir": "kept"}')
+    monkeypatch.setenv("ASV_CONF_DIR", str(tmp_path))
+    monkeypatch.setenv("ASV_COMMIT", commit.hash)
+    monkeypatch.setenv("ASV_ENV_NAME", "virtualenv-py3.11")
+    monkeypatch.setenv("ROLLOUT_PERF_MACHINE", "box")
+    pipe.save({"paths": {}, "failed": {"zmq": "gone"}})
+    [results] = track.read_results(tmp_path, "box", [commit])
+    assert results.pipe == {"paths": {}, "failed": {"zmq": "gone"}}
+    assert results.records == []
+    assert list(tmp_path.glob("kept/**/*.json")) == []
+
+
+def test_asv_gets_samples_of_what_was_measured_nothing_of_what_is_absent_and_an_error_of_what_failed():
+    cell = {"samples": {"p50_seconds": [1.0] * 7, "p99_seconds": [2.0] * 7}}
+    cache = {"paths": {"zmq": {"64": cell}}, "absent": {"ray": "no ray"}, "failed": {"bare-ray": "gone"}}
+    lookup = RoundTrip().track_round_trip_p99_seconds
+    assert lookup(cache, "zmq", 64) == {"samples": [2.0] * 7, "number": 1}
+    assert math.isnan(lookup(cache, "ray", 64))
+    with pytest.raises(RuntimeError, match="gone"):
+        lookup(cache, "bare-ray", 64)
