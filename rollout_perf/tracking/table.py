@@ -110,19 +110,20 @@ def pipe_table(result: Mapping[str, Any]) -> str:
     """Rows are payloads, columns paths: median and 99th percentile of a round trip."""
     paths: Mapping[str, Mapping[str, Any]] = result["paths"]
     lines: list[str] = []
+    sizes = sorted({int(size) for cells in paths.values() for size in cells})
     columns = [
-        [path, *(f"{_time(cell, 'p50_seconds')} / {_time(cell, 'p99_seconds')}" for cell in cells.values())]
-        for path, cells in paths.items()
+        [path, *(_median_and_tail(cells[str(size)]) for size in sizes)] for path, cells in paths.items()
     ]
     if columns:
-        first = ["p50 / p99", *(payload(int(size)) for size in next(iter(paths.values())))]
+        first = ["p50 / p99", *(payload(size) for size in sizes)]
         for block in _fitting(first, columns):
             titles, *rows = (list(row) for row in zip(first, *block, strict=True))
-            lines += [*([""] if lines else []), *_aligned(titles, rows, right=range(1, len(titles)))]
+            lines += [""] * bool(lines) + _aligned(titles, rows, right=range(1, len(titles)))
     for status in ("absent", "failed"):
         for path, reason in result.get(status, {}).items():
+            lines += [""] * bool(lines)
             lines.append(_clipped(f"{path}{_GAP}{status}: {_first_line(reason)}"))
-            if status == "failed":
+            if "\n" in reason or len(lines[-1]) == WIDTH:
                 lines += _indented(reason)
     return "\n".join(lines)
 
@@ -134,8 +135,8 @@ def payload(size: int) -> str:
     return f"{size / 1024:g} KiB" if size < 1024**2 else f"{size / 1024**2:g} MiB"
 
 
-def _time(cell: Mapping[str, Any], name: str) -> str:
-    return quantity(cell[name], name)
+def _median_and_tail(cell: Mapping[str, Any]) -> str:
+    return f"{quantity(cell['p50_seconds'], 'p50_seconds')} / {quantity(cell['p99_seconds'], 'p99_seconds')}"
 
 
 def _fitting(first: list[str], columns: list[list[str]]) -> list[list[list[str]]]:
@@ -172,16 +173,15 @@ def _aligned(titles: list[str], rows: list[list[str]], right: Sequence[int]) -> 
 
 
 def _reasons(records: Sequence[Record]) -> list[str]:
-    """The whole reasons of what failed, where a row cannot hold them; each once."""
+    """Whole reasons, where a row cannot hold them; each once."""
     lines: list[str] = []
     told: set[str] = set()
     for record in records:
         reason = record.reason or ""
-        if record.status == "failed" and reason not in told:
+        if record.status != "measured" and reason not in told:
             told.add(reason)
-            rest = _indented(reason)
-            if len(rest) > 1 or len(reason) > WIDTH // 2:
-                lines += ["", f"{record.path} failed:", *rest]
+            if "\n" in reason or len(reason) > WIDTH * 2 // 3:
+                lines += ["", f"{record.path} {record.status}:", *_indented(reason)]
     return lines
 
 

@@ -1,0 +1,199 @@
+"""The command: bad input is one line and exit code 2, before anything is started; help is quick."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness import cells, pipe
+from benchmarks.harness import machine as ruler_machine
+from rollout_perf import cli
+from rollout_perf.tracking import track
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURE = ["measure", "--path", "zmq"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch):
+    """Each of these tests is about what comes before an engine."""
+
+    def started(*_arguments, **_keywords):
+        raise AssertionError("started")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cells, "run_cells", started)
+    monkeypatch.setattr(pipe, "run_module", started)
+    monkeypatch.setattr(track, "run_asv", started)
+    monkeypatch.setattr(ruler_machine, "gpus", list)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "required"),
+        (["mesure"], "measure"),
+        (["measure"], "--path"),
+        (["measure", "--path", "carrier-pigeon"], "zmq"),
+        (["measure", "--path", "vllm-ray"], "refuses its Ray executor"),
+        ([*MEASURE, "--preset", "gpt-9"], "qwen2.5-0.5b"),
+        ([*MEASURE, "--metric", "beauty"], "step_seconds"),
+        ([*MEASURE, "--device", "cuda"], "no GPU"),
+        ([*MEASURE, "--batch", "0"], "at least 1"),
+        ([*MEASURE, "--batch", "many"], "many"),
+        ([*MEASURE, "--batch", "9", "--samples", "2"], "multiple of --samples"),
+        ([*MEASURE, "--samples", "0"], "at least 1"),
+        ([*MEASURE, "--rollouts", "0"], "at least 1"),
+        ([*MEASURE, "--output-tokens", "0"], "at least 1"),
+        ([*MEASURE, "--output-tokens", "99999999"], "at most"),
+        ([*MEASURE, "--tp", "3"], "attention heads"),
+        ([*MEASURE, "--engine-arg", "enforce_eager"], "NAME=JSON"),
+        ([*MEASURE, "--engine-arg", "enforce_eager=yes"], "NAME=JSON"),
+        ([*MEASURE, "--engine-arg", "=1"], "NAME=JSON"),
+        (["pipe", "--path", "sync"], "bare-zmq"),
+        (["pipe", "--blocks", "6"], "at least 7"),
+        (["track", "no-such-branch..HEAD"], "git rev-list"),
+        (["track", "HEAD..HEAD"], "A..B leaves A out"),
+        (["track", "'"], "cannot read the range"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, told, capsys):
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("rollout-perf: ")
+    assert err.count("\n") == 1
+    assert told in err
+
+
+@pytest.mark.parametrize(("module", "package"), [("zmq", "pyzmq"), ("vllm", "vllm")])
+@pytest.mark.parametrize("command", ["measure", "pipe"])
+def test_what_is_not_installed_is_named(command, module, package, monkeypatch, capsys):
+    if (command, module) == ("pipe", "vllm"):
+        pytest.skip("the pipe needs no vLLM")
+    find = cli.importlib.util.find_spec
+    monkeypatch.setattr(
+        cli.importlib.util, "find_spec", lambda name, *rest: None if name == module else find(name, *rest)
+    )
+    assert cli.main([command, "--path", "zmq"]) == 2
+    assert f"pip install {package}" in capsys.readouterr().err
+
+
+def test_a_model_folder_without_config_is_named(tmp_path, capsys):
+    assert cli.main([*MEASURE, "--preset", str(tmp_path)]) == 2
+    assert "no config.json" in capsys.readouterr().err
+
+
+def test_a_config_that_is_no_json_is_named(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert cli.main([*MEASURE, "--preset", str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [MEASURE, ["pipe"], ["track"]])
+def test_outside_a_checkout_it_says_what_it_looks_for(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    assert "asv.conf.json" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_told_in_a_line(monkeypatch, capsys):
+    def interrupted(*_arguments, **_keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "run_cells", interrupted)
+    assert cli.main(MEASURE) == 130
+    assert capsys.readouterr().err == "rollout-perf: interrupted\n"
+
+
+@pytest.mark.parametrize(("statuses", "code"), [(["measured"], 0), (["measured", "failed"], 1)])
+def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, capsys):
+    from benchmarks.harness.record import Record
+
+    def run_cells(preset, paths, workloads, *_rest, **_keywords):
+        assert (preset, paths) == ("nano", ["zmq"])
+        metrics = {"step_seconds": [0.5] * 7, "engine_step_seconds": [0.01] * 7}
+        return [
+            Record("zmq", preset, 1, workloads[0].as_dict(), status, "why" * (status != "measured"), metrics)
+            for status in statuses
+        ]
+
+    monkeypatch.setattr(cells, "run_cells", run_cells)
+    assert cli.main(MEASURE) == code
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [record["status"] for record in json.loads(last)["records"]] == statuses
+    assert lines[0].startswith("path")
+    assert ("failed: why" in "\n".join(lines)) == ("failed" in statuses)
+
+
+def test_help_is_quick_and_loads_no_engine():
+    begin = time.monotonic()
+    code = "import sys; from rollout_perf import cli\ntry: cli.main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage: rollout-perf" in done.stdout
+    assert not {"vllm", "torch", "ray", "zmq", "asv"} & set(done.stdout.split())
+    assert time.monotonic() - begin < 10
+
+
+# --- ranges of commits ---------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    settings = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    git(tmp_path, "init")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("commits", "found"), [(1, 1), (2, 2), (5, 2)])
+def test_the_default_range_is_the_last_two_commits_or_what_there_is(commits, found, repository):
+    for number in range(commits):
+        git(repository, "commit", "--allow-empty", "-m", f"change {number}")
+    _range, listed = track.find_range(repository, None)
+    assert [commit.subject for commit in listed] == [f"change {commits - 1 - n}" for n in range(found)]
+
+
+def test_head_is_one_commit_as_in_asv(repository):
+    for number in range(3):
+        git(repository, "commit", "--allow-empty", "-m", f"change {number}")
+    assert len(track.find_range(repository, "HEAD")[1]) == 1
+
+
+def test_a_repository_without_commits_and_a_folder_that_is_none_are_told_apart(repository, tmp_path_factory):
+    with pytest.raises(cli.ConfigurationError, match="no commit yet"):
+        track.find_range(repository, None)
+    with pytest.raises(cli.ConfigurationError, match="not in a git repository"):
+        track.find_range(tmp_path_factory.mktemp("elsewhere"), None)
+
+
+def test_the_machine_is_described_without_what_changes_often(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    gpu = {"name": "H100", "driver": "580.1", "memory": "80 GiB"}
+    assert track.name_machine("box", [gpu, gpu]) == "box"
+    entry = json.loads((tmp_path / ".asv-machine.json").read_text())["box"]
+    assert (entry["gpu"], entry["driver"], entry["os"]) == ("2 x H100", "580.1", "Linux")
+    (tmp_path / ".asv-machine.json").write_text(json.dumps({"version": 1, "box": entry | {"gpu": "kept"}}))
+    track.name_machine("box", [gpu])
+    assert json.loads((tmp_path / ".asv-machine.json").read_text())["box"]["gpu"] == "kept"
+
+
+def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
+    said = []
+    teller = track._Teller([track.Commit("a" * 40, "new"), track.Commit("b" * 40, "old")], said.append)
+    teller.cell("1763858679.1 bbbbbbbb zmq nano: batch 8: rollout 1/7 0.652 s")
+    teller.asv("[ 5.77%] ··· Setting up rollout:84                               ok")
+    teller.asv("[ 5.77%] ··· rollout.Nano.track_step_seconds                     2/10 failed")
+    teller.asv("[ 5.77%] ··· ========== ============= ============")
+    teller.asv("             path        1             8")
+    assert said == [
+        "[  0:00] commit 2 of 2 (bbbbbbbb) zmq nano: batch 8: rollout 1/7 0.652 s",
+        "[  0:00] asv: Setting up rollout:84                               ok",
+    ]
