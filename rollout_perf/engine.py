@@ -327,6 +327,9 @@ class AsyncEngine(_Engine):
     async def close(self) -> None:
         llm = self._llm
         del self._llm  # at exit it would shut down again, among modules that are gone
+        if llm.output_handler is not None:
+            llm.output_handler.cancel()  # it would take the end of the engine for its death, and log it
+            await asyncio.gather(llm.output_handler, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(self._threads, llm.shutdown)
         self._threads.shutdown(wait=False)
 

@@ -113,6 +113,7 @@ class Reply(Future):
     ):
         super().__init__()
         self.ranks = ranks
+        self.missing = set(ranks)
         self._wait = wait
         self._then = then
         self._messages: dict[int, Message] = {}
@@ -125,6 +126,7 @@ class Reply(Future):
 
     def add(self, rank: int, status: bytes, message: Message) -> None:
         """Take the reply of one worker; resolve with the last one, or with the first error."""
+        self.missing.discard(rank)
         if self.done():
             return
         if status != OK:

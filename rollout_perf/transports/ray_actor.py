@@ -20,7 +20,18 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from ..errors import EngineError, WorkerDied
-from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, Transport, answer, fetched, python_path
+from .base import (
+    CLOSE_SECONDS,
+    OK,
+    POLL_SECONDS,
+    HostSpec,
+    Reply,
+    Transport,
+    answer,
+    fetched,
+    python_path,
+    worker_error,
+)
 from .wire import Message, byte_count, join, split
 
 
@@ -32,6 +43,7 @@ class _Worker:
         self.rank = rank
         self.host: Any = None
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
+        self.unasked: queue.SimpleQueue = queue.SimpleQueue()
 
     @ray.method(concurrency_group="compute")
     def start(self, spec: HostSpec) -> bytes:
@@ -41,8 +53,10 @@ class _Worker:
     @ray.method(concurrency_group="compute", num_returns=0)
     def call(self, wanted: bool, block: bytes) -> None:
         status, value = answer(lambda: self.host.call(split(block)))
-        if wanted or status != OK:
+        if wanted:
             self.answers.put((status, value))
+        elif status != OK:
+            self.unasked.put(value)
 
     @ray.method(concurrency_group="reply")
     def fetch(self) -> bytes:
@@ -50,9 +64,9 @@ class _Worker:
         return status + join(message)
 
     @ray.method(concurrency_group="watch")
-    def live(self) -> None:
-        """Return never: a reply to this call means that the worker has ended."""
-        threading.Event().wait()
+    def live(self) -> bytes:
+        """Return only the error of a call that nobody waits for; fails when the worker has ended."""
+        return join(self.unasked.get())
 
     @ray.method(concurrency_group="compute")
     def close(self) -> None:
@@ -178,10 +192,10 @@ class RayActor(Transport):
             except RayError:
                 return
             if ended and not self._closed.wait(POLL_SECONDS):  # a last reply may be on its way, and says more
+                rank = watched[ended[0]]
                 try:
-                    ray.get(ended[0])
+                    self._fail(worker_error(rank, split(ray.get(ended[0]))))
                 except RayError as error:
-                    rank = watched[ended[0]]
                     self._fail(WorkerDied(f"worker {rank} (a Ray actor) ended: {_first_line(error)}"))
                 return
 

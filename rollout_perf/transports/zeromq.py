@@ -178,7 +178,7 @@ class ZeroMQ(Transport):
         if answered is None:
             return
         answered.add(rank, status, message)
-        if answered.done():
+        if not answered.missing:
             del self._pending[number], self._deadlines[number]
 
     def _abandon(self, error: EngineError) -> None:
