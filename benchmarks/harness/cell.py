@@ -24,7 +24,7 @@ from typing import Any
 
 from . import drive, machine, probe
 from .metrics import METRICS
-from .process import say
+from .process import MARK, kill_marked, say
 from .record import ABSENT, FAILED, MEASURED, Record, check_label, now
 from .workload import Workload
 
@@ -199,7 +199,10 @@ def main() -> int:
     sitting = json.loads(sys.stdin.readline())
     _import_vllm()
     targets = [target for target in (sitting["output"], sitting["keep"]) if target]
-    return 0 if all(_measure_in_fork(request, targets) for request in sitting["requests"]) else 3
+    if all(_measure_in_fork(request, targets) for request in sitting["requests"]):
+        return 0
+    kill_marked(MARK, os.environ[MARK])  # whoever asked would do this, but may be gone
+    return 3
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_MARK = "ROLLOUT_PERF_CELL"
+MARK = "ROLLOUT_PERF_CELL"
+"""Environment variable that every process of a run of a module carries, with a value of its own."""
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
 _STOP_SECONDS = 30.0
@@ -86,7 +87,7 @@ def run_module(
 def _environment(mark: str) -> dict[str, str]:
     """The module's environment: the ruler first on the path, the same threads for every path."""
     ruler = str(Path(__file__).resolve().parents[1])
-    environment = os.environ | {_MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
+    environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (ruler, os.environ.get("PYTHONPATH")) if part
     )
@@ -119,7 +120,7 @@ def _end(process: subprocess.Popen, mark: str) -> None:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
-    kill_marked(_MARK, mark)
+    kill_marked(MARK, mark)
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

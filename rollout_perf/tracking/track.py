@@ -126,8 +126,8 @@ def run_asv(
     `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
     cells, which asv does not know. On Ctrl-C asv and the cells end, then Interrupted is raised.
     """
-    command = [_asv(), "run", range_spec, "--skip-existing", "--show-stderr", "--machine", machine]
-    command += ["--bench", bench] if bench else []
+    command = [_asv(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
+    command += ["--machine", machine, *(["--bench", bench] if bench else [])]
     log = root / ".asv" / "rollout-perf-track.log"
     log.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress, log.open("w") as output:
