@@ -1,0 +1,73 @@
+"""What the tests share: the mark of GPU tests, and the fixtures of the contract of transports."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Worker processes get this process's path, and find `fake_host` there.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contract import PATHS, started
+
+from rollout_perf.transports import TRANSPORTS
+from rollout_perf.transports.base import Transport
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shutil.which("nvidia-smi") is None:
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU"))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: a unix socket's may have 107 bytes, and pytest's own are long."""
+    with tempfile.TemporaryDirectory(prefix="rpt-", dir="/tmp") as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="session", params=PATHS)
+def path(request) -> Iterator[str]:
+    """The name of a path whose surroundings (for Ray a cluster) hold.
+
+    One for the whole session: a process can join one cluster only, since Ray keeps the token.
+    """
+    row = TRANSPORTS[request.param]
+    if reason := row.absent(has_gpu=True):
+        pytest.skip(reason)
+    surroundings = Path(tempfile.mkdtemp(prefix="rpt-", dir="/tmp"))
+    try:
+        with row.surround(surroundings):
+            # What a library sets up once in a process is no leak of ours.
+            with tempfile.TemporaryDirectory(dir="/tmp") as folder, started(request.param, folder):
+                pass
+            yield request.param
+    finally:
+        shutil.rmtree(surroundings, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pairs(path) -> Iterator[list]:
+    """What `pair` has open."""
+    opened: list = []
+    yield opened
+    for stack, _transport in opened:
+        stack.close()
+
+
+@pytest.fixture
+def pair(path, pairs) -> Transport:
+    """A transport with two workers, started once for all tests that leave it healthy."""
+    if pairs and pairs[0][1]._failure is not None:  # one test's failure must not be the next one's
+        pairs.pop()[0].close()
+    if not pairs:
+        stack = contextlib.ExitStack()
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rpt-", dir="/tmp"))
+        pairs.append((stack, stack.enter_context(started(path, folder, 2))))
+    return pairs[0][1]

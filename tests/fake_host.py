@@ -1,0 +1,146 @@
+"""What answers in a worker process when no model is the point, and what breaks a vLLM worker on order.
+
+Worker processes import it by name: `HostSpec("fake_host:Puppet", b"")`. A message to a Puppet is
+an encoded (verb, argument); the answer is an encoded value.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rollout_perf.transports import wire
+from rollout_perf.transports.base import Deferred
+
+
+def say(verb: str, argument: Any = None) -> list:
+    """The message that makes a Puppet do something."""
+    return wire.encode((verb, argument))
+
+
+class Echo:
+    """Answers with the very frames that came."""
+
+    def __init__(self, rank: int, payload: bytes):
+        self.rank = rank
+
+    def call(self, message: list) -> list:
+        return [bytes(frame) for frame in message]
+
+    def close(self) -> None:
+        pass
+
+
+class Puppet:
+    """Does what each message says, and remembers in which order it was told.
+
+    `payload` is a folder, or empty: there it leaves a file when it is closed in good order.
+    """
+
+    def __init__(self, rank: int, payload: bytes):
+        self.rank = rank
+        self.folder = Path(payload.decode()) if payload else None
+        self.told: list[Any] = []
+        self.events: list[tuple[str, Any]] = []
+
+    def call(self, message: list) -> list | Deferred:
+        verb, argument = wire.decode(message)
+        if verb == "later":
+            seconds, value = argument
+            self.events.append(("called", value))
+            return Deferred(lambda: self._fetch(seconds, value))
+        return wire.encode(getattr(self, verb)(argument))
+
+    def _fetch(self, seconds: float, value: Any) -> list:
+        time.sleep(seconds)
+        self.events.append(("fetched", value))
+        if isinstance(value, Exception):
+            raise value
+        return wire.encode(value)
+
+    def echo(self, value: Any) -> Any:
+        self.told.append(value)
+        self.events.append(("called", value))
+        return value
+
+    def who(self, _argument: None) -> tuple[int, int]:
+        return self.rank, os.getpid()
+
+    def history(self, _argument: None) -> list:
+        return self.told
+
+    def timeline(self, _argument: None) -> list:
+        return self.events
+
+    def environment(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def fail(self, text: str) -> None:
+        raise ValueError(text)
+
+    def fail_on(self, rank: int) -> None:
+        if self.rank == rank:
+            raise ValueError(f"only worker {rank}")
+
+    def unpicklable(self, _argument: None) -> None:
+        raise Unpicklable("a", "b")
+
+    def die(self, _argument: None) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def array(self, count: int) -> np.ndarray:
+        return np.arange(count, dtype=np.int64)
+
+    def close(self) -> None:
+        if self.folder:
+            (self.folder / f"closed-{self.rank}").write_text("")
+
+
+class Unpicklable(Exception):
+    """An exception that pickle cannot bring back: its arguments are not those of its constructor."""
+
+    def __init__(self, one: str, two: str):
+        super().__init__(f"{one}{two}")
+
+
+class FailsAtStart(Echo):
+    """Cannot be built."""
+
+    def __init__(self, rank: int, payload: bytes):
+        raise RuntimeError("no such device")
+
+
+class DiesAtStart(Echo):
+    """Takes its process along while it is built."""
+
+    def __init__(self, rank: int, payload: bytes):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class SleepsAtStart(Echo):
+    """Is not built in time."""
+
+    def __init__(self, rank: int, payload: bytes):
+        time.sleep(60)
+
+
+class Saboteur:
+    """Methods that a vLLM worker gains by `worker_extension_cls`, to make it fail on order."""
+
+    def worker_pid(self) -> int:
+        return os.getpid()
+
+    def raise_now(self) -> None:
+        raise ValueError("sabotage on request")
+
+    def raise_at_the_next_step(self) -> None:
+        def execute_model(_scheduler_output: Any) -> None:
+            raise ValueError("sabotage in a step")
+
+        self.execute_model = execute_model

@@ -1,0 +1,88 @@
+"""The search for what a block leaves behind: processes, threads, descriptors, files."""
+
+import contextlib
+import multiprocessing.resource_tracker
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+MARK = "ROLLOUT_PERF_TEST"
+_PATIENCE_SECONDS = 10.0
+
+
+def lives(process: psutil.Process | int) -> bool:
+    """Whether it still runs: one that has ended and waits to be asked for its status does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(process) if isinstance(process, int) else process
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def marked(name: str, value: str) -> set[psutil.Process]:
+    """Living processes, other than this one, that were started with NAME=VALUE in their environment."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(name) == value and lives(process):
+                found.add(process)
+    return found
+
+
+def descriptors() -> dict[str, str]:
+    """This process's open file descriptors, and what each is."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def eventually(happens: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> bool:
+    """Whether it happens within some time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if happens():
+            return True
+        time.sleep(0.05)
+    return bool(happens())
+
+
+@contextlib.contextmanager
+def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> Iterator[None]:
+    """Fail if the block leaves a process, a thread, an open descriptor, or a new file in `files_of`.
+
+    `only` names the kinds that count, where not all do.
+
+    Processes are known by a mark in their environment, so that orphans are found, and neighbours
+    on the same machine are not taken for ours.
+    """
+    mark = uuid.uuid4().hex
+    multiprocessing.resource_tracker.ensure_running()  # Python's own, one for the life of this process
+    threads, opened = set(threading.enumerate()), descriptors()
+    files = set(files_of.iterdir()) if files_of else set()
+    children = set(psutil.Process().children(recursive=True))
+    before = os.environ.get(MARK)
+    os.environ[MARK] = mark
+
+    def leaks() -> list[str]:
+        # A fork shows the environment that this process began with, but is its child.
+        forked = set(psutil.Process().children(recursive=True)) - children
+        ours = marked(MARK, mark) | {process for process in forked if lives(process)}
+        new = [f"process {process}" for process in ours]
+        new += [f"thread {thread.name}" for thread in set(threading.enumerate()) - threads]
+        now = descriptors()
+        surplus = [f"descriptor {number} {now[number]}" for number in now.keys() - opened.keys()]
+        new += surplus[: max(0, len(now) - len(opened))]
+        new += [f"file {path}" for path in (set(files_of.iterdir()) if files_of else set()) - files]
+        return [leak for leak in new if not only or leak.startswith(only)]
+
+    try:
+        yield
+    finally:
+        os.environ.pop(MARK) if before is None else os.environ.update({MARK: before})
+    assert eventually(lambda: not leaks()), leaks()

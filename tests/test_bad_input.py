@@ -1,0 +1,121 @@
+"""What cannot be done is refused before anything starts, with what was given and what is allowed."""
+
+import asyncio
+import importlib.util
+import json
+
+import pytest
+
+from rollout_perf import TRANSPORTS, ConfigurationError, Rollout, Sampling, open_rollout
+from rollout_perf.engine import has_gpu
+
+
+def start(*arguments, **settings) -> None:
+    """Open a rollout that is expected not to open."""
+
+    async def enter() -> None:
+        async with open_rollout(*arguments, **settings):
+            pytest.fail("it has opened")
+
+    asyncio.run(enter())
+
+
+def test_an_unknown_path_is_refused_with_the_known_ones():
+    with pytest.raises(
+        ConfigurationError, match="unknown path 'carrier-pigeon'; known: sync, vllm-mp"
+    ) as caught:
+        start("nano", "carrier-pigeon")
+    assert all(name in str(caught.value) for name in TRANSPORTS)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigurationError, match=r"'micro'; presets: nano, qwen2\.5-0\.5b.*local folder"):
+        start("micro")
+
+
+def test_a_model_folder_without_config_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"has no config\.json"):
+        start(str(tmp_path))
+
+
+def test_an_unknown_device_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigurationError, match="unknown device 'tpu'; known: cpu, cuda"):
+        start("nano", device="tpu")
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
+def test_cuda_is_refused_where_no_gpu_is():
+    """Silently taken on the CPU, its times would be read as a GPU's."""
+    with pytest.raises(ConfigurationError, match="CUDA was asked for, but vLLM finds no GPU here"):
+        start("nano", device="cuda")
+
+
+@pytest.mark.skipif(not has_gpu(), reason="needs a vLLM that drives a GPU")
+def test_the_cpu_is_refused_where_vllm_drives_a_gpu():
+    """Silently taken on the GPU, its times would be read as the CPU's."""
+    with pytest.raises(ConfigurationError):
+        start("nano", device="cpu")
+
+
+def test_an_unknown_engine_argument_is_refused_by_its_name():
+    with pytest.raises(ConfigurationError, match=r"not an engine argument.*: warp_speed"):
+        start("nano", warp_speed=9)
+
+
+@pytest.mark.parametrize("name", ["distributed_executor_backend", "disable_log_stats"])
+def test_engine_arguments_that_a_path_decides_cannot_be_given(name):
+    with pytest.raises(ConfigurationError, match=name):
+        start("nano", **{name: "mp"})
+
+
+def test_tensor_parallel_size_must_divide_the_heads():
+    with pytest.raises(
+        ConfigurationError, match="tensor_parallel_size is 3; it must divide the 4 attention heads"
+    ):
+        start("nano", tensor_parallel_size=3)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_tensor_parallel_size_must_be_at_least_one(size):
+    with pytest.raises(ConfigurationError, match=f"tensor_parallel_size is {size}; it must be at least 1"):
+        start("nano", tensor_parallel_size=size)
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "samples"])
+def test_sampling_nothing_is_refused(field):
+    with pytest.raises(ConfigurationError, match=f"{field} is 0; it must be at least 1"):
+        Sampling(**({"max_tokens": 1} | {field: 0}))
+
+
+def test_as_many_samplings_as_prompts():
+    """Silently cut to the shorter, some prompts would have no answer."""
+    rollout = Rollout(model=None, row=None, engine=None, run=None)
+    with pytest.raises(ConfigurationError, match="2 prompts came with 3 samplings"):
+        asyncio.run(rollout.generate([[1], [2]], [Sampling(1)] * 3))
+
+
+@pytest.mark.parametrize(("path", "module", "package"), [("zmq", "zmq", "pyzmq"), ("ray", "ray", "ray")])
+def test_a_path_whose_library_is_missing_says_what_to_install(monkeypatch, path, module, package):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == module else find_spec(name, *rest)
+    )
+    with pytest.raises(ConfigurationError, match=rf"{package} not installed \(pip install {package}\)"):
+        start("nano", path)
+
+
+def test_a_model_that_vllm_does_not_know_is_refused_without_a_process(tmp_path):
+    """vLLM's own complaint, in the package's own exception."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "abacus", "architectures": ["Abacus"]}))
+    with pytest.raises(ConfigurationError, match="abacus"):
+        start(str(tmp_path), "zmq", skip_tokenizer_init=True)
+
+
+def test_nothing_stays_in_the_environment_after_a_refusal(monkeypatch):
+    """The next run would be taken for a part of the one that never was."""
+    import os
+
+    with pytest.raises(ConfigurationError):
+        start("nano", warp_speed=9)
+    assert "ROLLOUT_PERF_RUN" not in os.environ
+    assert "RAY_ADDRESS" not in os.environ

@@ -1,0 +1,156 @@
+"""harness/cells.py: every cell that was asked for comes back, with the reason where it was not measured."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from leaks import eventually, lives, nothing_left
+
+from benchmarks.harness.cells import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
+from benchmarks.harness.record import ABSENT, FAILED
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HANGING = '''
+"""A subject that comes to no good end: what it does depends on the path."""
+import os, signal, subprocess, sys
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+PRESETS = ("nano",)
+Sampling = dict
+
+
+class ConfigurationError(ValueError):
+    pass
+
+
+TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("deaf", "hangs", "dies", "refuses")}
+TRANSPORTS["nowhere"] = SimpleNamespace(absent=lambda gpu: "libnowhere not installed")
+
+
+@asynccontextmanager
+async def open_rollout(preset, path, size, **settings):
+    if path in ("deaf", "hangs"):
+        if path == "deaf":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        with open(os.environ["RPT_PIDS"], "a") as file:
+            print(os.getpid(), child.pid, file=file)
+        print("waiting for nothing", flush=True)
+        while True:
+            signal.pause()
+    if path == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ConfigurationError("refused, with a reason")
+    yield
+'''
+
+
+@pytest.fixture
+def subject(tmp_path, monkeypatch):
+    """Puts a package in the place of rollout_perf for the processes of cells, and nothing in that of vLLM."""
+
+    def put(code: str | None) -> None:
+        for name, content in (("rollout_perf", code), ("vllm", "")):
+            if content is not None:
+                (tmp_path / name).mkdir()
+                (tmp_path / name / "__init__.py").write_text(content)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+        monkeypatch.setenv("RPT_PIDS", str(tmp_path / "pids"))
+
+    return put
+
+
+def run(preset: str, paths: list[str], deadline_seconds: float = 60.0) -> tuple[list, list[str]]:
+    said: list[str] = []
+    return run_cells(
+        preset, paths, fixed("nano", [1, 8]), say=said.append, deadline_seconds=deadline_seconds
+    ), said
+
+
+def test_a_commit_without_api_gives_absent_cells_with_the_reason(subject):
+    """asv goes back through the history: commits before the first API must not stop it."""
+    subject("")
+    records, said = run("nano", ["zmq", "ray"])
+    assert [(r.path, r.workload["batch"], r.status) for r in records] == [
+        (path, batch, ABSENT) for path in ("zmq", "ray") for batch in (1, 8)
+    ]
+    assert all("this commit has no API to measure" in record.reason for record in records)
+    assert len(said) == 4
+
+
+def test_what_this_commit_does_not_have_is_absent_with_the_reason(subject):
+    """With the real subject: another commit's path or preset is no failure of this one."""
+    subject(None)
+    records, _said = run("pico", ["telegraph", "zmq"])
+    assert [record.status for record in records] == [ABSENT] * 4
+    assert "no path 'telegraph'; it has sync, vllm-mp" in records[0].reason
+    assert "no preset 'pico'" in records[2].reason
+    assert records[2].provenance["versions"]
+    assert records[2].provenance["machine"]["cores"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tmp_path):
+    """It ignores SIGINT and has a child in a session of its own; the next cells are measured all the same."""
+    subject(HANGING)
+    with nothing_left():
+        records, said = run("nano", ["deaf", "nowhere", "dies", "refuses"], deadline_seconds=3.0)
+    by_path = {record.path: record for record in records}
+    assert len(records) == 8
+    assert [by_path[path].status for path in by_path] == [FAILED, ABSENT, FAILED, FAILED]
+    assert "did not end within 3 s" in by_path["deaf"].reason
+    assert "waiting for nothing" in by_path["deaf"].reason  # its last lines
+    assert by_path["nowhere"].reason == "libnowhere not installed"
+    assert "dies ended with status 9" in by_path["dies"].reason
+    assert by_path["refuses"].reason == "refused, with a reason"
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert not any(map(lives, pids)), pids
+    assert any("deaf nano batch 1: failed" in text for text in said)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
+    """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
+    subject(HANGING)
+    code = (
+        "from benchmarks.harness.cells import fixed, run_cells\n"
+        "run_cells('nano', ['hangs'], fixed('nano', [1]))"
+    )
+    asker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ
+    )
+    written = tmp_path / "pids"
+    assert eventually(lambda: written.exists() and len(written.read_text().split()) == 2, 30.0)
+    asker.kill()
+    asker.wait()
+    pids = [int(pid) for pid in written.read_text().split()]
+    try:
+        assert eventually(lambda: not any(map(lives, pids)), 40.0)
+    finally:
+        for pid in filter(lives, pids):
+            psutil.Process(pid).kill()
+
+
+def test_engine_arguments_are_sized_for_the_largest_workload_and_left_to_no_default():
+    arguments = engine_arguments(fixed("nano", [1, 8]))
+    assert (arguments["max_model_len"], arguments["max_num_seqs"]) == (48, 8)
+    assert arguments["enable_prefix_caching"] is False
+    assert arguments["seed"] == 0
+
+
+def test_the_number_of_rollouts_lets_asv_tell_a_difference():
+    """Two sets of 6 samples can never differ significantly in asv."""
+    assert ROLLOUTS >= 7
+
+
+def test_every_tracked_preset_has_its_batches():
+    assert set(TRACKED.values()) <= set(BATCHES)
+    assert all(load.batch in BATCHES["nano"] for load in fixed("nano", BATCHES["nano"]))

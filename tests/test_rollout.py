@@ -1,0 +1,226 @@
+"""open_rollout with a real vLLM engine on the CPU: every path gives the same tokens, and fails the same way.
+
+Six engine starts: each path is visited once, and what the visit saw is what the tests look at; two
+more are for engines that are broken on purpose, first of all, so that the visits also show that the
+process can go on.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from leaks import nothing_left
+
+from rollout_perf import (
+    TRANSPORTS,
+    ConfigurationError,
+    Rollout,
+    Sampling,
+    WorkerDied,
+    WorkerError,
+    open_rollout,
+)
+from rollout_perf.engine import has_gpu
+
+pytestmark = pytest.mark.slow
+
+PATHS = [name for name, row in TRANSPORTS.items() if row.absent(has_gpu=False) is None]
+PROMPTS = [[101, 102, 103, 104], [500, 501, 502], list(range(1000, 1040))]
+ENGINE = {
+    "enforce_eager": True,
+    "dtype": "float32",
+    "kv_cache_memory_bytes": 256 << 20,
+    "max_model_len": 256,
+    "seed": 0,
+    "worker_extension_cls": "fake_host.Saboteur",
+}
+
+
+def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -> Any:
+    """What `use` returns for an open rollout; nothing of it may be left."""
+    folders: list[Path] = []
+
+    async def visit() -> Any:
+        async with open_rollout("nano", path, **(ENGINE | settings)) as rollout:
+            folders.append(Path(os.environ["ROLLOUT_PERF_RUN"]))
+            return await use(rollout)
+
+    try:
+        return asyncio.run(visit())
+    finally:
+        assert [folder for folder in folders if folder.exists()] == []
+        assert "ROLLOUT_PERF_RUN" not in os.environ
+
+
+def only_processes_left() -> Any:
+    """vLLM keeps threads and descriptors of its own in this process; processes are what costs memory."""
+    return nothing_left(only=("process",))
+
+
+@pytest.mark.timeout(200)
+def test_an_exception_in_a_worker_reaches_the_caller_with_its_traceback():
+    """Over ZeroMQ: in a call of one's own the engine goes on, in a step it is the end of it."""
+    seen = SimpleNamespace()
+
+    async def sabotage(rollout: Rollout) -> None:
+        with pytest.raises(WorkerError, match="sabotage on request") as caught:
+            await rollout.call_workers("raise_now")
+        assert "Traceback" in str(caught.value)
+        seen.goes_on = await rollout.generate(PROMPTS, Sampling(4, ignore_eos=True))
+        await rollout.call_workers("raise_at_the_next_step")
+        begin = time.monotonic()
+        try:
+            await rollout.generate(PROMPTS, Sampling(4))
+        finally:
+            seen.seconds = time.monotonic() - begin
+
+    with only_processes_left(), pytest.raises(WorkerError, match="sabotage in a step") as caught:
+        on_engine("zmq", sabotage)
+    assert "fake_host.py" in str(caught.value)
+    assert len(seen.goes_on) == 3
+    assert seen.seconds < 10
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_that_is_killed_while_generating_is_worker_died():
+    """Over Ray; a rollout that waits for a dead worker would wait for ever."""
+    seen = SimpleNamespace()
+
+    async def kill(rollout: Rollout) -> None:
+        (pid,) = await rollout.call_workers("worker_pid")
+        generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(200, ignore_eos=True)))
+        await asyncio.sleep(0.5)
+        assert not generating.done()
+        os.kill(pid, signal.SIGKILL)
+        begin = time.monotonic()
+        try:
+            await generating
+        finally:
+            seen.seconds = time.monotonic() - begin
+
+    with only_processes_left(), pytest.raises(WorkerDied, match="worker 0"):
+        on_engine("ray", kill)
+    assert seen.seconds < 10
+
+
+def visit(path: str) -> SimpleNamespace:
+    """Everything that one engine start of a path shows; a start that failed is not tried again."""
+    seen = _visit(path)
+    if isinstance(seen, BaseException):
+        raise seen
+    return seen
+
+
+@cache
+def _visit(path: str) -> SimpleNamespace | BaseException:
+
+    async def look(rollout: Rollout) -> SimpleNamespace:
+        seen = SimpleNamespace()
+        seen.greedy = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
+        seen.sampled = await rollout.generate(PROMPTS[:2], Sampling(8, samples=2, ignore_eos=True, seed=3))
+        lengths = [Sampling(n, ignore_eos=True) for n in (1, 5, 9)]
+        seen.lengths = [len(s.token_ids) for s in await rollout.generate(PROMPTS, lengths)]
+        with pytest.raises(ConfigurationError) as caught:
+            await rollout.generate([[101], list(range(100, 350))], Sampling(16))
+        seen.too_long = str(caught.value)
+        with pytest.raises(ConfigurationError) as caught:
+            await rollout.generate([[]], Sampling(16))
+        seen.empty = str(caught.value)
+        seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
+        seen.facts = await rollout.describe()
+        return seen
+
+    try:
+        with only_processes_left():
+            return on_engine(path, look)
+    except (Exception, pytest.fail.Exception) as error:
+        return error
+
+
+def tokens(sequences: list) -> list[list[int]]:
+    return [sequence.token_ids for sequence in sequences]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.timeout(200)
+def test_greedy_tokens_are_the_same_on_every_path(path):
+    """A pipe that changes what is generated is not comparable with another."""
+    assert tokens(visit(path).greedy) == tokens(visit(PATHS[0]).greedy)
+    assert [len(ids) for ids in tokens(visit(path).greedy)] == [24, 24, 24]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_samples_of_a_prompt_follow_each_other_and_differ(path):
+    """One seed for all samples of a prompt would give the same answer again and again."""
+    sequences = visit(path).sampled
+    assert [sequence.prompt for sequence in sequences] == [0, 0, 1, 1]
+    first, second, *_others = tokens(sequences)
+    assert first != second
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_seeded_samples_are_the_same_on_every_path(path):
+    assert tokens(visit(path).sampled) == tokens(visit(PATHS[0]).sampled)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_lengths_are_forced_for_each_prompt(path):
+    assert visit(path).lengths == [1, 5, 9]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_times_of_a_sequence_are_in_their_order(path):
+    for sequence in visit(path).greedy:
+        assert 0 <= sequence.queue_seconds < sequence.first_token_seconds < sequence.latency_seconds < 60
+        assert sequence.finish_reason == "length"
+        assert sequence.text is None
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
+    seen = visit(path)
+    assert "prompt 1 has 250 tokens and asks for 16" in seen.too_long
+    assert "256 at most" in seen.too_long
+    assert "prompt 0 has 0 tokens" in seen.empty
+    assert tokens(seen.again) == tokens(seen.greedy)
+
+
+EXECUTORS = {"sync": "UniProcExecutor", "vllm-mp": "MultiprocExecutor"}
+CHANNELS = {"zmq": "zmq ROUTER/DEALER ipc", "ray": "ray actor call"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_description_tells_which_executor_and_channel_live(path):
+    facts = visit(path).facts
+    assert facts["executor"].split(".")[-1] == EXECUTORS.get(path, "TransportExecutor")
+    assert facts.get("channel") == CHANNELS.get(path)
+    assert facts["engine"]["max_model_len"] == 256
+    if path in CHANNELS:
+        assert facts["engine_pid"] != os.getpid()
+        assert facts["counters"]["replies"] > 24
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "sync"])
+def test_every_asynchronous_path_has_the_same_settings(path):
+    """Scheduling among them: vLLM turns async scheduling off on the CPU, for all alike."""
+    assert visit(path).facts["engine"] == visit("vllm-mp").facts["engine"]
+
+
+def test_our_executor_takes_async_scheduling():
+    """One that says nothing of it loses async scheduling on a GPU in silence."""
+    from rollout_perf.transports.executor import TransportExecutor
+
+    assert TransportExecutor.supports_async_scheduling()
+
+
+@pytest.mark.skipif(has_gpu(), reason="there it can be taken")
+def test_a_path_that_needs_a_gpu_is_refused_with_the_reason():
+    with pytest.raises(ConfigurationError, match="'vllm-ray' cannot be taken here: vLLM's CPU platform"):
+        on_engine("vllm-ray", lambda rollout: rollout.describe())
