@@ -111,6 +111,7 @@ class RayActor(Transport):
     def _join_cluster(self) -> None:
         if ray.is_initialized():
             return
+        _forget_settings()
         try:
             ray.init(
                 address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False
@@ -222,6 +223,17 @@ class RayActor(Transport):
             "ray": ray.__version__,
             "ray_address_given": bool(os.environ.get("RAY_ADDRESS")),
         }
+
+
+def _forget_settings() -> None:
+    """Have Ray read its authentication settings anew.
+
+    It keeps those that it found when it was first imported, perhaps for another cluster or none.
+    """
+    raylet: Any = ray._raylet
+    with contextlib.suppress(AttributeError):  # a Ray without tokens has neither
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _first_line(error: Exception) -> str:
