@@ -18,7 +18,9 @@ import select
 import signal
 import sys
 import time
+import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +138,7 @@ class Cell:
             "rollouts": self.request["rollouts"],
             "engine_starts": 1,
         }
-        record = self.record(workload, MEASURED, metrics=metrics)
-        return check_label(Record(**{**vars(record), "observed": observed}))
+        return check_label(replace(self.record(workload, MEASURED, metrics=metrics), observed=observed))
 
 
 def _versions() -> dict[str, str]:
@@ -172,6 +173,8 @@ def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> bool:
                 with open(target, "a") as file:
                     file.write("".join(record.to_json() + "\n" for record in records))
             code = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
