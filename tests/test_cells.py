@@ -96,9 +96,10 @@ def test_what_this_commit_does_not_have_is_absent_with_the_reason(subject):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tmp_path):
+def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tmp_path, monkeypatch):
     """It ignores SIGINT and has a child in a session of its own; the next cells are measured all the same."""
     subject(HANGING)
+    monkeypatch.setenv("ROLLOUT_PERF_LOG", str(tmp_path / "log"))
     with nothing_left():
         records, said = run("nano", ["deaf", "nowhere", "dies", "refuses"], deadline_seconds=3.0)
     by_path = {record.path: record for record in records}
@@ -113,6 +114,7 @@ def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tm
     assert len(pids) == 2
     assert not any(map(lives, pids)), pids
     assert any("deaf nano batch 1: failed" in text for text in said)
+    assert "waiting for nothing\n" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ from typing import Any
 
 MARK = "ROLLOUT_PERF_CELL"
 """Environment variable that every process of a run of a module carries, with a value of its own."""
+LOG = "ROLLOUT_PERF_LOG"
+"""Environment variable: a file to which all that the modules print is appended, vLLM's log among it."""
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
 _STOP_SECONDS = 30.0
@@ -98,12 +100,16 @@ def _environment(mark: str) -> dict[str, str]:
 
 def _read(process: subprocess.Popen, log: list[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(_PROGRESS):
-            say(line.removeprefix(_PROGRESS).rstrip())
-        else:
-            log.append(line.rstrip())
-            del log[:-_LOG_LINES]
+    whole = os.environ.get(LOG)
+    with open(whole, "a", buffering=1) if whole else contextlib.nullcontext() as copy:
+        for line in process.stdout:
+            if copy is not None:
+                copy.write(line)
+            if line.startswith(_PROGRESS):
+                say(line.removeprefix(_PROGRESS).rstrip())
+            else:
+                log.append(line.rstrip())
+                del log[:-_LOG_LINES]
 
 
 def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
