@@ -1,0 +1,89 @@
+"""`rollout-perf track`: measure a range of commits with asv, publish the site, show the newest commits."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RolloutError
+from .common import find_ruler, ruler, say
+
+SUMMARY = "measure a range of commits with asv, and publish the site"
+_SHOWN_COMMITS = 3
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("range", nargs="?", metavar="RANGE", help="as in git (default: HEAD~2..HEAD)")
+    parser.add_argument(
+        "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
+    )
+    parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
+    parser.add_argument("--no-publish", action="store_true", help="do not write the site")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run asv, publish, show; 0 where nothing failed."""
+    from ..tracking import track
+
+    root = find_ruler(Path.cwd())
+    wanted, commits = track.find_range(root, given.range)
+    machine = track.name_machine(given.machine, ruler("machine").gpus())
+    say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {machine}:")
+    for commit in commits:
+        say(f"  {commit}")
+    try:
+        code, log = track.run_asv(root, wanted, commits, machine, given.bench, say, _end_processes)
+    except track.Interrupted:
+        done = track.saved(root, machine, commits)
+        say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
+        raise
+    if code not in (0, 2):
+        raise RolloutError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
+    site = None if given.no_publish else track.publish(root)
+    failed = _show(track.read_results(root, machine, commits), log)
+    if site is not None:
+        print(f"site: {site}")
+    return 1 if failed or code else 0
+
+
+def _show(results: Sequence[Any], log: Path) -> bool:
+    """Print the newest commits, and those in which something failed; whether there is such a one."""
+    from ..tracking.table import pipe_table, rollout_table
+
+    record = ruler("record")
+    any_failed = False
+    for number, result in enumerate(results):
+        records = [record.Record.from_json(line) for line in result.records]
+        failed = any(one.status == record.FAILED for one in records) or bool(
+            (result.pipe or {}).get("failed")
+        )
+        empty = not records and result.pipe is None
+        any_failed |= failed or empty
+        if number >= _SHOWN_COMMITS and not failed and not empty:
+            continue
+        print(f"commit {result.commit}")
+        if empty:
+            print(f"failed: nothing was measured; see {log}")
+        if records:
+            print(rollout_table(records, record.REFERENCE))
+        if result.pipe is not None:
+            print()
+            print(pipe_table(result.pipe))
+        print()
+    return any_failed
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text().strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _end_processes(name: str, value: str, grace_seconds: float) -> None:
+    """Wait for processes that carry a mark to end, then kill them."""
+    process = ruler("process")
+    end = time.monotonic() + grace_seconds
+    while process.marked(name, value) and time.monotonic() < end:
+        time.sleep(0.2)
+    process.kill_marked(name, value)
