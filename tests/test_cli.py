@@ -12,6 +12,7 @@ from benchmarks.harness import cells, pipe
 from benchmarks.harness import machine as ruler_machine
 from rollout_perf import cli
 from rollout_perf.tracking import track
+from rollout_perf.tracking.results import Commit
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURE = ["measure", "--path", "zmq"]
@@ -187,7 +188,7 @@ def test_the_machine_is_described_without_what_changes_often(tmp_path, monkeypat
 
 def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
     said = []
-    teller = track._Teller([track.Commit("a" * 40, "new"), track.Commit("b" * 40, "old")], said.append)
+    teller = track._Teller([Commit("a" * 40, "new"), Commit("b" * 40, "old")], said.append)
     teller.cell("1763858679.1 bbbbbbbb zmq nano: batch 8: rollout 1/7 0.652 s")
     teller.asv("[ 5.77%] ··· Setting up rollout:84                               ok")
     teller.asv("[ 5.77%] ··· rollout.Nano.track_step_seconds                     2/10 failed")

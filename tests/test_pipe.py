@@ -8,6 +8,7 @@ from benchmarks.harness import pipe
 from benchmarks.harness.process import run_module
 from benchmarks.transport_rpc import RoundTrip
 from rollout_perf.tracking import track
+from rollout_perf.tracking.results import Commit, read_results
 
 SMALL = {64: 20, 1024: 5}
 
@@ -72,16 +73,18 @@ def test_a_path_that_breaks_off_is_failed_and_the_others_go_on(tmp_path):
 
 
 def test_what_is_saved_is_found_again_and_not_taken_for_results_of_asv(tmp_path, monkeypatch):
-    commit = track.Commit("1234567890abcdef", "a change")
+    commit = Commit("1234567890abcdef", "a change")
     (tmp_path / "asv.conf.json").write_text('// asv allows comments\n{"results_dir": "kept"}')
     monkeypatch.setenv("ASV_CONF_DIR", str(tmp_path))
     monkeypatch.setenv("ASV_COMMIT", commit.hash)
     monkeypatch.setenv("ASV_ENV_NAME", "virtualenv-py3.11")
     monkeypatch.setenv("ROLLOUT_PERF_MACHINE", "box")
     pipe.save({"paths": {}, "failed": {"zmq": "gone"}})
-    [results] = track.read_results(tmp_path, "box", [commit])
-    assert results.pipe == {"paths": {}, "failed": {"zmq": "gone"}}
-    assert results.records == []
+    results = read_results(track.results_folder(tmp_path), [commit])
+    [found] = results.pipes
+    assert found.result == {"paths": {}, "failed": {"zmq": "gone"}}
+    assert (found.machine, found.commit, found.environment) == ("box", commit, "virtualenv-py3.11")
+    assert (results.points, results.damaged) == ([], [])
     assert list(tmp_path.glob("kept/**/*.json")) == []
 
 

@@ -4,9 +4,9 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import RolloutError
+from ..tracking.results import Commit, Results, read_results
 from .common import find_ruler, ruler, say
 
 SUMMARY = "measure a range of commits with asv, and publish the site"
@@ -42,36 +42,43 @@ def run(given: argparse.Namespace) -> int:
     if code not in (0, 2):
         raise RolloutError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
     site = None if given.no_publish else track.publish(root)
-    failed = _show(track.read_results(root, machine, commits), log)
+    results = read_results(track.results_folder(root), commits[::-1])
+    failed = _show(results, machine, commits, log)
     if site is not None:
         print(f"site: {site}")
     return 1 if failed or code else 0
 
 
-def _show(results: Sequence[Any], log: Path) -> bool:
+def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) -> bool:
     """Print the newest commits, and those in which something failed; whether there is such a one."""
     from ..tracking.table import pipe_table, rollout_table
 
     record = ruler("record")
     any_failed = False
-    for number, result in enumerate(results):
-        records = [record.Record.from_json(line) for line in result.records]
-        failed = any(one.status == record.FAILED for one in records) or bool(
-            (result.pipe or {}).get("failed")
-        )
-        empty = not records and result.pipe is None
+    for number, commit in enumerate(commits):
+        records = [
+            record.Record(**point.record)
+            for point in results.points
+            if (point.machine, point.commit) == (machine, commit)
+        ]
+        pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
+        failed = any(one.status == record.FAILED for one in records)
+        failed |= any(bool(pipe.result.get("failed")) for pipe in pipes)
+        empty = not records and not pipes
         any_failed |= failed or empty
         if number >= _SHOWN_COMMITS and not failed and not empty:
             continue
-        print(f"commit {result.commit}")
+        print(f"commit {commit}")
         if empty:
             print(f"failed: nothing was measured; see {log}")
         if records:
             print(rollout_table(records, record.REFERENCE))
-        if result.pipe is not None:
+        if pipes:
             print()
-            print(pipe_table(result.pipe))
+            print(pipe_table(pipes[-1].result))
         print()
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
     return any_failed
 
 

@@ -1,11 +1,10 @@
-"""Runs asv over a range of commits, tells how it goes, and reads what it has left in results/.
+"""Runs asv over a range of commits and tells how it goes.
 
 asv starts the engines; this starts asv. It knows git's ranges, asv's files and asv's output, and
 the ruler only as a folder: a checkout with asv.conf.json and benchmarks/harness.
 """
 
 import contextlib
-import json
 import os
 import platform
 import queue
@@ -18,11 +17,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, RolloutError
+from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"
 _EVERYTHING = "--max-count=2 HEAD"  # what the default range comes to where HEAD~2 does not exist
@@ -36,17 +35,6 @@ _POLL_SECONDS = 0.3
 
 class Interrupted(KeyboardInterrupt):
     """The run was interrupted; asv and every cell have ended."""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit of the range."""
-
-    hash: str
-    subject: str
-
-    def __str__(self) -> str:
-        return f"{self.hash[:8]} {self.subject}"
 
 
 def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
@@ -67,10 +55,11 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
         words = shlex.split(wanted)
     except ValueError as error:
         raise ConfigurationError(f"cannot read the range {wanted!r}: {error}") from None
-    listed = _git(root, "log", "--first-parent", "--format=%H %s", *words, "--")
+    listed = _git(root, "log", "--first-parent", "--format=%H %ct %s", *words, "--")
     if listed is None:
         raise ConfigurationError(f"unknown range {wanted!r}: {_ALLOWED}")
-    commits = [Commit(*line.split(" ", 1)) for line in listed.splitlines()]
+    rows = (line.split(" ", 2) for line in listed.splitlines())
+    commits = [Commit(row[0], row[2], int(row[1])) for row in rows]
     if not commits:
         raise ConfigurationError(f"no commit is in the range {wanted!r} (A..B leaves A out): {_ALLOWED}")
     return wanted, commits
@@ -242,28 +231,12 @@ def configuration(root: Path) -> dict[str, Any]:
     return load_json(str(root / "asv.conf.json"), js_comments=True)
 
 
-@dataclass(frozen=True)
-class Results:
-    """What was measured at a commit: lines of records, and the pipe's result where there is one."""
-
-    commit: Commit
-    records: list[str]
-    pipe: dict[str, Any] | None
-
-
-def read_results(root: Path, machine: str, commits: Sequence[Commit]) -> list[Results]:
-    """What results/ holds of each commit on this machine."""
-    folder = root / configuration(root).get("results_dir", "results") / machine
-    found = []
-    for commit in commits:
-        files = sorted(folder.glob(f"records/{commit.hash[:8]}-*.jsonl"))
-        pipes = sorted(folder.glob(f"pipe/{commit.hash[:8]}-*.jsonl"))
-        records = [line for file in files for line in file.read_text().splitlines()]
-        found.append(Results(commit, records, json.loads(pipes[-1].read_text()) if pipes else None))
-    return found
+def results_folder(root: Path) -> Path:
+    """Where asv keeps its results."""
+    return root / configuration(root).get("results_dir", "results")
 
 
 def saved(root: Path, machine: str, commits: Sequence[Commit]) -> int:
     """How many of the commits asv has saved results of."""
-    folder = root / configuration(root).get("results_dir", "results") / machine
+    folder = results_folder(root) / machine
     return sum(any(folder.glob(f"{commit.hash[:8]}-*.json")) for commit in commits)

@@ -1,0 +1,263 @@
+"""Reads results/: every record and every pipe run, of every machine and commit; and series of them.
+
+    results = read_results(Path("results"), history(Path(".")))
+    for key, points in results.series("step_seconds").items(): ...
+
+A damaged file or line is named in `damaged` and the rest is read. Starts nothing but git, and
+only in `history`.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SCHEMA = 1
+"""The version of records that is understood; the ruler writes it."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit; the time is git's, in seconds since 1970, and 0 where nothing tells it."""
+
+    hash: str
+    subject: str = ""
+    time: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.hash[:8]} {self.subject}".rstrip()
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured of one cell at one commit: a line of a records file."""
+
+    machine: str
+    environment: str
+    commit: Commit
+    record: Mapping[str, Any]
+    """The ruler's record as JSON: path, preset, workload, status, reason, metrics, observed, provenance."""
+    source: Path
+    """The file that it was read from."""
+
+    def samples(self, metric: str) -> list[float]:
+        """Samples of a metric, one for each timed rollout; none where it was not measured."""
+        return list(self.record["metrics"].get(metric, ()))
+
+
+class Key(NamedTuple):
+    """What stays the same along a series of points."""
+
+    machine: str
+    environment: str
+    preset: str
+    tensor_parallel_size: int
+    path: str
+    workload: str
+    """The workload's name."""
+    fingerprint: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """A run of the pipe alone at a commit, as `rollout-perf pipe` prints it."""
+
+    machine: str
+    environment: str
+    commit: Commit
+    result: Mapping[str, Any]
+    source: Path
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file, or a line of it, that could not be read, and why."""
+
+    source: Path
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}" if self.line else str(self.source)
+        return f"{where}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of results/, the points and pipes in the order of the history."""
+
+    machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """asv's facts of each machine, by name; empty facts where its machine.json is missing or damaged."""
+    points: Sequence[Point] = ()
+    pipes: Sequence[Pipe] = ()
+    damaged: Sequence[Damage] = ()
+
+    def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
+        """Points of each cell in the order of the history; with a metric, those that have samples of it."""
+        found: dict[Key, list[Point]] = {}
+        for point in self.points:
+            if metric is not None and not point.samples(metric):
+                continue
+            found.setdefault(key_of(point), []).append(point)
+        return found
+
+
+def key_of(point: Point) -> Key:
+    """The series that a point belongs to."""
+    record = point.record
+    load = record["workload"]
+    return Key(
+        point.machine,
+        point.environment,
+        record["preset"],
+        record["tensor_parallel_size"],
+        record["path"],
+        load["name"],
+        load["fingerprint"],
+        load["batch"],
+    )
+
+
+def history(root: Path, branch: str = "HEAD") -> list[Commit]:
+    """Commits of a branch, first parents only, oldest first; none outside a git repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "log", "--first-parent", "--reverse", "--format=%H %ct %s", branch],
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return []
+    if done.returncode:
+        return []
+    rows = (line.split(" ", 2) for line in done.stdout.splitlines())
+    return [Commit(row[0], row[2] if len(row) > 2 else "", int(row[1])) for row in rows]
+
+
+def read_results(folder: Path, commits: Sequence[Commit] = ()) -> Results:
+    """Everything under results/. `commits` gives the order; what is not among them comes by asv's date."""
+    damaged: list[Damage] = []
+    machines: dict[str, Mapping[str, Any]] = {}
+    points: list[Point] = []
+    pipes: list[Pipe] = []
+    known = {commit.hash: commit for commit in commits}
+    for machine in sorted(path for path in folder.glob("*") if path.is_dir()):
+        facts = _object(machine / "machine.json", damaged) if (machine / "machine.json").exists() else None
+        machines[machine.name] = facts or {}
+        dated = _dated(machine, damaged)
+        for file in sorted(machine.glob("records/*.jsonl")):
+            for commit, environment, content in _lines(file, known, dated, damaged):
+                points.append(Point(machine.name, environment, commit, content, file))
+        for file in sorted(machine.glob("pipe/*.jsonl")):
+            for commit, environment, content in _lines(file, known, dated, damaged, _PIPE):
+                pipes.append(Pipe(machine.name, environment, commit, content, file))
+    place = {commit.hash: number for number, commit in enumerate(commits)}
+
+    def order(one: Point | Pipe) -> tuple[int, int, str]:
+        return place.get(one.commit.hash, len(place)), one.commit.time, one.commit.hash
+
+    return Results(machines, sorted(points, key=order), sorted(pipes, key=order), damaged)
+
+
+_RECORD = {
+    "path": str,
+    "preset": str,
+    "tensor_parallel_size": int,
+    "workload": dict,
+    "status": str,
+    "metrics": dict,
+    "observed": dict,
+    "provenance": dict,
+}
+_WORKLOAD = ("name", "fingerprint", "batch")
+_PIPE = {"paths": dict}
+
+
+def _lines(
+    file: Path,
+    known: Mapping[str, Commit],
+    dated: Mapping[str, Commit],
+    damaged: list[Damage],
+    wanted: Mapping[str, type] = _RECORD,
+) -> list[tuple[Commit, str, dict[str, Any]]]:
+    """Commit, environment and content of each line; the file's name holds COMMIT-ENVIRONMENT[-PRESET]."""
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        damaged.append(Damage(file, None, str(error)))
+        return []
+    short, _, environment = file.stem.partition("-")
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            damaged.append(Damage(file, number, f"not JSON: {error}"))
+            continue
+        reason = _unlike(content, wanted)
+        if reason:
+            damaged.append(Damage(file, number, reason))
+            continue
+        if wanted is _RECORD:
+            environment = file.stem.removeprefix(f"{short}-").removesuffix(f"-{content['preset']}")
+        commit = _commit(content.get("provenance", {}).get("commit") or short, known, dated)
+        found.append((commit, environment, content))
+    return found
+
+
+def _unlike(content: Any, wanted: Mapping[str, type]) -> str | None:
+    """In what a line is not what it should be."""
+    if not isinstance(content, dict):
+        return "not an object"
+    for name, kind in wanted.items():
+        if not isinstance(content.get(name), kind):
+            return f"{name!r} is missing or no {kind.__name__}"
+    if wanted is _RECORD:
+        if content.get("schema") != SCHEMA:
+            return f"a record of schema {content.get('schema')}; {SCHEMA} is understood"
+        missing = [name for name in _WORKLOAD if name not in content["workload"]]
+        if missing:
+            return f"the workload has no {', '.join(missing)}"
+        for name, samples in content["metrics"].items():
+            if not isinstance(samples, list) or not all(isinstance(one, int | float) for one in samples):
+                return f"the metric {name!r} is no list of numbers"
+    return None
+
+
+def _commit(given: str, known: Mapping[str, Commit], dated: Mapping[str, Commit]) -> Commit:
+    for commits in (known, dated):
+        if given in commits:
+            return commits[given]
+        for name, commit in commits.items():
+            if name.startswith(given):
+                return commit
+    return Commit(given)
+
+
+def _dated(machine: Path, damaged: list[Damage]) -> dict[str, Commit]:
+    """Commits that asv has results of on this machine, with their times."""
+    found = {}
+    for file in sorted(machine.glob("*.json")):
+        if file.name == "machine.json":
+            continue
+        content = _object(file, damaged)
+        if content and isinstance(content.get("commit_hash"), str):
+            date = content.get("date")
+            seconds = int(date / 1000) if isinstance(date, int | float) else 0
+            found[content["commit_hash"]] = Commit(content["commit_hash"], "", seconds)
+    return found
+
+
+def _object(file: Path, damaged: list[Damage]) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        damaged.append(Damage(file, None, f"not JSON: {error}"))
+        return None
+    if not isinstance(content, dict):
+        damaged.append(Damage(file, None, "not an object"))
+        return None
+    return content

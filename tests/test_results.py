@@ -1,0 +1,117 @@
+"""tracking/results.py: all that results/ holds, in the history's order; what is damaged is named."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness.cells import fixed
+from benchmarks.harness.record import ABSENT, MEASURED, Record
+from rollout_perf.tracking.results import Commit, history, read_results
+
+ROOT = Path(__file__).resolve().parent.parent
+OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)
+
+
+def line(commit: Commit, path: str, batch: int, samples: list[float]) -> str:
+    return Record(
+        path,
+        "nano",
+        1,
+        fixed("nano", [batch])[0].as_dict(),
+        MEASURED if samples else ABSENT,
+        metrics={"step_seconds": samples} if samples else {},
+        provenance={"commit": commit.hash},
+    ).to_json()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """results/ of one machine with two commits; the name of a file holds the first 8 digits of the commit."""
+    records = tmp_path / "results" / "box" / "records"
+    records.mkdir(parents=True)
+    for commit, seconds in ((NEW, 2.0), (OLD, 1.0)):
+        lines = [line(commit, "zmq", 8, [seconds] * 7), line(commit, "vllm-ray", 8, [])]
+        (records / f"{commit.hash[:8]}-virtualenv-py3.11-nano.jsonl").write_text("\n".join(lines))
+    (records.parent / "machine.json").write_text('{"machine": "box", "gpu": "none"}')
+    return tmp_path / "results"
+
+
+def test_points_come_in_the_order_of_the_history_by_series(folder):
+    results = read_results(folder, [OLD, NEW])
+    assert results.machines == {"box": {"machine": "box", "gpu": "none"}}
+    [(key, points)] = results.series("step_seconds").items()
+    assert (key.machine, key.environment, key.path, key.batch) == ("box", "virtualenv-py3.11", "zmq", 8)
+    assert [(point.commit, point.samples("step_seconds")[0]) for point in points] == [(OLD, 1.0), (NEW, 2.0)]
+    assert [point.commit for point in read_results(folder, [NEW, OLD]).series("step_seconds")[key]] == [
+        NEW,
+        OLD,
+    ]
+    assert len(results.series()) == 2  # the absent one has points, without samples
+    assert results.damaged == []
+
+
+def test_commits_that_the_history_does_not_hold_come_by_the_date_that_asv_has_kept(folder):
+    for commit, date in ((OLD, 9_000_000), (NEW, 5_000_000)):
+        content = {"commit_hash": commit.hash, "date": date}
+        (folder / "box" / f"{commit.hash[:8]}-virtualenv-py3.11.json").write_text(json.dumps(content))
+    [points] = read_results(folder).series("step_seconds").values()
+    assert [(point.commit.hash, point.commit.time) for point in points] == [
+        (NEW.hash, 5000),
+        (OLD.hash, 9000),
+    ]
+
+
+def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
+    records = folder / "box" / "records"
+    good = line(NEW, "ray", 8, [3.0] * 7)
+    strange = json.loads(good) | {"schema": 99}
+    without = json.loads(good) | {"workload": {"name": "fixed"}}
+    odd = json.loads(good) | {"metrics": {"step_seconds": "fast"}}
+    lines = [good, good[:50], "[]", json.dumps(strange), json.dumps(without), json.dumps(odd)]
+    (records / "bbbbbbbb-virtualenv-py3.11-more.jsonl").write_text("\n".join(lines))
+    (records / "cccccccc-virtualenv-py3.11-nano.jsonl").write_bytes(b"\xff\xfe")
+    (folder / "box" / "machine.json").write_text("{")
+    (folder / "box" / "dddddddd-virtualenv-py3.11.json").write_text("[]")
+    results = read_results(folder, [OLD, NEW])
+    assert len(results.series("step_seconds")) == 2
+    assert results.machines == {"box": {}}
+    told = [(damage.source.name, damage.line) for damage in results.damaged]
+    name = "bbbbbbbb-virtualenv-py3.11-more.jsonl"
+    assert sorted(told, key=str) == sorted(
+        [
+            ("machine.json", None),
+            ("dddddddd-virtualenv-py3.11.json", None),
+            ("cccccccc-virtualenv-py3.11-nano.jsonl", None),
+            *((name, number) for number in (2, 3, 4, 5, 6)),
+        ],
+        key=str,
+    )
+    assert "schema 99" in str(next(damage for damage in results.damaged if damage.line == 4))
+
+
+def test_an_empty_folder_and_none_at_all_hold_nothing(tmp_path):
+    assert read_results(tmp_path).points == []
+    assert read_results(tmp_path / "nowhere").points == []
+
+
+def test_the_history_is_that_of_first_parents_oldest_first(tmp_path):
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", *words], check=True
+        )
+
+    assert history(tmp_path) == []
+    git("init", "-q", "-b", "main")
+    for subject in ("one", "two words"):
+        git("commit", "-q", "--allow-empty", "-m", subject)
+    assert [commit.subject for commit in history(tmp_path)] == ["one", "two words"]
+    assert all(commit.time > 1e9 and len(commit.hash) == 40 for commit in history(tmp_path))
+
+
+def test_the_committed_results_are_whole():
+    """What the repository ships must be readable: the site and the detector live from it."""
+    results = read_results(ROOT / "results", history(ROOT))
+    assert results.damaged == []
+    assert len({point.commit.hash for point in results.points if point.machine == "h200-1x"}) >= 3
