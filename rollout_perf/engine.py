@@ -134,7 +134,7 @@ def _settle_environment(row: Row, tensor_parallel_size: int) -> None:
     envs.disable_envs_cache()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if row.in_process else "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if "ray" in sys.modules:
+    if "ray" in row.requires and "ray" in sys.modules:
         # Neither Ray's threads nor the settings that it read when it was loaded survive a fork.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -105,12 +105,14 @@ async def open_rollout(
     start_deadline_seconds: float = 600.0,
     step_deadline_seconds: float = 300.0,
     device: str | None = None,
+    endpoint: str | None = None,
     **engine_arguments: Any,
 ) -> AsyncIterator[Rollout]:
     """Start an engine for `model` (a preset or a local folder) over a path, for one block.
 
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
-    a must. The caller owns the block; leaving it ends every process that entering it started.
+    a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
+    `zmq`. The caller owns the block; leaving it ends every process that entering it started.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
     `step_deadline_seconds`.
@@ -125,8 +127,10 @@ async def open_rollout(
     reason = row.absent(has_gpu())
     if reason:
         raise ConfigurationError(f"the path {transport!r} cannot be taken here: {reason}")
+    if endpoint is not None:
+        row.check_endpoint(endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
-    run = Run.create(transport, start_deadline_seconds, step_deadline_seconds)
+    run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
     previous = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(run.folder)
     try:

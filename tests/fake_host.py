@@ -6,6 +6,7 @@ an encoded (verb, argument); the answer is an encoded value.
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ class Puppet:
 
     def die(self, _argument: None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def cut(self, _argument: None) -> None:
+        """Break every socket of the process, as a network does."""
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                    socket.socket(fileno=os.dup(int(name))).shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
 
     def array(self, count: int) -> np.ndarray:
         return np.arange(count, dtype=np.int64)

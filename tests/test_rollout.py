@@ -193,7 +193,7 @@ def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
 
 
 EXECUTORS = {"sync": "UniProcExecutor", "vllm-mp": "MultiprocExecutor"}
-CHANNELS = {"zmq": "zmq ROUTER/DEALER ipc", "ray": "ray actor call"}
+CHANNELS = {"zmq": "zmq ROUTER/DEALER and PUSH/PULL", "ray": "ray actor call"}
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -33,6 +33,8 @@ class Row:
     """"module:function" of a context manager, given a folder, that must hold while the engine lives."""
     needs_gpu: str | None = None
     """Why the path does not exist without a GPU, if so."""
+    endpoint_check: str | None = None
+    """"module:function" that checks an endpoint, for transports that can be told where to listen."""
     in_process: bool = False
     """The engine runs in the caller's process, without asynchronous generation."""
 
@@ -40,6 +42,19 @@ class Row:
         """The transport class."""
         assert self.transport is not None
         return _load(self.transport)
+
+    def make(self, world_size: int, folder: Path, endpoint: str | None = None) -> "Transport":
+        """A transport, not started. Raises ConfigurationError for an endpoint that it does not take."""
+        if endpoint is None:
+            return self.load()(world_size, folder)
+        self.check_endpoint(endpoint)
+        return self.load()(world_size, folder, endpoint)  # type: ignore[call-arg]
+
+    def check_endpoint(self, endpoint: str) -> None:
+        """Raise ConfigurationError where the path cannot listen there."""
+        if self.endpoint_check is None:
+            raise ConfigurationError(f"endpoint {endpoint!r} was given, and this path takes none")
+        _load(self.endpoint_check)(endpoint)
 
     def surround(self, folder: Path) -> AbstractContextManager[Any]:
         """What must hold while the engine lives, with its files in `folder`."""
@@ -66,7 +81,13 @@ TRANSPORTS: dict[str, Row] = {
         surroundings=_RAY_CLUSTER,
         needs_gpu="vLLM's CPU platform refuses its Ray executor",
     ),
-    "zmq": Row("ZeroMQ", _ADAPTER, "rollout_perf.transports.zeromq:ZeroMQ", ("zmq",)),
+    "zmq": Row(
+        "ZeroMQ",
+        _ADAPTER,
+        "rollout_perf.transports.zeromq:ZeroMQ",
+        ("zmq",),
+        endpoint_check="rollout_perf.transports.zeromq_endpoint:check_endpoint",
+    ),
     "ray": Row(
         "Ray actor calls, overlapped with the GPU",
         _ADAPTER,

@@ -20,7 +20,6 @@ import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -101,33 +100,73 @@ def worker_error(rank: int, message: Message) -> WorkerError:
     return WorkerError(f"worker {rank}: {report['error']}\n{report['traceback'].rstrip()}")
 
 
-class Reply(Future):
+class Reply:
     """The replies to one call, in rank order; it resolves when someone asks for its result.
 
     Waiting is done by whoever calls `result`, without a thread in between: the driver of an
-    engine has nothing else to do then, and a thread hop costs more than the message.
+    engine has nothing else to do then, and a thread hop costs more than the message. It has the
+    methods of a Future that vLLM calls; a Future's locks would cost as much as sending.
     """
+
+    _settling = threading.Lock()  # of all replies: held for a moment
 
     def __init__(
         self, ranks: Sequence[int], wait: Callable[["Reply"], None], then: Callable[[list[Message]], Any]
     ):
-        super().__init__()
         self.ranks = ranks
         self.missing = set(ranks)
         self._wait = wait
         self._then = then
         self._messages: dict[int, Message] = {}
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[Reply], None]] = []
 
-    def result(self, timeout: float | None = None) -> Any:
+    def done(self) -> bool:
+        """Whether it has resolved."""
+        return self._done
+
+    def result(self) -> Any:
         """What `then` made of the replies. Raises EngineError; bounded by the call's deadline."""
-        if not self.done():
+        if not self._done:
             self._wait(self)
-        return super().result(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def exception(self) -> BaseException | None:
+        """The error that it has resolved to, if any; does not wait."""
+        return self._error
+
+    def add_done_callback(self, callback: Callable[["Reply"], None]) -> None:
+        """Call `callback` with this once it has resolved, in the thread that finds out."""
+        with self._settling:
+            if not self._done:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def set_result(self, value: Any) -> None:
+        """Resolve, if nothing else has."""
+        self._settle(value, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Resolve to an error, if nothing else has."""
+        self._settle(None, error)
+
+    def _settle(self, value: Any, error: BaseException | None) -> None:
+        with self._settling:
+            if self._done:
+                return
+            self._value, self._error, self._done = value, error, True
+        for callback in self._callbacks:
+            callback(self)
 
     def add(self, rank: int, status: bytes, message: Message) -> None:
         """Take the reply of one worker; resolve with the last one, or with the first error."""
         self.missing.discard(rank)
-        if self.done():
+        if self._done:
             return
         if status != OK:
             self.set_exception(worker_error(rank, message))
@@ -145,7 +184,8 @@ class Counters:
     """What a transport has carried since it started, counted in the driver.
 
     `calls` and `replies` are messages, one for each worker that is sent to or answers; bytes
-    are those of the frames, without the channel's own framing. Seconds are the driver's.
+    are those of the frames, without the channel's own framing. Seconds are the driver's: to encode
+    a call, to hand it to the channel, to wait for replies, to take one that has come apart, to decode it.
     """
 
     calls: int = 0
@@ -155,6 +195,7 @@ class Counters:
     encode_seconds: float = 0.0
     send_seconds: float = 0.0
     wait_seconds: float = 0.0
+    receive_seconds: float = 0.0
     decode_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, float]:

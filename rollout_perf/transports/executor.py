@@ -19,7 +19,7 @@ from vllm.v1.executor.abstract import Executor
 
 from ..errors import ConfigurationError, EngineError
 from . import TRANSPORTS, wire
-from .base import HostSpec
+from .base import HostSpec, Reply
 from .run import Run
 from .worker import STEP
 
@@ -28,6 +28,9 @@ TRANSPORT_FACTS = "rollout_perf_transport_facts"
 
 _INHERITED = ("VLLM_", "OMP_", "KMP_", "MKL_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_", "NCCL_", "NVSHMEM_",
               "GLOO_", "HF_", "TRANSFORMERS_", "ROLLOUT_PERF_", "LD_PRELOAD")  # fmt: skip
+
+_NOTHING: Future = Future()
+_NOTHING.set_result(None)
 
 
 class TransportExecutor(Executor):
@@ -49,7 +52,7 @@ class TransportExecutor(Executor):
         self._scheduled: Any = None
         self._output_rank = [world_size - parallel.tensor_parallel_size]
         self._everyone = range(world_size)
-        self.transport = TRANSPORTS[run.transport].load()(world_size, run.folder)
+        self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
         self.transport.on_failure(self._failed)
         self._finalizer = weakref.finalize(self, self.transport.close)
         init_method = get_distributed_init_method(get_loopback_ip(), get_open_port())
@@ -94,7 +97,7 @@ class TransportExecutor(Executor):
             # Sampling follows: hold this back, and send both as one call.
             assert self._scheduled is None, "vLLM asked for a second step before it sampled the first"
             self._scheduled = scheduler_output
-            return _nothing() if non_block else None
+            return _NOTHING if non_block else None
         return self._step(scheduler_output, None, non_block)
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
@@ -123,7 +126,7 @@ class TransportExecutor(Executor):
         self.transport.counters.decode_seconds += time.perf_counter() - begin
         return value
 
-    def _note(self, reply: Future) -> None:
+    def _note(self, reply: Reply) -> None:
         error = reply.exception()
         if isinstance(error, EngineError):
             self._run.note_failure(error)
@@ -150,9 +153,3 @@ class TransportExecutor(Executor):
     @classmethod
     def supports_async_scheduling(cls) -> bool:
         return True
-
-
-def _nothing() -> Future:
-    future: Future = Future()
-    future.set_result(None)
-    return future

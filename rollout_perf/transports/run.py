@@ -19,7 +19,7 @@ from .. import errors
 from ..errors import EngineError
 
 VARIABLE = "ROLLOUT_PERF_RUN"
-_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds")
+_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint")
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,25 @@ class Run:
     transport: str
     start_deadline_seconds: float
     step_deadline_seconds: float
+    endpoint: str | None = None
+    """Where the transport's sockets are bound, where that is not its own choice."""
     forked_before: frozenset[psutil.Process] = field(default=frozenset(), repr=False)
     """What vLLM had forked from this process before the run, which is none of its business."""
 
     @classmethod
-    def create(cls, transport: str, start_deadline_seconds: float, step_deadline_seconds: float) -> "Run":
+    def create(
+        cls,
+        transport: str,
+        start_deadline_seconds: float,
+        step_deadline_seconds: float,
+        endpoint: str | None = None,
+    ) -> "Run":
         """Make the run's folder, which only this user can enter, and write the settings there."""
         # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
         folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
-        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds, frozenset(_forked()))
+        run = cls(
+            folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint, frozenset(_forked())
+        )
         settings = {name: getattr(run, name) for name in _SETTINGS}
         (folder / "run.json").write_text(json.dumps(settings))
         return run

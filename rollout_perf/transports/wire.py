@@ -38,7 +38,10 @@ def decode(message: Message) -> Any:
 
 def byte_count(message: Message) -> int:
     """Bytes of all frames together, without the framing of the channel that carries them."""
-    return sum(memoryview(frame).nbytes for frame in message)
+    size = 0
+    for frame in message:
+        size += len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+    return size
 
 
 def join(message: Message) -> bytes:

@@ -1,28 +1,30 @@
-"""The ZeroMQ transport: one ROUTER socket in the driver, two DEALER sockets in each worker.
+"""The ZeroMQ transport: calls go out by a ROUTER socket in the driver, replies come in by a PULL.
 
-A worker receives calls on one socket, in its main thread, and sends replies on the other, so
-that a thread that waits for the GPU can reply while the main thread is in the next call.
-Sockets are of the ipc kind, in a folder that only the user can enter.
+A worker receives calls on a DEALER, in its main thread, and sends replies by a PUSH, so that a
+thread that waits for the GPU can reply while the main thread is in the next call. A call is
+packed once for all workers. Header and a lone small frame travel as one: two more frames cost
+half a round trip.
 
-A worker is a process of its own, told over its standard input what to run; the end of that
-input tells it that the driver has gone, and it ends at once. Run as
+Over ipc the sockets are in a folder that only the user can enter. Over tcp they are bound to the
+interface asked for, encrypted and authenticated by CURVE with keys made for the run; nothing
+that an unauthenticated peer sends reaches this module.
+
+A worker is a process of its own, which runs
 
     python -P -m rollout_perf.transports.zeromq < bootstrap
 """
 
 import contextlib
 import os
-import pickle
 import queue
 import select
-import signal
 import struct
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -39,74 +41,135 @@ from .base import (
     Transport,
     answer,
     fetched,
-    python_path,
     worker_error,
 )
+from .processes import CUT, WorkerProcesses, take_bootstrap
 from .wire import Message, byte_count
+from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
 
-_CALL = struct.Struct("<Q?")  # number of the call, whether a reply is wanted
-_REPLY = struct.Struct("<QI")  # number of the call, rank
+_CALL = struct.Struct("<QQI")  # number of the call, ranks that reply as a bit mask, frames
+_REPLY = struct.Struct("<QHcI")  # number of the call, rank, status, frames
 _READY = 0  # the number under which a worker reports that its host is built
 _CLOSE = b"close"
 _COPY_BELOW_BYTES = 64 * 1024  # under this, copying a frame is cheaper than sharing it
+_MOST_FRAMES = 4096
+_MOST_WORKERS = 64  # bits of the mask
+
+
+class Garbage(Exception):
+    """What came is no message of this transport."""
+
+
+def _pack(header: struct.Struct, values: tuple, message: Message, size: int) -> list:
+    """The frames of a message of `size` bytes; a lone small frame joins the header's."""
+    head = header.pack(*values, len(message))
+    if len(message) == 1 and size < _COPY_BELOW_BYTES:
+        return [b"".join((head, message[0]))]
+    return [head, *message]
+
+
+def _send(socket: zmq.Socket, frames: list, size: int) -> None:
+    if len(frames) == 1:
+        socket.send(frames[0])
+    else:
+        socket.send_multipart(frames, copy=size < _COPY_BELOW_BYTES)
+
+
+def _receive(socket: zmq.Socket, header: struct.Struct) -> tuple[tuple, list[memoryview]]:
+    """Values of the header, the count of frames last, and the message.
+
+    Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
+    """
+    frame = socket.recv(copy=False)
+    head, frames = frame.buffer, []
+    while frame.more:
+        frame = socket.recv(copy=False)
+        frames.append(frame.buffer)
+    if len(head) < header.size or len(frames) > _MOST_FRAMES:
+        raise Garbage(f"{len(frames) + 1} frames, the first of {len(head)} bytes")
+    values = header.unpack_from(head)
+    if values[-1] == 1 and not frames:
+        frames.append(head[header.size :])
+    if values[-1] != len(frames):
+        raise Garbage(f"{values[-1]} frames were announced, {len(frames)} came")
+    return values, frames
 
 
 class ZeroMQ(Transport):
-    """ROUTER to DEALER over ipc; the caller of `Reply.result` receives for all."""
+    """ROUTER to DEALER, PUSH to PULL; the caller of `Reply.result` receives for all."""
 
-    channel = "zmq ROUTER/DEALER ipc"
+    channel = "zmq ROUTER/DEALER and PUSH/PULL"
 
-    def __init__(self, world_size: int, folder: Any):
+    def __init__(self, world_size: int, folder: Path, endpoint: str | None = None):
         super().__init__(world_size, folder)
+        if world_size > _MOST_WORKERS:
+            raise EngineError(f"{world_size} workers; this transport takes {_MOST_WORKERS} at most")
+        self._identities = [b"%d" % rank for rank in range(world_size)]
+        self._endpoint = Endpoint.of(endpoint, folder)
         self._context = zmq.Context()
-        self._socket: zmq.Socket | None = None
-        self._lock = threading.RLock()  # the socket belongs to whoever holds it
-        self._processes: list[subprocess.Popen] = []
+        self._doorkeeper = Doorkeeper(self._context) if self._endpoint.is_open else None
+        self._calls: zmq.Socket | None = None
+        self._replies: zmq.Socket | None = None
+        self._sending = threading.Lock()  # guards _calls, the order of calls and what is pending
+        self._receiving = threading.Lock()  # guards _replies
+        self._processes = WorkerProcesses("rollout_perf.transports.zeromq")
         self._closing = os.eventfd(0)
         self._watcher: threading.Thread | None = None
         self._pending: dict[int, Reply] = {}
         self._deadlines: dict[int, tuple[float, float]] = {}  # number: (monotonic end, seconds)
+        self._answered = [_READY] * world_size  # the last call that each worker has answered
         self._number = _READY
         self._closed = False
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
         try:
-            self._bind()
-            self._launch(spec)
-            ready = Reply(range(self.world_size), self._receive_until_done, list)
-            self._expect(_READY, ready, deadline_seconds)
+            self._calls = self._bind(zmq.ROUTER, "calls")
+            self._calls.router_mandatory = 1
+            self._replies = self._bind(zmq.PULL, "replies")
+            keys = self._doorkeeper.keys if self._doorkeeper else None
+            addresses = tuple(socket.get_string(zmq.LAST_ENDPOINT) for socket in (self._calls, self._replies))
+            self._processes.launch(
+                [(addresses, rank, keys, spec) for rank in range(self.world_size)], spec.environment
+            )
             self._watcher = threading.Thread(target=self._watch, name="zmq-worker-watch", daemon=True)
             self._watcher.start()
-            ready.result()
+            self._wait_until_built(time.monotonic() + deadline_seconds, deadline_seconds)
         except BaseException:
             self.close()
             raise
 
-    def _bind(self) -> None:
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.linger = 0
-        self._socket.router_mandatory = 1
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.sndtimeo = int(CLOSE_SECONDS * 1000)
-        self._socket.rcvtimeo = int(POLL_SECONDS * 1000)
-        self._endpoint = f"ipc://{self.folder}/zmq-{os.getpid()}-{id(self):x}"
-        self._socket.bind(self._endpoint)
+    def _bind(self, kind: int, purpose: str) -> zmq.Socket:
+        socket = self._context.socket(kind)
+        socket.linger = 0
+        socket.maxmsgsize = LARGEST_FRAME_BYTES
+        socket.sndhwm = socket.rcvhwm = 0
+        socket.sndtimeo = int(CLOSE_SECONDS * 1000)
+        socket.rcvtimeo = int(POLL_SECONDS * 1000)
+        if self._doorkeeper is not None:
+            self._doorkeeper.guard(socket)
+        try:
+            self._endpoint.bind(socket, purpose)
+        except EngineError:
+            socket.close()
+            raise
+        return socket
 
-    def _launch(self, spec: HostSpec) -> None:
-        environment = os.environ | spec.environment
-        environment["PYTHONPATH"] = python_path()
-        for rank in range(self.world_size):
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "rollout_perf.transports.zeromq"],
-                stdin=subprocess.PIPE,
-                env=environment,
-            )
-            self._processes.append(process)
-            bootstrap = pickle.dumps({"endpoint": self._endpoint, "rank": rank, "spec": spec})
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it died at once: the watcher will say so
-                process.stdin.write(struct.pack("<Q", len(bootstrap)) + bootstrap)
-                process.stdin.flush()
+    def _wait_until_built(self, end: float, deadline_seconds: float) -> None:
+        """Hear of each worker's host, on the socket of the calls, which so learns where it is."""
+        assert self._calls is not None
+        missing = set(range(self.world_size))
+        while missing:
+            self.check()
+            try:
+                self._calls.recv()
+                (_number, rank, status, _count), message = _receive(self._calls, _REPLY)
+            except zmq.Again:
+                if time.monotonic() > end:
+                    raise self._stalled(sorted(missing), deadline_seconds) from None
+                continue
+            if status != OK:
+                raise self._fail(worker_error(rank, message))
+            missing.discard(rank)
 
     def send(
         self,
@@ -116,73 +179,92 @@ class ZeroMQ(Transport):
         then: Callable[[list[Message]], Any] = list,
     ) -> Reply:
         begin = time.perf_counter()
-        size = byte_count(message)
-        copy = size < _COPY_BELOW_BYTES
-        with self._lock:
-            self.check()
+        self.check()
+        reply = Reply(reply_ranks, self._receive_until_done, then)
+        size, mask = byte_count(message), 0
+        for rank in reply_ranks:
+            mask |= 1 << rank
+        with self._sending:
             if self._closed:
                 raise EngineError("the transport is closed")
-            assert self._socket is not None
-            self._number += 1
-            reply = Reply(reply_ranks, self._receive_until_done, then)
-            self._expect(self._number, reply, deadline_seconds)
-            for rank in range(self.world_size):
-                header = _CALL.pack(self._number, rank in reply_ranks)
+            assert self._calls is not None
+            self._number = number = self._number + 1
+            if mask:
+                self._deadlines[number] = (time.monotonic() + deadline_seconds, deadline_seconds)
+                self._pending[number] = reply
+            else:
+                reply.set_result(None)
+            frames = _pack(_CALL, (number, mask), message, size)
+            for rank, identity in enumerate(self._identities):
                 try:
-                    self._socket.send_multipart([b"c%d" % rank, header, *message], copy=copy)
+                    self._calls.send(identity, zmq.SNDMORE)
+                    _send(self._calls, frames, size)
                 except zmq.ZMQError as error:
+                    time.sleep(2 * POLL_SECONDS)  # whoever watches may know more of it
                     raise self._fail(WorkerDied(f"worker {rank} cannot be reached: {error}")) from error
             self.counters.calls += self.world_size
             self.counters.sent_bytes += size * self.world_size
             self.counters.send_seconds += time.perf_counter() - begin
         return reply
 
-    def _expect(self, number: int, reply: Reply, deadline_seconds: float) -> None:
-        if reply.ranks:
-            self._pending[number] = reply
-            self._deadlines[number] = (time.monotonic() + deadline_seconds, deadline_seconds)
-        else:
-            reply.set_result(None)
-
     def _receive_until_done(self, reply: Reply) -> None:
-        begin = time.perf_counter()
         while not reply.done():
-            with self._lock:
+            with self._receiving:
                 if self._closed:
                     self._abandon(EngineError("the transport was closed while a call was under way"))
                 elif self._failure is not None:
                     self._abandon(self._failure)
                 elif not reply.done():
                     self._receive_one(reply)
-        self.counters.wait_seconds += time.perf_counter() - begin
 
-    def _receive_one(self, reply: Reply) -> None:
-        assert self._socket is not None
+    def _receive_one(self, awaited: Reply) -> None:
+        assert self._replies is not None
+        counters = self.counters
+        begin = time.perf_counter()
         try:
             # One receive with a timeout: polling first would cost a second system call a step.
-            _identity, header, status, *message = self._socket.recv_multipart()
+            (number, rank, status, _count), message = _receive(self._replies, _REPLY)
         except zmq.Again:
-            number = next(number for number, pending in self._pending.items() if pending is reply)
-            end, seconds = self._deadlines[number]
-            if time.monotonic() > end:
-                self._abandon(self._stalled(reply.ranks, seconds))
+            self._check_deadline(awaited)
             return
-        number, rank = _REPLY.unpack(header)
+        except (Garbage, struct.error) as error:
+            self._abandon(self._fail(EngineError(f"a worker sent what is no reply: {error}")))
+            return
+        finally:
+            arrived = time.perf_counter()
+            counters.wait_seconds += arrived - begin
+        decoded = counters.decode_seconds
+        self._take(number, rank, status, message)
+        elapsed = time.perf_counter() - arrived
+        counters.receive_seconds += elapsed - (counters.decode_seconds - decoded)
+
+    def _take(self, number: int, rank: int, status: bytes, message: Message) -> None:
         self.counters.replies += 1
         self.counters.received_bytes += byte_count(message)
         answered = self._pending.get(number)
-        if status != OK and (answered is None or rank not in answered.ranks):
+        asked = answered is not None and rank in answered.missing
+        if status != OK and not asked:
             # A worker that was not asked to reply reports an error all the same.
             self._abandon(self._fail(worker_error(rank, message)))
-            return
-        if answered is None:
-            return
-        answered.add(rank, status, message)
-        if not answered.missing:
-            del self._pending[number], self._deadlines[number]
+        elif answered is None or not asked or number <= self._answered[rank]:
+            self._abandon(
+                self._fail(EngineError(f"worker {rank} answered call {number} twice, late or unasked"))
+            )
+        else:
+            self._answered[rank] = number
+            answered.add(rank, status, message)
+            if not answered.missing:
+                del self._pending[number], self._deadlines[number]
+
+    def _check_deadline(self, awaited: Reply) -> None:
+        for number, pending in list(self._pending.items()):
+            if pending is awaited:
+                end, seconds = self._deadlines[number]
+                if time.monotonic() > end:
+                    self._abandon(self._stalled(awaited.ranks, seconds))
 
     def _abandon(self, error: EngineError) -> None:
-        for reply in self._pending.values():
+        for reply in list(self._pending.values()):
             if not reply.done():
                 reply.set_exception(error)
         self._pending.clear()
@@ -190,72 +272,47 @@ class ZeroMQ(Transport):
 
     def _watch(self) -> None:
         """Fail the transport when a worker's process ends before it is told to."""
-        ends = {}
+        ends = self._processes.ends()
         poller = select.poll()
-        poller.register(self._closing, select.POLLIN)
-        for rank, process in enumerate(self._processes):
-            try:
-                ends[os.pidfd_open(process.pid)] = rank
-            except ProcessLookupError:
-                self._fail(WorkerDied(self._epitaph(rank)))
-                return
-        for end in ends:
-            poller.register(end, select.POLLIN)
+        for readable in (self._closing, *ends):
+            poller.register(readable, select.POLLIN)
         try:
             ready = [descriptor for descriptor, _event in poller.poll()]
-            if self._closing in ready:
-                return
-            time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
-            self._fail(WorkerDied(self._epitaph(ends[ready[0]])))
+            if self._closing not in ready:
+                time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
+                self._fail(WorkerDied(self._processes.epitaph(ends[ready[0]])))
         finally:
             for end in ends:
                 os.close(end)
 
-    def _epitaph(self, rank: int) -> str:
-        process = self._processes[rank]
-        try:
-            code = process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            code = None
-        how = (
-            f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
-        )
-        return f"worker {rank} (process {process.pid}) ended {how}"
-
     def close(self) -> None:
-        with self._lock:
+        with self._sending:
             if self._closed:
                 return
             self._closed = True
             os.eventfd_write(self._closing, 1)
-            self._abandon(EngineError("the transport was closed while a call was under way"))
-            for rank in range(len(self._processes)):
+            for identity in self._identities:
                 with contextlib.suppress(zmq.ZMQError):
-                    assert self._socket is not None
-                    self._socket.send_multipart([b"c%d" % rank, _CLOSE], flags=zmq.NOBLOCK)
-        end = time.monotonic() + (CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
-        for process in self._processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=max(0.0, end - time.monotonic()))
-            process.kill()
-            process.wait()
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+                    if self._calls is not None:
+                        self._calls.send_multipart([identity, _CLOSE], flags=zmq.NOBLOCK)
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
+        self._processes.end(CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
+        with self._receiving:
+            self._abandon(EngineError("the transport was closed while a call was under way"))
         os.close(self._closing)
-        if self._socket is not None:
-            self._socket.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._endpoint.removeprefix("ipc://"))
+        for socket in (self._calls, self._replies):
+            if socket is not None:
+                socket.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
+        self._endpoint.clear()
         self._context.term()
 
     def describe(self) -> dict[str, Any]:
-        assert self._socket is not None
         return super().describe() | {
-            "socket": zmq.SocketType(int(self._socket.type)).name,
-            "endpoint_kind": self._endpoint.split("://")[0],
+            "endpoint_kind": self._endpoint.scheme,
+            "security": "CURVE" if self._doorkeeper else "a folder of the user's own",
             "pyzmq": zmq.__version__,
             "libzmq": zmq.zmq_version(),
         }
@@ -264,21 +321,37 @@ class ZeroMQ(Transport):
 class _Worker:
     """The worker's end: takes calls in order, answers in order, from two threads at most."""
 
-    def __init__(self, endpoint: str, rank: int):
+    def __init__(self, addresses: tuple[str, str], rank: int, keys: Keys | None):
         self.rank = rank
         self._context = zmq.Context()
-        self._calls = self._connect(endpoint, b"c%d" % rank)
-        self._replies = self._connect(endpoint, b"r%d" % rank)
+        self._closing = False
+        self._watchers: list[threading.Thread] = []
+        self._calls = self._connect(zmq.DEALER, addresses[0], keys)
+        self._replies = self._connect(zmq.PUSH, addresses[1], keys)
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         self._replier: threading.Thread | None = None
 
-    def _connect(self, endpoint: str, identity: bytes) -> zmq.Socket:
-        socket = self._context.socket(zmq.DEALER)
-        socket.routing_id = identity
+    def _connect(self, kind: int, address: str, keys: Keys | None) -> zmq.Socket:
+        socket = self._context.socket(kind)
+        if kind == zmq.DEALER:
+            socket.routing_id = b"%d" % self.rank
         socket.linger = int(CLOSE_SECONDS * 1000)
         socket.sndhwm = socket.rcvhwm = 0
-        socket.connect(endpoint)
+        if keys is not None:
+            keys.carry(socket)
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED)
+        watcher = threading.Thread(target=self._end_when_cut, args=[monitor], name="zmq-watch", daemon=True)
+        watcher.start()
+        self._watchers.append(watcher)
+        socket.connect(address)
         return socket
+
+    def _end_when_cut(self, monitor: zmq.Socket) -> None:
+        """A connection that is lost comes back by itself, what was on it does not: end, and be noticed."""
+        monitor.recv_multipart()
+        if not self._closing:
+            os._exit(CUT)
+        monitor.close()
 
     def serve(self, spec: HostSpec) -> None:
         status, host = answer(lambda: spec.build(self.rank))
@@ -293,12 +366,13 @@ class _Worker:
 
     def _serve(self, host: Host) -> None:
         while True:
-            header, *message = self._calls.recv_multipart()
-            if header == _CLOSE:
+            try:
+                (number, mask, _count), message = _receive(self._calls, _CALL)
+            except Garbage:
+                self._closing = True  # the word to close, which is no call
                 break
-            number, wanted = _CALL.unpack(header)
             status, value = answer(partial(host.call, message))
-            if not wanted and status == OK:
+            if status == OK and not mask >> self.rank & 1:
                 continue
             if self._replier is None and not isinstance(value, Deferred):
                 self._reply(number, status, value)
@@ -317,30 +391,27 @@ class _Worker:
             self._reply(number, *fetched(status, value))
 
     def _reply(self, number: int, status: bytes, message: Message, socket: zmq.Socket | None = None) -> None:
-        copy = byte_count(message) < _COPY_BELOW_BYTES
-        header = _REPLY.pack(number, self.rank)
-        (socket or self._replies).send_multipart([header, status, *message], copy=copy)
+        size = byte_count(message)
+        frames = _pack(_REPLY, (number, self.rank, status), message, size)
+        _send(socket or self._replies, frames, size)
 
     def close(self) -> None:
-        self._calls.close(linger=0)
-        self._replies.close()
+        """Let what has been sent arrive, and end."""
+        self._closing = True
+        for socket in (self._calls, self._replies):
+            socket.disable_monitor()
+            socket.close()
+        for watcher in self._watchers:
+            watcher.join()
         self._context.term()
-
-
-def _end_with_driver() -> None:
-    os.read(sys.stdin.fileno(), 1)  # holds no lock of Python's, so that the host may fork
-    os._exit(1)
 
 
 def main() -> None:
     """Serve as a worker until told to close or until the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides when a worker ends
-    (length,) = struct.unpack("<Q", sys.stdin.buffer.read(8))
-    bootstrap = pickle.loads(sys.stdin.buffer.read(length))
-    threading.Thread(target=_end_with_driver, name="driver-watch", daemon=True).start()
-    worker = _Worker(bootstrap["endpoint"], bootstrap["rank"])
+    addresses, rank, keys, spec = take_bootstrap()
+    worker = _Worker(addresses, rank, keys)
     try:
-        worker.serve(bootstrap["spec"])
+        worker.serve(spec)
     finally:
         worker.close()
     sys.stdout.flush()

@@ -1,0 +1,96 @@
+"""The processes in which a transport's workers run: started, watched, ended.
+
+Each is told over its standard input what to be; the end of that input tells it that the driver
+has gone, and it ends at once. So nothing secret stands on a command line or in an environment.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .base import python_path
+
+CUT = 75
+"""Exit code of a worker whose connection to the driver was cut."""
+
+_LENGTH = struct.Struct("<Q")
+
+
+class WorkerProcesses:
+    """`python -P -m MODULE`, once for each bootstrap; the rank of a process is its place."""
+
+    def __init__(self, module: str):
+        self._module = module
+        self._processes: list[subprocess.Popen] = []
+
+    def launch(self, bootstraps: Sequence[Any], environment: Mapping[str, str]) -> None:
+        """Start a process for each bootstrap, which `take_bootstrap` returns there."""
+        variables = {**os.environ, **environment, "PYTHONPATH": python_path()}
+        for bootstrap in bootstraps:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", self._module], stdin=subprocess.PIPE, env=variables
+            )
+            self._processes.append(process)
+            block = pickle.dumps(bootstrap)
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it died at once: whoever watches will see
+                process.stdin.write(_LENGTH.pack(len(block)) + block)
+                process.stdin.flush()
+
+    def ends(self) -> dict[int, int]:
+        """A descriptor for each process, which can be read when it has ended, and its rank.
+
+        The caller closes them.
+        """
+        return {os.pidfd_open(process.pid): rank for rank, process in enumerate(self._processes)}
+
+    def epitaph(self, rank: int) -> str:
+        """How a process ended, in a sentence."""
+        process = self._processes[rank]
+        try:
+            code = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = None
+        if code == CUT:
+            return f"the connection to worker {rank} (process {process.pid}) was cut"
+        how = (
+            f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        )
+        return f"worker {rank} (process {process.pid}) ended {how}"
+
+    def end(self, grace_seconds: float) -> None:
+        """Wait for all to end by themselves, and kill what has not in time."""
+        end = time.monotonic() + grace_seconds
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=max(0.0, end - time.monotonic()))
+            process.kill()
+            process.wait()
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+# --- in the worker --------------------------------------------------------------------------------
+
+
+def take_bootstrap() -> Any:
+    """What this process is to be; from then on it ends when its driver does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides when a worker ends
+    (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
+    bootstrap = pickle.loads(sys.stdin.buffer.read(length))
+    threading.Thread(target=_end_with_driver, name="driver-watch", daemon=True).start()
+    return bootstrap
+
+
+def _end_with_driver() -> None:
+    os.read(sys.stdin.fileno(), 1)  # holds no lock of Python's, so that the host may fork
+    os._exit(1)

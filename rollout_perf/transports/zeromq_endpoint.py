@@ -1,0 +1,137 @@
+"""Where the ZeroMQ transport's sockets are, and who may connect to them."""
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from ..errors import ConfigurationError, EngineError
+
+LARGEST_FRAME_BYTES = 1 << 30
+"""A peer that sends a larger frame is disconnected."""
+
+_EVERYWHERE = ("", "*", "0.0.0.0", "::")
+
+_log = logging.getLogger(__name__)
+_peers_log = logging.getLogger(f"{__name__}.peers")
+_peers_log.setLevel(logging.CRITICAL + 1)  # pyzmq logs every peer; the doorkeeper tells what is to be told
+
+
+def check_endpoint(endpoint: str) -> str:
+    """The scheme of an endpoint: ipc, or tcp with the one interface to bind. Raises ConfigurationError."""
+    allowed = "give tcp://ADDRESS or tcp://ADDRESS:PORT with the address of one interface, or ipc"
+    if endpoint == "ipc":
+        return "ipc"
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"endpoint {endpoint!r}: {error}; {allowed}") from None
+    if parts.scheme != "tcp" or parts.path or parts.query:
+        raise ConfigurationError(f"endpoint {endpoint!r} is not taken; {allowed}")
+    if (parts.hostname or "") in _EVERYWHERE:
+        raise ConfigurationError(f"endpoint {endpoint!r} would listen on every interface; {allowed}")
+    if port is not None and not 1 <= port <= 65534:
+        raise ConfigurationError(
+            f"endpoint {endpoint!r}: two ports are used, this one and the next; {allowed}"
+        )
+    return "tcp"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where sockets are bound: in a folder of the user's own, or at an address."""
+
+    scheme: str
+    address: str
+    """The folder's path and a name's beginning, or tcp://HOST."""
+    port: int | None = None
+    """The first of two ports; None takes two that are free."""
+
+    @classmethod
+    def of(cls, endpoint: str | None, folder: Path) -> "Endpoint":
+        """The endpoint of a transport whose folder this is. Raises ConfigurationError."""
+        if endpoint is None or check_endpoint(endpoint) == "ipc":
+            return cls("ipc", f"{folder}/zmq-{os.getpid()}-{os.urandom(4).hex()}")
+        parts = urlsplit(endpoint)
+        host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+        return cls("tcp", f"tcp://{host}", parts.port)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others than the user can reach it."""
+        return self.scheme != "ipc"
+
+    def bind(self, socket: zmq.Socket, purpose: str) -> None:
+        """Bind the socket for `calls` or for `replies`. Raises EngineError where that cannot be."""
+        if self.scheme == "ipc":
+            address = f"ipc://{self.address}-{purpose}"
+        elif self.port is None:
+            address = f"{self.address}:0"
+        else:
+            address = f"{self.address}:{self.port + (purpose == 'replies')}"
+        if ":" in self.address.removeprefix("tcp://"):
+            socket.ipv6 = True
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            raise EngineError(f"cannot listen at {address}: {error}") from error
+
+    def clear(self) -> None:
+        """Remove the sockets' files."""
+        if self.scheme == "ipc":
+            for purpose in ("calls", "replies"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self.address}-{purpose}")
+
+
+@dataclass(frozen=True, repr=False)
+class Keys:
+    """What a worker needs to be let in, and to know that it has reached the driver. Secret."""
+
+    driver_public: bytes
+    public: bytes
+    secret: bytes
+
+    def carry(self, socket: zmq.Socket) -> None:
+        """Have a worker's socket show them."""
+        socket.curve_serverkey = self.driver_public
+        socket.curve_publickey = self.public
+        socket.curve_secretkey = self.secret
+
+
+class Doorkeeper:
+    """Lets in who shows the key of this run, by CURVE; tells of the first who does not."""
+
+    def __init__(self, context: zmq.Context):
+        public, self._secret = zmq.curve_keypair()
+        self._public = public
+        self.keys = Keys(public, *zmq.curve_keypair())
+        self._told = False
+        self._authenticator = ThreadAuthenticator(context, log=_peers_log)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(domain="*", credentials_provider=self)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether the peer with this public key may enter; pyzmq calls it, with the key in Z85."""
+        if key == self.keys.public:
+            return True
+        if not self._told:
+            self._told = True
+            _log.warning("a peer with an unknown key was refused; further ones are refused in silence")
+        return False
+
+    def guard(self, socket: zmq.Socket) -> None:
+        """Let nobody in to a socket without the key."""
+        socket.curve_server = True
+        socket.curve_publickey = self._public
+        socket.curve_secretkey = self._secret
+
+    def close(self) -> None:
+        """End; no socket that is guarded may be open any more."""
+        self._authenticator.stop()
