@@ -199,6 +199,7 @@ class _Engine:
             "queue_seconds": times.scheduled_ts - times.queued_ts,
             "first_token_seconds": times.first_token_latency,
             "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
+            "done_at": times.last_token_ts,
             "text": completion.text or None,
         }
 

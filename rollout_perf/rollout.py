@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import multiprocessing.resource_tracker
 import os
+import time
 from collections.abc import AsyncIterator
 from collections.abc import Sequence as ListLike
 from contextlib import asynccontextmanager
@@ -43,6 +44,7 @@ class Sequence:
 
     `first_token_seconds` and `latency_seconds` count from the request's arrival at the engine's
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
+    `done_seconds` counts from the call of `generate` to the last token.
     `text` is None where the model has no tokenizer.
     """
 
@@ -53,6 +55,7 @@ class Sequence:
     queue_seconds: float
     first_token_seconds: float
     latency_seconds: float
+    done_seconds: float
     text: str | None = None
 
 
@@ -75,6 +78,7 @@ class Rollout:
         Raises ConfigurationError for what the engine cannot take, EngineError where it fails;
         when cancelled, the requests under way are aborted.
         """
+        begin = time.monotonic()
         samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
         if len(samplings) != len(prompts):
             raise ConfigurationError(f"{len(prompts)} prompts came with {len(samplings)} samplings")
@@ -85,7 +89,9 @@ class Rollout:
         ]
         for _name, index, prompt, one, _sample in requests:
             self._engine.check_length(index, len(prompt), one.max_tokens)
-        return [Sequence(**result) for result in await self._engine.generate(requests)]
+        results = await self._engine.generate(requests)
+        # vLLM takes its times of the same clock, which all processes of a host share.
+        return [Sequence(done_seconds=result.pop("done_at") - begin, **result) for result in results]
 
     async def call_workers(self, method: str, *args: Any) -> list[Any]:
         """Call a method of every worker (see vLLM's `worker_extension_cls`); replies in rank order."""

@@ -1,7 +1,10 @@
 """harness/metrics.py: the arithmetic, against figures computed by hand."""
 
+from dataclasses import replace
+
 import pytest
 
+from benchmarks.harness import metrics as metrics_module
 from benchmarks.harness.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
 
 HUNDRED = list(range(100, 0, -1))
@@ -62,6 +65,7 @@ def test_a_rollout_of_two_requests_by_hand():
             "engine_cpu_seconds": 0.2,
             "host_peak_bytes": 1000,
             "gpu_peak_bytes": 77,
+            "slowest_token_seconds": 0.2,
         }
     )
 
@@ -80,10 +84,77 @@ def test_single_tokens_have_no_time_between_two():
     assert "output_token_seconds" not in rollout_metrics(2.0, [RequestTimes(0.2, 0.2, 1)], COUNTS)
 
 
+def done(*seconds: float) -> list[RequestTimes]:
+    return [RequestTimes(0.1, 0.2, 2, one) for one in seconds]
+
+
+def test_the_tail_of_ten_samples_by_hand():
+    """Nine are done within 5 s, the last after 8; the rollout's end is seen half a second later."""
+    tail = rollout_metrics(8.5, done(8.0, *range(5, 0, -1), 1.0, 1.0, 1.0, 1.0), COUNTS)
+    assert [tail[f"done_{percent}_seconds"] for percent in (50, 90, 99)] == [1.0, 5, 8.0]
+    assert tail["tail_share"] == pytest.approx(3.5 / 8.5)
+
+
+def test_the_slowest_sample_is_the_one_with_the_longest_time_between_two_tokens():
+    slow, short = RequestTimes(1.0, 10.0, 4), RequestTimes(8.0, 9.0, 2)
+    assert rollout_metrics(10.0, [slow, short], COUNTS)["slowest_token_seconds"] == 3.0
+
+
+def test_without_the_time_of_every_sample_there_is_no_tail():
+    assert not rollout_metrics(2.0, [*done(1.0), *TWO], COUNTS).keys() & {"done_50_seconds", "tail_share"}
+
+
+def test_idle_time_of_a_gpu_by_hand():
+    """Of 2 s the GPU ran its 4 steps for 1.5: it idles 0.125 s for each of them."""
+    metrics = rollout_metrics(2.0, TWO, replace(COUNTS, gpu_busy_seconds=1.5))
+    assert metrics["gpu_idle_share"] == 0.25
+    assert metrics["gpu_idle_seconds"] == 0.125
+    assert not any(name.startswith("worker_idle") for name in metrics)
+
+
+def test_without_a_gpu_it_is_the_worker_that_idles():
+    metrics = rollout_metrics(2.0, TWO, replace(COUNTS, worker_busy_seconds=0.5))
+    assert metrics["worker_idle_share"] == 0.75
+    assert metrics["worker_idle_seconds"] == 0.375
+    assert not any(name.startswith("gpu_idle") for name in metrics)
+
+
+@pytest.mark.parametrize(("encode_seconds", "explained"), [(0.02, 0.08), (0.2, 0.125)])
+def test_the_pipe_explains_no_more_idle_time_than_there_is(encode_seconds, explained):
+    """0.02 s of each of its other three parts; idle are 0.125 s for each step."""
+    wire = dict.fromkeys(metrics_module._PIPE, 0.02) | {"wire_encode_seconds": encode_seconds}
+    idle = metrics_module._idle(2.0, replace(COUNTS, gpu_busy_seconds=1.5), wire)
+    assert idle["pipe_idle_seconds"] == pytest.approx(explained)
+
+
+def test_what_is_busy_longer_than_the_step_does_not_idle_less_than_nothing():
+    metrics = rollout_metrics(2.0, TWO, replace(COUNTS, gpu_busy_seconds=2.001))
+    assert (metrics["gpu_idle_share"], metrics["gpu_idle_seconds"]) == (0.0, 0.0)
+
+
+def test_the_share_above_the_roofline_and_that_of_prompts_not_cached():
+    metrics = rollout_metrics(
+        2.0, TWO, replace(COUNTS, floor_seconds=0.5, prompt_tokens=64, cached_tokens=48)
+    )
+    assert (metrics["roofline_gap_share"], metrics["prefix_miss_share"]) == (0.75, 0.25)
+
+
+EVERYTHING = replace(
+    COUNTS,
+    gpu_busy_seconds=1.0,
+    worker_busy_seconds=1.0,
+    preemptions=0,
+    prompt_tokens=10,
+    cached_tokens=0,
+    floor_seconds=1.0,
+)
+NOT_OF_A_ROLLOUT = {"engine_start_seconds", "pipe_idle_seconds"}
+
+
 def test_every_metric_is_known_with_unit_and_meaning():
-    assert set(rollout_metrics(2.0, TWO, COUNTS)) | {"engine_start_seconds"} == set(METRICS)
+    assert set(rollout_metrics(2.0, done(1.0), EVERYTHING)) | NOT_OF_A_ROLLOUT == set(METRICS)
     for name, metric in METRICS.items():
-        assert metric.unit in ("seconds", "bytes", "calls")
+        assert metric.unit in ("seconds", "bytes", "calls", "share", "preemptions")
         assert name.endswith(metric.unit)
         assert metric.meaning
 
@@ -91,3 +162,9 @@ def test_every_metric_is_known_with_unit_and_meaning():
 def test_samples_are_gathered_by_metric_in_the_order_of_rollouts():
     rollouts = [{"step_seconds": 3.0, "wire_bytes": 1}, {"step_seconds": 2.0, "wire_bytes": 1}]
     assert gather(rollouts) == {"step_seconds": [3.0, 2.0], "wire_bytes": [1, 1]}
+
+
+def test_a_metric_that_one_rollout_could_not_give_is_left_out():
+    """A cell's metrics have one sample a rollout, or none."""
+    rollouts = [{"step_seconds": 3.0, "gpu_idle_share": 0.1}, {"step_seconds": 2.0}]
+    assert gather(rollouts) == {"step_seconds": [3.0, 2.0]}

@@ -1,5 +1,6 @@
 """harness/workload.py: the same work for the same workload, on every machine and at every commit."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -34,10 +35,18 @@ def test_the_fingerprint_of_one_workload_is_pinned():
     assert Workload(prompts=8, prompt_tokens=16, output_tokens=32).fingerprint() == "965b9db97627"
 
 
-CHANGED = {"prompts": 3, "samples": 4, "prompt_tokens": 6, "output_tokens": 8, "seed": 2, "name": "other"}
+CHANGED = {
+    "prompts": 3,
+    "samples": 4,
+    "prompt_tokens": 6,
+    "output_tokens": 8,
+    "seed": 2,
+    "name": "other",
+    "ids": ((1, 2, 3, 4, 5), (1, 2, 3, 4, 6)),
+}
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Workload)])
+@pytest.mark.parametrize("field", [field.name for field in fields(Workload) if field.name != "source"])
 def test_the_fingerprint_changes_with_every_field(field):
     assert replace(LOAD, **{field: CHANGED[field]}).fingerprint() != LOAD.fingerprint()
 
@@ -55,8 +64,68 @@ def test_nothing_to_do_is_refused(field):
         replace(LOAD, **{field: 0})
 
 
-def test_the_record_of_a_workload_can_be_made_into_it_again():
-    content = LOAD.as_dict()
-    assert content["batch"] == 6
-    assert content["fingerprint"] == LOAD.fingerprint()
-    assert Workload(**{field.name: content[field.name] for field in fields(Workload)}) == LOAD
+def test_a_workload_survives_the_json_in_which_a_process_gets_it():
+    for load in (LOAD, UNEQUAL, replace(UNEQUAL, ids=((1,), (2, 3)))):
+        assert Workload(**json.loads(json.dumps(vars(load)))) == load
+
+
+UNEQUAL = Workload(prompts=2, samples=(1, 2), prompt_tokens=(3, 4), output_tokens=(10, 20, 30))
+"""One answer to a prompt of 3 tokens, two to one of 4."""
+
+
+def test_unequal_sequences_by_hand():
+    assert (UNEQUAL.batch, UNEQUAL.tokens, UNEQUAL.length) == (3, 60, 34)
+    assert UNEQUAL.prompt_lengths() == [3, 4, 4]
+    first, second = UNEQUAL.token_ids()
+    assert (len(first), len(second)) == (3, 4)
+    assert UNEQUAL.requests() == [(first, 10), (second, 20), (second, 30)]
+
+
+def test_what_is_one_number_for_all_is_the_same_written_out():
+    """The same sequences in the same order; only the fingerprint, of what was asked for, differs."""
+    written_out = replace(LOAD, samples=(3, 3), prompt_tokens=(5, 5), output_tokens=(7,) * 6)
+    assert written_out.requests() == LOAD.requests()
+
+
+def test_every_rollout_has_prompts_of_its_own():
+    """Else all but the first would be served from the prefix cache."""
+    assert LOAD.token_ids(0) == LOAD.token_ids()
+    drawn = [str(LOAD.token_ids(number)) for number in (-2, -1, 0, 1)]
+    assert len(set(drawn)) == 4
+    assert LOAD.token_ids(1) == LOAD.token_ids(1)
+
+
+def test_real_prompts_are_the_same_in_every_rollout():
+    real = replace(UNEQUAL, ids=((1, 2, 3), (4, 5, 6, 7)))
+    assert real.token_ids() == real.token_ids(5) == [[1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("samples", (1,), "samples has 1 numbers; there must be 2"),
+        ("prompt_tokens", (1, 2, 3), "prompt_tokens has 3 numbers; there must be 2"),
+        ("output_tokens", (1, 2), "output_tokens has 2 numbers; there must be 3"),
+        ("output_tokens", (1, 0, 1), "output_tokens is 0; it must be at least 1"),
+        ("samples", (), "samples is 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        replace(UNEQUAL, **{field: value})
+
+
+def test_the_record_of_a_workload_tells_its_size_and_of_many_lengths_the_range():
+    assert LOAD.as_dict() == {
+        "prompts": 2,
+        "samples": 3,
+        "prompt_tokens": 5,
+        "output_tokens": 7,
+        "seed": 1,
+        "name": "fixed",
+        "batch": 6,
+        "tokens": 42,
+        "fingerprint": LOAD.fingerprint(),
+    }
+    assert UNEQUAL.as_dict()["output_tokens"] == {"min": 10, "median": 20, "max": 30, "sum": 60}
+    assert replace(LOAD, source="somewhere").as_dict()["source"] == "somewhere"

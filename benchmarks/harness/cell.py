@@ -20,7 +20,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,9 @@ class Cell:
             facts = await rollout.describe()
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
             watch = drive.Watch(rollout, facts, [worker["pid"] for worker in workers])
+            await watch.look_at_device()
             self.observed |= facts | {"workers": workers, "engine_pid": watch.engine_pid}
+            self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)
             return [
                 await self._measure_one(rollout, sampling, workload, watch, start_seconds)
@@ -116,18 +118,21 @@ class Cell:
         self, rollout: Any, sampling: Any, workload: Workload, watch: drive.Watch, start_seconds: float
     ) -> Record:
         capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
-        if capacity < workload.batch * workload.length:
+        if capacity < workload.length:
             return self.record(
                 workload,
                 FAILED,
-                f"a batch of {workload.batch} x {workload.length} tokens does not fit the KV cache "
-                f"of {capacity} tokens; "
-                "ask for a smaller batch or for more memory",
+                f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
+                "ask for shorter ones or for more memory",
             )
-        one = sampling(max_tokens=workload.output_tokens, samples=workload.samples, ignore_eos=True)
+
+        def forced(tokens: int) -> Any:
+            return sampling(max_tokens=tokens, ignore_eos=True)
+
+        warmups, rollouts = self.request["warmups"], self.request["rollouts"]
         try:
             metrics, tokens = await drive.measure(
-                rollout, one, workload, watch, self.request["warmups"], self.request["rollouts"], self.say
+                rollout, forced, workload, watch, warmups, rollouts, self.say
             )
         except drive.UnequalWork as error:
             return self.record(workload, FAILED, str(error))
@@ -137,6 +142,7 @@ class Cell:
             "tokens_generated": tokens,
             "rollouts": self.request["rollouts"],
             "engine_starts": 1,
+            "absent": watch.absent,
         }
         return check_label(replace(self.record(workload, MEASURED, metrics=metrics), observed=observed))
 

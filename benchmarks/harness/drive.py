@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .metrics import Counts, RequestTimes, gather, rollout_metrics
+from .roofline import Device, device, floor_seconds
 from .workload import Workload
 
 
@@ -28,6 +29,22 @@ class Watch:
         self.engine_pid = _engine_pid()
         self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
         self._counts_wire = "counters" in facts
+        self._caches_prefixes = facts["engine"]["prefix_caching"]
+        self.device: Device | None = None
+        self.absent: dict[str, str] = {}
+        """Why a kind of metric has no values."""
+
+    async def look_at_device(self) -> None:
+        """Measure what bounds the steps of the slowest worker, for the roofline; once, before the load."""
+        found = [json.loads(reply) for reply in await self._rollout.call_workers("probe_device")]
+        try:
+            for facts in found:
+                if "unknown" in facts:
+                    raise ValueError(facts["unknown"])
+            slowest = min(found, key=lambda facts: facts["bandwidth_bytes_per_second"])
+            self.device = device(**slowest, tensor_parallel_size=len(found))
+        except ValueError as error:
+            self.absent["roofline"] = str(error)
 
     async def begin(self) -> None:
         """Start counting anew."""
@@ -37,20 +54,34 @@ class Watch:
         self._wire = await self._carried()
         self._cpu = _cpu_seconds(self.engine_pid)
 
-    async def end(self) -> Counts:
-        """What was counted since `begin`."""
+    async def end(self, workload: Workload) -> Counts:
+        """What was counted since `begin`, during one rollout of a workload."""
         cpu = _cpu_seconds(self.engine_pid) - self._cpu
         wire = await self._carried()
         workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
+        steps = workers[0]["engine_steps"]
+        for worker in workers:
+            if worker["untimed"]:
+                self.absent["idle"] = worker["untimed"]
         return Counts(
-            engine_steps=workers[0]["engine_steps"],
+            engine_steps=steps,
             engine_cpu_seconds=cpu,
             host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=None if wire is None else wire[0] - self._wire[0],
             wire_calls=None if wire is None else wire[1] - self._wire[1],
+            gpu_busy_seconds=_mean([worker["gpu_busy_seconds"] for worker in workers]),
+            worker_busy_seconds=_mean([worker["worker_busy_seconds"] for worker in workers]),
+            preemptions=workers[0]["preemptions"],
+            prompt_tokens=workers[0]["prompt_tokens"],
+            cached_tokens=workers[0]["cached_tokens"] if self._caches_prefixes else None,
+            floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
+
+    async def remove(self) -> None:
+        """Take the probe out of the workers, until the next `begin`."""
+        await self._rollout.call_workers("probe_remove")
 
     async def _carried(self) -> Any:
         """(bytes, calls) carried so far, or None where the path does not count."""
@@ -62,7 +93,7 @@ class Watch:
 
 async def measure(
     rollout: Any,
-    sampling: Any,
+    sampling: Callable[[int], Any],
     workload: Workload,
     watch: Watch,
     warmups: int,
@@ -71,31 +102,57 @@ async def measure(
 ) -> tuple[dict[str, list[float]], int]:
     """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric, tokens of one rollout.
 
-    Raises UnequalWork where a rollout did not generate exactly what the workload forces.
+    `sampling` makes the sampling of a sequence that is forced to a number of tokens. Raises
+    UnequalWork where a rollout did not generate exactly what the workload forces.
     """
-    prompts = workload.token_ids()
     samples: list[dict[str, float]] = []
     for number in range(-warmups, rollouts):
         if number >= 0:
             await watch.begin()
-        begin = time.perf_counter()
-        sequences = await rollout.generate(prompts, sampling)
-        step_seconds = time.perf_counter() - begin
-        lengths = [len(sequence.token_ids) for sequence in sequences]
-        if lengths != [workload.output_tokens] * workload.batch:
-            raise UnequalWork(
-                f"the workload forces {workload.batch} x {workload.output_tokens} tokens; "
-                f"{len(lengths)} sequences of {min(lengths, default=0)} to {max(lengths, default=0)} came"
-            )
+        step_seconds, times = await run_rollout(rollout, sampling, workload, number)
         if number < 0:
             continue
-        times = [
-            RequestTimes(sequence.first_token_seconds, sequence.latency_seconds, len(sequence.token_ids))
-            for sequence in sequences
-        ]
-        samples.append(rollout_metrics(step_seconds, times, await watch.end()))
-        say(f"batch {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
-    return gather(samples), sum(lengths)
+        if times[0].done_seconds is None:
+            watch.absent["tail"] = "this commit does not say when a sample was done"
+        samples.append(rollout_metrics(step_seconds, times, await watch.end(workload)))
+        say(f"{workload.name} {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
+    return gather(samples), workload.tokens
+
+
+async def run_rollout(
+    rollout: Any, sampling: Callable[[int], Any], workload: Workload, number: int
+) -> tuple[float, list[RequestTimes]]:
+    """Submit a workload's rollout and wait for its end: its step time, and the times of every sample.
+
+    Raises UnequalWork where it did not generate exactly what the workload forces.
+    """
+    requests = workload.requests(number)
+    prompts = [prompt for prompt, _length in requests]
+    samplings = [sampling(length) for _prompt, length in requests]
+    begin = time.perf_counter()
+    sequences = await rollout.generate(prompts, samplings)
+    step_seconds = time.perf_counter() - begin
+    lengths, forced = [len(sequence.token_ids) for sequence in sequences], workload.output_lengths()
+    if lengths != forced:
+        raise UnequalWork(
+            f"the workload forces {len(forced)} sequences of {min(forced)} to {max(forced)} tokens, "
+            f"{sum(forced)} in all; {len(lengths)} of {min(lengths, default=0)} to "
+            f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
+        )
+    return step_seconds, [
+        RequestTimes(
+            sequence.first_token_seconds,
+            sequence.latency_seconds,
+            len(sequence.token_ids),
+            getattr(sequence, "done_seconds", None),
+        )
+        for sequence in sequences
+    ]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _engine_pid() -> int:

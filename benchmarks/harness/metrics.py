@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import overload
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,19 @@ METRICS: dict[str, Metric] = {
     "engine_cpu_seconds": Metric("seconds", "CPU time of the engine's process for each engine step"),
     "host_peak_bytes": Metric("bytes", "peak resident memory of front, engine and workers, summed"),
     "gpu_peak_bytes": Metric("bytes", "peak memory that torch held on the GPU, summed over workers"),
+    "done_50_seconds": Metric("seconds", "from submitting a rollout until half of its samples are done"),
+    "done_90_seconds": Metric("seconds", "from submitting a rollout until 90 % of its samples are done"),
+    "done_99_seconds": Metric("seconds", "from submitting a rollout until 99 % of its samples are done"),
+    "tail_share": Metric("share", "share of the step time after 90 % of the samples are done"),
+    "slowest_token_seconds": Metric("seconds", "time between two tokens of the slowest sample"),
+    "preemptions": Metric("preemptions", "samples that were put back because the KV cache was full"),
+    "prefix_miss_share": Metric("share", "share of the prompt tokens that the prefix cache did not have"),
+    "gpu_idle_share": Metric("share", "share of the step time in which the GPU ran no engine step"),
+    "gpu_idle_seconds": Metric("seconds", "time for each engine step in which the GPU ran none"),
+    "worker_idle_share": Metric("share", "share of the step time in which the worker computed nothing"),
+    "worker_idle_seconds": Metric("seconds", "time for each engine step in which the worker computed none"),
+    "pipe_idle_seconds": Metric("seconds", "idle time for each engine step that the pipe explains, at most"),
+    "roofline_gap_share": Metric("share", "share of the step time above what memory bandwidth allows"),
     "engine_start_seconds": Metric("seconds", "from asking for the engine until it can generate"),
 }
 """Every metric by name. Lower is better for all of them."""
@@ -42,6 +56,8 @@ class RequestTimes:
     first_token_seconds: float
     latency_seconds: float
     tokens: int
+    done_seconds: float | None = None
+    """From submitting the rollout to its last token."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,20 @@ class Counts:
     gpu_peak_bytes: int | None = None
     wire_bytes: int | None = None
     wire_calls: int | None = None
+    gpu_busy_seconds: float | None = None
+    """Time in which the GPU ran engine steps, mean over workers."""
+    worker_busy_seconds: float | None = None
+    """Time in which a worker without a GPU computed engine steps, mean over workers."""
+    preemptions: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of the prompt tokens those that the prefix cache had; None where there is no such cache."""
+    floor_seconds: float | None = None
+    """The least time of all its engine steps, see `roofline`."""
+
+
+_PIPE = ("wire_encode_seconds", "wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds")
+"""What the pipe itself does in an engine step; its wait is the worker's time."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -88,10 +118,58 @@ def rollout_metrics(
         "engine_cpu_seconds": counts.engine_cpu_seconds / steps,
         "host_peak_bytes": counts.host_peak_bytes,
         "gpu_peak_bytes": counts.gpu_peak_bytes,
+        **_tail(step_seconds, requests, gaps),
+        "preemptions": counts.preemptions,
+        "prefix_miss_share": _miss_share(counts),
+        "roofline_gap_share": _gap(counts.floor_seconds, step_seconds),
     }
+    values |= _idle(step_seconds, counts, values)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _tail(
+    step_seconds: float, requests: Sequence[RequestTimes], gaps: Sequence[float]
+) -> dict[str, float | None]:
+    done = [request.done_seconds for request in requests if request.done_seconds is not None]
+    values: dict[str, float | None] = {"slowest_token_seconds": max(gaps, default=None)}
+    if len(done) == len(requests):
+        for percent in (50, 90, 99):
+            values[f"done_{percent}_seconds"] = percentile(done, percent / 100)
+        values["tail_share"] = _gap(percentile(done, 0.9), step_seconds)
+    return values
+
+
+def _idle(step_seconds: float, counts: Counts, values: dict[str, float | None]) -> dict[str, float | None]:
+    """How long whoever computes had nothing to compute, and how much of that the pipe may explain."""
+    idle: dict[str, float | None] = {}
+    for who, busy in (("gpu", counts.gpu_busy_seconds), ("worker", counts.worker_busy_seconds)):
+        if busy is None:
+            continue
+        share = _gap(busy, step_seconds)
+        seconds = share * step_seconds / counts.engine_steps
+        idle |= {f"{who}_idle_share": share, f"{who}_idle_seconds": seconds}
+        pipe = [value for name in _PIPE if (value := values.get(name)) is not None]
+        if len(pipe) == len(_PIPE):
+            idle["pipe_idle_seconds"] = min(seconds, sum(pipe))
+    return idle
+
+
+@overload
+def _gap(part: float, whole: float) -> float: ...
+@overload
+def _gap(part: float | None, whole: float) -> float | None: ...
+def _gap(part: float | None, whole: float) -> float | None:
+    """The share of `whole` that is beyond `part`; 0 where `part` is the longer by what clocks differ."""
+    return None if part is None else max(0.0, 1 - part / whole)
+
+
+def _miss_share(counts: Counts) -> float | None:
+    if counts.cached_tokens is None or not counts.prompt_tokens:
+        return None
+    return 1 - counts.cached_tokens / counts.prompt_tokens
 
 
 def gather(rollouts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """Samples by metric, from the metrics of each rollout."""
-    return {name: [rollout[name] for rollout in rollouts] for name in METRICS if name in rollouts[0]}
+    known = [name for name in METRICS if all(name in rollout for rollout in rollouts)]
+    return {name: [rollout[name] for rollout in rollouts] for name in known}

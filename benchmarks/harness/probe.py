@@ -1,23 +1,29 @@
 """The probe inside a worker, the same under every path: vLLM mixes it into its worker class.
 
-It counts engine steps, tells what the process is like, and sees on its own stack who calls it.
-Replies are JSON, which every executor carries. It must not import the subject.
+It counts and times engine steps, tells what the process is like, and sees on its own stack who
+calls it. Replies are JSON, which every executor carries. It must not import the subject.
 """
 
 import json
 import os
 import sys
+import time
 from typing import Any
+
+from .clock import GpuClock, HostClock
+from .roofline import OTHER, SHAPE
 
 EXTENSION = "harness.probe.Probe"
 """What vLLM's `worker_extension_cls` is set to; cell.py makes `harness` importable."""
+
+_COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
 
 class Probe:
     """Methods that vLLM's worker gains."""
 
     def probe_facts(self) -> str:
-        """What the live worker has: process, callers, threads, scheduling, device."""
+        """What the live worker has: process, callers, threads, scheduling, device, what a step reads."""
         import torch
 
         facts: dict[str, Any] = {
@@ -33,30 +39,123 @@ class Probe:
         }
         return json.dumps(facts)
 
+    def probe_device(self) -> str:
+        """What `roofline.device` wants to know of this worker, or why that is not known."""
+        try:
+            config = self.vllm_config.model_config  # type: ignore[attr-defined]
+            shape = config.hf_config.to_dict()
+            cache = str(self.vllm_config.cache_config.cache_dtype)  # type: ignore[attr-defined]
+            if cache not in ("auto", str(config.dtype).removeprefix("torch.")):
+                raise ValueError(f"the KV cache is kept as {cache}, the weights as {config.dtype}")
+            facts = {
+                "config": {name: shape.get(name) for name in (*SHAPE, *OTHER)},
+                "element_bytes": config.dtype.itemsize,
+                "bandwidth_bytes_per_second": _bandwidth(),
+            }
+            return json.dumps(facts)
+        except Exception as error:  # vLLM's insides differ by version, and a GPU may be full
+            return json.dumps({"unknown": f"{type(error).__name__}: {error}"})
+
     def probe_begin(self) -> str:
-        """Begin to count; what was counted before is forgotten."""
+        """Begin to count and to time; what was counted before is forgotten."""
         import torch
 
-        if not hasattr(self, "_probe_execute_model"):
-            self._probe_execute_model = self.execute_model  # type: ignore[has-type]
-            self.execute_model = self._probe_step
-        self._probe_steps = 0
-        if torch.cuda.is_initialized():
+        on_gpu = torch.cuda.is_initialized()
+        if not hasattr(self, "_probe_clock"):
+            self._probe_clock = GpuClock(torch.cuda, self.get_model()) if on_gpu else HostClock()  # type: ignore[attr-defined]
+        if not hasattr(self, "_probe_calls"):
+            self._probe_calls = self.execute_model, self.sample_tokens  # type: ignore[has-type]
+            self.execute_model, self.sample_tokens = self._probe_execute, self._probe_sample
+            self._probe_clock.attach()
+        self._probe_clock.read()
+        self._probe_steps = self._probe_prompt_tokens = self._probe_cached_tokens = 0
+        self._probe_preempted: list[str] | None = []
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         return "{}"
 
     def probe_end(self) -> str:
-        """What was counted since `probe_begin`."""
+        """What was counted and timed since `probe_begin`."""
         import torch
 
         on_gpu = torch.cuda.is_initialized()
-        gpu_peak = torch.cuda.max_memory_reserved() if on_gpu else None
-        return json.dumps({"engine_steps": self._probe_steps, "gpu_peak_bytes": gpu_peak})
+        busy_seconds, untimed = self._probe_clock.read()
+        preempted = self._probe_preempted
+        return json.dumps(
+            {
+                "engine_steps": self._probe_steps,
+                "gpu_peak_bytes": torch.cuda.max_memory_reserved() if on_gpu else None,
+                "gpu_busy_seconds": busy_seconds if on_gpu else None,
+                "worker_busy_seconds": None if on_gpu else busy_seconds,
+                "untimed": untimed,
+                "preemptions": None if preempted is None else len(preempted),
+                "prompt_tokens": self._probe_prompt_tokens,
+                "cached_tokens": self._probe_cached_tokens,
+            }
+        )
 
-    def _probe_step(self, scheduler_output: Any) -> Any:
-        if scheduler_output.total_num_scheduled_tokens:
-            self._probe_steps += 1
-        return self._probe_execute_model(scheduler_output)
+    def probe_remove(self) -> str:
+        """Take the probe out of the engine steps, until the next `probe_begin`."""
+        if hasattr(self, "_probe_calls"):
+            self._probe_clock.detach()
+            self.execute_model, self.sample_tokens = self._probe_calls
+            del self._probe_calls
+        return "{}"
+
+    def _probe_execute(self, scheduler_output: Any) -> Any:
+        if not scheduler_output.total_num_scheduled_tokens:
+            return self._probe_calls[0](scheduler_output)
+        self._probe_steps += 1
+        self._probe_requests(scheduler_output)
+        self._probe_clock.open()
+        output = self._probe_calls[0](scheduler_output)
+        if output is not None:  # nothing is left to sample
+            self._probe_clock.close()
+        return output
+
+    def _probe_sample(self, grammar_output: Any) -> Any:
+        output = self._probe_calls[1](grammar_output)
+        self._probe_clock.close()
+        return output
+
+    def _probe_requests(self, scheduler_output: Any) -> None:
+        preempted = getattr(scheduler_output, "preempted_req_ids", None)
+        if preempted is None:
+            self._probe_preempted = None
+        elif self._probe_preempted is not None:
+            self._probe_preempted.extend(preempted)
+        for request in scheduler_output.scheduled_new_reqs:
+            if request.req_id not in (self._probe_preempted or ()):  # which come as new ones again
+                self._probe_prompt_tokens += len(request.prompt_token_ids)
+                self._probe_cached_tokens += request.num_computed_tokens
+
+
+def _bandwidth() -> float:
+    """Bytes a second that the memory of this device reads and writes when it copies; the best of some."""
+    import torch
+
+    on_gpu = torch.cuda.is_initialized()
+    kind = "cuda" if on_gpu else "cpu"
+    source = torch.ones(_COPY_BYTES[kind], dtype=torch.uint8, device=kind)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(_COPIES):
+        if on_gpu:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            target.copy_(source)
+            end.record()
+            end.synchronize()
+            seconds.append(begin.elapsed_time(end) / 1e3)
+        else:
+            start = time.perf_counter()
+            target.copy_(source)
+            seconds.append(time.perf_counter() - start)
+    moved = 2 * _COPY_BYTES[kind]
+    del source, target
+    if on_gpu:
+        torch.cuda.empty_cache()  # else it would count as memory that the workload holds
+    return moved / min(seconds)
 
 
 def _carriers() -> list[str]:

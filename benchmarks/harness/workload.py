@@ -1,60 +1,136 @@
 """What is generated: prompts, their lengths, forced output lengths, from a seed. Pure.
 
-Token ids stay below 2000, so that one workload fits the vocabulary of every preset.
+Token ids that are drawn stay below 2000, so that one workload fits the vocabulary of every preset.
 """
 
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
+from statistics import median
+from typing import Any
 
 _FIRST_ID, _LAST_ID = 100, 1999
+
+Numbers = int | tuple[int, ...]
+"""One number for all, or one for each."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A rollout's work: `prompts` x `samples` sequences, every one with exactly `output_tokens`."""
+    """A rollout's work: `samples` sequences for each of `prompts`, every one of a forced length.
+
+    `samples` and `prompt_tokens` are one number for all prompts or one for each; `output_tokens` is
+    one for all sequences or one for each, in the order of the prompts. Raises ValueError where a
+    number is below 1 or there are not as many as there should be.
+    """
 
     prompts: int
-    samples: int = 1
-    prompt_tokens: int = 64
-    output_tokens: int = 128
+    samples: Numbers = 1
+    prompt_tokens: Numbers = 64
+    output_tokens: Numbers = 128
     seed: int = 0
     name: str = "fixed"
+    ids: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
+    """The prompts themselves, where they are real ones and not drawn."""
+    source: str = ""
+    """Where the lengths come from, for the reader of a record."""
 
     def __post_init__(self) -> None:
-        for field in ("prompts", "samples", "prompt_tokens", "output_tokens"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        # JSON, in which a workload reaches the process that measures it, knows lists alone.
+        for name in ("samples", "prompt_tokens", "output_tokens"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.ids is not None:
+            object.__setattr__(self, "ids", tuple(map(tuple, self.ids)))
+        for name in ("prompts", "samples", "prompt_tokens", "output_tokens"):
+            least = getattr(self, name)
+            least = min(least, default=0) if isinstance(least, tuple) else least
+            if least < 1:
+                raise ValueError(f"{name} is {least}; it must be at least 1")
+        for name, number in (("samples", self.prompts), ("prompt_tokens", self.prompts)):
+            _check_number(name, getattr(self, name), number)
+        _check_number("output_tokens", self.output_tokens, self.batch)
 
     @property
     def batch(self) -> int:
         """Sequences in the rollout."""
-        return self.prompts * self.samples
+        return self.prompts * self.samples if isinstance(self.samples, int) else sum(self.samples)
 
     @property
     def tokens(self) -> int:
         """Tokens that the rollout generates."""
-        return self.batch * self.output_tokens
+        return sum(self.output_lengths())
 
     @property
     def length(self) -> int:
-        """Tokens of one sequence, prompt and answer."""
-        return self.prompt_tokens + self.output_tokens
+        """Tokens of the longest sequence, prompt and answer."""
+        return max(map(sum, zip(self.prompt_lengths(), self.output_lengths(), strict=True)))
 
-    def token_ids(self) -> list[list[int]]:
-        """The prompts: `prompts` lists of `prompt_tokens` ids, the same for the same workload."""
-        draw = random.Random(self.seed)
+    @property
+    def grouped(self) -> bool:
+        """Whether several sequences answer one prompt."""
+        return self.batch > self.prompts
+
+    def prompt_lengths(self) -> list[int]:
+        """Prompt tokens of every sequence."""
+        return [length for length, count in self._prompts() for _ in range(count)]
+
+    def output_lengths(self) -> list[int]:
+        """Forced output tokens of every sequence."""
+        return _each(self.output_tokens, self.batch)
+
+    def token_ids(self, rollout: int = 0) -> list[list[int]]:
+        """The prompts as lists of ids, the same for the same workload and number of the rollout.
+
+        Every rollout draws anew, so that none finds its prompts in the prefix cache of the one before.
+        """
+        if self.ids is not None:
+            return [list(prompt) for prompt in self.ids]
+        draw = random.Random(f"{self.seed}/{rollout}" if rollout else self.seed)
         return [
-            [draw.randint(_FIRST_ID, _LAST_ID) for _ in range(self.prompt_tokens)]
-            for _ in range(self.prompts)
+            [draw.randint(_FIRST_ID, _LAST_ID) for _ in range(length)] for length, _count in self._prompts()
         ]
+
+    def requests(self, rollout: int = 0) -> list[tuple[list[int], int]]:
+        """Prompt ids and output tokens of every sequence; those of a prompt share its list."""
+        counts = [count for _length, count in self._prompts()]
+        prompts = zip(self.token_ids(rollout), counts, strict=True)
+        repeated = [prompt for prompt, count in prompts for _ in range(count)]
+        return list(zip(repeated, self.output_lengths(), strict=True))
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change when anything about the work changes, ids included."""
-        content = json.dumps([asdict(self), self.token_ids()], sort_keys=True)
+        content = json.dumps([self._work(), self.token_ids()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
-    def as_dict(self) -> dict[str, object]:
-        """The workload with its fingerprint, for the record."""
-        return {**asdict(self), "batch": self.batch, "fingerprint": self.fingerprint()}
+    def as_dict(self) -> dict[str, Any]:
+        """The workload with its fingerprint, for the record; of many lengths what tells them apart."""
+        work = {name: _summary(value) for name, value in self._work().items()}
+        totals = {"batch": self.batch, "tokens": self.tokens, "fingerprint": self.fingerprint()}
+        return work | totals | ({"source": self.source} if self.source else {})
+
+    def _work(self) -> dict[str, Any]:
+        left_out = ("ids", "source")
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+
+    def _prompts(self) -> list[tuple[int, int]]:
+        """Length and number of sequences of every prompt."""
+        lengths = _each(self.prompt_tokens, self.prompts)
+        return list(zip(lengths, _each(self.samples, self.prompts), strict=True))
+
+
+def _each(value: Numbers, count: int) -> list[int]:
+    return [value] * count if isinstance(value, int) else list(value)
+
+
+def _check_number(name: str, value: Numbers, count: int) -> None:
+    if isinstance(value, tuple) and len(value) != count:
+        raise ValueError(f"{name} has {len(value)} numbers; there must be {count}")
+
+
+def _summary(value: Any) -> Any:
+    """A number or a text as it is; of many numbers the least, the median, the greatest and the sum."""
+    if not isinstance(value, tuple):
+        return value
+    return {"min": min(value), "median": median(value), "max": max(value), "sum": sum(value)}

@@ -1,0 +1,118 @@
+"""Times what an engine step computes, inside the worker and without waiting for the GPU in a step.
+
+Both clocks are opened when a step is handed to the worker and closed when it has been sampled.
+`GpuClock` puts a CUDA event before the first launch of the forward pass and one behind the last of
+sampling, and asks for the time between them only when the rollout is over. It must not begin where
+the step is handed over: the GPU passes an event there at once, and what the host then takes to
+prepare the inputs would count as work of the GPU. Preparing on the GPU itself, some tens of
+microseconds, therefore counts as idle. `HostClock` takes the time of the calls, where no GPU is.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class HostClock:
+    """Time that the worker spends in its steps, by the wall."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._begin: float | None = None
+
+    def attach(self) -> None:
+        """There is nothing to attach to."""
+
+    def detach(self) -> None:
+        """There is nothing to detach from."""
+
+    def open(self) -> None:
+        """A step begins."""
+        self._begin = time.perf_counter()
+
+    def close(self) -> None:
+        """It has ended."""
+        if self._begin is not None:
+            self._seconds += time.perf_counter() - self._begin
+            self._begin = None
+
+    def read(self) -> tuple[float | None, str | None]:
+        """Seconds in all since the last reading, and why there are none."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds, None
+
+
+class GpuClock:
+    """Time that the GPU spends in steps, between pairs of CUDA events on the stream that runs them.
+
+    `cuda` is torch.cuda. The forward pass is seen to begin where `model` is called or a CUDA graph
+    is replayed, whichever comes first: vLLM replays full graphs without calling the model.
+    """
+
+    def __init__(self, cuda: Any, model: Any):
+        self._cuda = cuda
+        self._model = model
+        self._free: list[Any] = []
+        self._pairs: list[tuple[Any, Any]] = []
+        self._begin: Any = None
+        self._open = False
+        self._unseen = 0
+
+    def attach(self) -> None:
+        """See from now on when the model is called and when a graph is replayed."""
+        self._hook = self._model.register_forward_pre_hook(lambda *_call: self.launch())
+        self._restore_replay = _before(self._cuda.CUDAGraph, "replay", self.launch)
+
+    def detach(self) -> None:
+        """Take everything out of the model and of CUDA graphs again."""
+        self._hook.remove()
+        self._restore_replay()
+
+    def open(self) -> None:
+        """A step begins; its first launch is still to come."""
+        self._open = True
+
+    def launch(self) -> None:
+        """Something is about to be launched; the first of a step marks its beginning."""
+        if self._open and self._begin is None:
+            self._begin = self._mark()
+
+    def close(self) -> None:
+        """All of the step has been launched."""
+        if not self._open:
+            return
+        self._open = False
+        if self._begin is None:
+            self._unseen += 1
+        else:
+            self._pairs.append((self._begin, self._mark()))
+            self._begin = None
+
+    def read(self) -> tuple[float | None, str | None]:
+        """Seconds in all since the last reading, and why there are none. Waits for the last step."""
+        pairs, self._pairs = self._pairs, []
+        unseen, self._unseen = self._unseen, 0
+        if pairs:
+            pairs[-1][1].synchronize()
+        seconds = sum(begin.elapsed_time(end) for begin, end in pairs) / 1e3
+        self._free += [event for pair in pairs for event in pair]
+        if unseen:
+            return None, f"the forward pass of {unseen} engine steps was not seen to begin"
+        return seconds, None
+
+    def _mark(self) -> Any:
+        event = self._free.pop() if self._free else self._cuda.Event(enable_timing=True)
+        event.record()  # on the current stream of this thread, which is the one that runs the step
+        return event
+
+
+def _before(owner: Any, name: str, act: Callable[[], None]) -> Callable[[], None]:
+    """Have `act` called before every call of a method; returns what undoes it."""
+    original = getattr(owner, name)
+
+    def call(*arguments: Any) -> Any:
+        act()
+        return original(*arguments)
+
+    setattr(owner, name, call)
+    return lambda: setattr(owner, name, original)

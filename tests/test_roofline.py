@@ -1,0 +1,77 @@
+"""harness/roofline.py: the least time of a rollout's steps, against figures computed by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.harness.roofline import Device, context_tokens, device, floor_seconds
+from benchmarks.harness.workload import Workload
+from rollout_perf.models import find_model
+
+CONFIG = {
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 100,
+}
+"""Heads of size 2. A layer: 8x8 of Q, 8x4 of K and of V, 8x8 out, 3 times 8x16: 576. With the output
+layer of 800: 1952 weights. KV of a token: 2 layers x 2 x 2 heads x 2 = 16 numbers."""
+
+
+def test_what_a_small_model_reads_by_hand():
+    assert device(CONFIG, 2, 1, 1e9) == Device(1952 * 2, 16 * 2, 1e9)
+
+
+def test_ranks_share_what_is_read():
+    assert device(CONFIG, 2, 2, 1e9) == Device(1952, 16, 1e9)
+
+
+def test_a_rank_has_at_least_one_kv_head():
+    """With 2 KV heads on 4 ranks each has one: two copies of each, and 64 more weights in a layer."""
+    shared = device(CONFIG, 2, 4, 1e9)
+    assert shared.kv_token_bytes == 2 * 2 * 1 * 2 * 2
+    assert shared.weight_bytes == (1952 + 2 * 64) * 2 / 4
+
+
+def test_the_size_of_a_head_counts_where_the_config_states_it():
+    assert device(CONFIG | {"head_dim": 4}, 2, 1, 1e9).kv_token_bytes == 64
+
+
+def test_the_weights_of_qwen_are_as_many_as_published():
+    """Qwen2.5-0.5B: 0.49 B parameters, 0.36 B beside the embedding (its model card)."""
+    read = device(find_model("qwen2.5-0.5b").config(), 2, 1, 1e12)
+    assert read.weight_bytes / 2 == pytest.approx(0.494e9, rel=0.01)
+    assert read.kv_token_bytes == 2 * 24 * 2 * 64 * 2
+
+
+@pytest.mark.parametrize("name", ["num_experts", "quantization_config"])
+def test_a_model_of_another_kind_has_no_roofline(name):
+    with pytest.raises(ValueError, match=f"dense decoders alone; this config has {name}"):
+        device(CONFIG | {name: 8}, 2, 1, 1e9)
+
+
+def test_a_config_without_a_field_names_it():
+    with pytest.raises(ValueError, match="has no vocab_size"):
+        device({name: value for name, value in CONFIG.items() if name != "vocab_size"}, 2, 1, 1e9)
+
+
+LOAD = Workload(prompts=2, samples=(1, 2), prompt_tokens=(10, 20), output_tokens=(1, 2, 4))
+"""Read while decoding: nothing; 20 + 1; 20 + 1, 20 + 2 and 20 + 3."""
+
+
+def test_context_by_hand():
+    assert context_tokens(LOAD) == 0 + 21 + (21 + 22 + 23)
+
+
+def test_floor_by_hand():
+    """4 steps of 1000 bytes of weights and 87 tokens of 10 bytes, at 100 bytes a second."""
+    assert floor_seconds(LOAD, 4, Device(1000, 10, 100)) == (4000 + 870) / 100
+
+
+def test_a_larger_batch_reads_the_weights_no_more_often():
+    one, many = Workload(prompts=1, output_tokens=5), Workload(prompts=64, output_tokens=5)
+    weights_alone = Device(1000, 0, 100)
+    assert floor_seconds(one, 5, weights_alone) == floor_seconds(many, 5, weights_alone)
+    assert context_tokens(many) == 64 * context_tokens(replace(one))
