@@ -1,11 +1,12 @@
 """The command `rollout-perf`: measure paths now, measure the pipe alone, track a range of commits.
 
     rollout-perf measure --path zmq --path vllm-mp --preset nano --batch 8
+    rollout-perf limit --path zmq
     rollout-perf pipe
     rollout-perf track HEAD~5..HEAD
 
 Each command is a module of `commands`. Progress goes to standard error, tables to standard
-output; the last line of `measure` and `pipe` is one JSON object. Exit code 0: all was measured;
+output; the last line of `measure`, `limit` and `pipe` is one JSON object. Exit code 0: all was measured;
 1: something failed, and the table says why; 2: a bad request, in one line; 130: interrupted, and
 nothing is left running.
 """
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "pipe", "track")
+COMMANDS = ("measure", "limit", "pipe", "track")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

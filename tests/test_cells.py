@@ -113,7 +113,7 @@ def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tm
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert not any(map(lives, pids)), pids
-    assert any("deaf nano batch 1: failed" in text for text in said)
+    assert any("deaf nano fixed 1: failed" in text for text in said)
     assert "waiting for nothing\n" in (tmp_path / "log").read_text()
 
 

@@ -54,6 +54,19 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--engine-arg", "enforce_eager"], "NAME=JSON"),
         ([*MEASURE, "--engine-arg", "enforce_eager=yes"], "NAME=JSON"),
         ([*MEASURE, "--engine-arg", "=1"], "NAME=JSON"),
+        ([*MEASURE, "--workload", "gropo"], "unknown workload 'gropo'; known: fixed, grpo, verl, or a file"),
+        ([*MEASURE, "--workload", "grpo", "--output-tokens", "0"], "--output-tokens is 0"),
+        ([*MEASURE, "--workload", "grpo", "--batch", "9"], "multiple of --samples (4)"),
+        ([*MEASURE, "--workload", "verl", "--prompt-tokens", "-1"], "--prompt-tokens is -1"),
+        ([*MEASURE, "--batch", "999999999999"], "--batch is 999999999999; that many samples need"),
+        ([*MEASURE, "--workload", "README.md"], "has no tokenizer"),
+        ([*MEASURE, "--profile", "README.md"], "give a folder"),
+        (["limit"], "--path"),
+        (["limit", "--path", "zmq", "--first-batch", "0"], "--first-batch is 0"),
+        (["limit", "--path", "zmq", "--max-batch", "0"], "at least --first-batch, 1"),
+        (["limit", "--path", "zmq", "--deadline", "0"], "--deadline is 0"),
+        (["limit", "--path", "zmq", "--output-tokens", "0"], "output_tokens is 0"),
+        (["limit", "--path", "zmq", "--prompt-tokens", "99999999"], "at most"),
         (["pipe", "--path", "sync"], "bare-zmq"),
         (["pipe", "--blocks", "6"], "at least 7"),
         (["track", "no-such-branch..HEAD"], "git rev-list"),
@@ -128,6 +141,68 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
     assert [record["status"] for record in json.loads(last)["records"]] == statuses
     assert lines[0].startswith("path")
     assert ("failed: why" in "\n".join(lines)) == ("failed" in statuses)
+
+
+def asked_for(arguments, monkeypatch):
+    """The workloads and options with which a command would measure."""
+    from benchmarks.harness.record import Record
+
+    asked = []
+
+    def run_cells(_preset, _paths, workloads, *_rest, **keywords):
+        asked.append((workloads, keywords))
+        return [Record("zmq", "nano", 1, load.as_dict(), "absent", "not here") for load in workloads]
+
+    monkeypatch.setattr(cells, "run_cells", run_cells)
+    assert cli.main(arguments) == 1
+    return asked[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [
+        (["--workload", "grpo"], [("grpo", 8, 32, 64)]),  # scaled down for nano
+        (["--workload", "grpo", "--preset", "qwen2.5-0.5b"], [("grpo", 128, 2048, 1024)]),
+        (["--workload", "verl", "--preset", "qwen2.5-7b"], [("verl", 128, 2048, 4096)]),
+        (
+            ["--workload", "grpo", "--batch", "8", "--batch", "16", "--output-tokens", "9"],
+            [("grpo", 2, 8, 9), ("grpo", 4, 16, 9)],
+        ),
+        (["--batch", "8", "--samples", "4", "--output-tokens", "9"], [("fixed", 2, 8, 9)]),
+    ],
+)
+def test_a_workload_is_chosen_by_name_and_size(arguments, sizes, monkeypatch, capsys):
+    workloads, _options = asked_for([*MEASURE, *arguments], monkeypatch)
+    assert [(one.name, one.prompts, one.batch, max(one.output_lengths())) for one in workloads] == sizes
+
+
+def test_a_replay_file_is_a_workload(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"prompt_length": 3, "output_length": 5, "group": 0}\n')
+    (workload,), _options = asked_for([*MEASURE, "--workload", str(path)], monkeypatch)
+    assert (workload.name, workload.requests()[0][1]) == ("replay", 5)
+    capsys.readouterr()
+    for line, more, told in [
+        ('"prompt_length": 3, "output_length": 5', ["--batch", "8"], "--batch cannot be given with"),
+        ('"prompt_length": 3, "output_length": -5', [], "trace.jsonl line 1: output_length is -5"),
+        (
+            '"prompt_length": 5000, "output_length": 5',
+            [],
+            "line 1: prompt_length 5000 and output_length 5",
+        ),
+    ]:
+        path.write_text(f'{{{line}, "group": 0}}\n')
+        assert cli.main([*MEASURE, "--workload", str(path), *more]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):
+    arguments = ["limit", "--path", "zmq", "--first-batch", "4", "--max-batch", "40", "--deadline", "9"]
+    workloads, options = asked_for(arguments, monkeypatch)
+    assert [one.batch for one in workloads] == [4, 8, 16, 32]
+    assert options["until_limit_seconds"] == 9
+    *_lines, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["limits"] == {"zmq": None}
 
 
 def test_help_is_quick_and_loads_no_engine():

@@ -4,11 +4,12 @@
 
 The line of JSON on standard input holds "requests", one for each path, as `cells.run_cells` makes
 them; the records go to the files that it names as "output" and "keep", a line each, as soon as a
-path is done.
+cell is done.
 
 vLLM is imported once, which takes as long as measuring, and each path runs in a fork of the
 process that has done so and nothing else: no thread, no CUDA. The fork has a deadline; a path
-that breaks off leaves no record and ends this process, with what it started, with exit code 3.
+that breaks off leaves no record of the cell under way and ends this process, with what it started, with
+exit code 3. An engine that breaks, as when memory runs out, fails its cell; the next one gets a new engine.
 """
 
 import asyncio
@@ -19,12 +20,13 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import drive, machine, probe
+from . import drive, limit, machine, probe
 from .metrics import METRICS
 from .process import MARK, kill_marked, say
 from .record import ABSENT, FAILED, MEASURED, Record, check_label, now
@@ -33,62 +35,102 @@ from .workload import Workload
 _STOP_SECONDS = 10.0
 
 
+OPTIONS = {"until_limit_seconds": None, "profile": None, "compare_probe": False}
+"""What a request may ask for beside measuring: to go on from batch to batch until the limit is found or so
+many seconds are over; a folder for a torch trace of a few engine steps; rollouts without the probe between
+those with it."""
+
+BROKE = 4
+"""Exit code of a cell's process whose engine broke at a workload: those after it need another one."""
+
+
 class Cell:
     """The cells of one request, and what becomes of each."""
 
-    def __init__(self, request: dict[str, Any]):
+    def __init__(self, request: dict[str, Any], keep: Callable[[Record], None]):
         self.request = request
         self.path: str = request["path"]
-        self.workloads = [Workload(**workload) for workload in request["workloads"]]
+        self.options = OPTIONS | request["options"]
+        self.pending = [Workload(**workload) for workload in request["workloads"]]
         self.observed: dict[str, Any] = {}
         self.begin = now()
+        self._keep = keep
+        self._started = False
 
     def say(self, text: str) -> None:
         """Tell how it goes."""
         say(f"{self.path} {self.request['preset']}: {text}")
 
-    def record(self, workload: Workload, status: str, reason: str | None = None, **fields: Any) -> Record:
-        """A record of one of the cells."""
-        return Record(
+    def done(self, status: str, reason: str | None = None, **fields: Any) -> Record:
+        """Keep the record of the first cell that is pending, and go on to the next."""
+        record = Record(
             path=self.path,
             preset=self.request["preset"],
             tensor_parallel_size=self.request["tensor_parallel_size"],
-            workload=workload.as_dict(),
+            workload=self.pending.pop(0).as_dict(),
             status=status,
             reason=reason,
-            observed=self.observed,
             provenance=self.request["provenance"]
             | {"measured_at": self.begin, "versions": _versions(), "machine": machine.facts()},
-            **fields,
+            **({"observed": self.observed} | fields),
         )
+        record = check_label(record)
+        self._keep(record)
+        return record
 
-    def all(self, status: str, reason: str) -> list[Record]:
-        """Every cell with the same outcome."""
-        return [self.record(workload, status, reason) for workload in self.workloads]
+    def all_done(self, status: str, reason: str) -> None:
+        """Every cell that is pending has the same outcome."""
+        while self.pending:
+            self.done(status, reason)
 
-    def run(self) -> list[Record]:
-        """Measure, or say why not."""
+    def run(self) -> int:
+        """Measure, or say why not; 0, or BROKE where cells are left for another engine."""
         try:
             import rollout_perf
             from rollout_perf import PRESETS, TRANSPORTS, ConfigurationError, Sampling, open_rollout
         except ImportError as error:
-            return self.all(ABSENT, f"this commit has no API to measure: {error}")
-        if self.path not in TRANSPORTS:
-            return self.all(ABSENT, f"this commit has no path {self.path!r}; it has {', '.join(TRANSPORTS)}")
-        if self.request["preset"] not in PRESETS and not Path(self.request["preset"]).is_dir():
-            return self.all(ABSENT, f"this commit has no preset {self.request['preset']!r}")
-        reason = TRANSPORTS[self.path].absent(bool(machine.gpus()))
+            self.all_done(ABSENT, f"this commit has no API to measure: {error}")
+            return 0
+        reason = self._absent(PRESETS, TRANSPORTS)
         if reason:
-            return self.all(ABSENT, reason)
+            self.all_done(ABSENT, reason)
+            return 0
         self.observed["subject"] = str(Path(rollout_perf.__file__).parent)
         try:
-            return asyncio.run(self._measure(open_rollout, Sampling))
+            asyncio.run(self._measure(open_rollout, Sampling))
         except ConfigurationError as error:
-            return self.all(FAILED, str(error))
+            self.all_done(FAILED, str(error))
         except Exception as error:
-            return self.all(FAILED, f"{type(error).__name__}: {error}")
+            self._broke(error)
+        return BROKE if self.pending else 0
 
-    async def _measure(self, open_rollout: Any, sampling: Any) -> list[Record]:
+    def _absent(self, presets: Any, transports: Any) -> str | None:
+        """Why this commit or this machine does not have the cells."""
+        size, gpus = self.request["tensor_parallel_size"], machine.gpus()
+        if self.path not in transports:
+            return f"this commit has no path {self.path!r}; it has {', '.join(transports)}"
+        if self.request["preset"] not in presets and not Path(self.request["preset"]).is_dir():
+            return f"this commit has no preset {self.request['preset']!r}"
+        if gpus and size > len(gpus):
+            return f"a tensor-parallel size of {size} needs as many GPUs; this machine has {len(gpus)}"
+        return transports[self.path].absent(bool(gpus))
+
+    def _broke(self, error: Exception) -> None:
+        """The engine is gone: at a workload, which has failed, or before the first, and so have all."""
+        noted = probe.noted()
+        reason = f"{type(error).__name__}: {error}" if noted is None else f"{noted}\n{error}"
+        out_of_memory = "out of memory" in reason.lower() or "can't allocate memory" in reason.lower()
+        if not self._started:
+            self.all_done(FAILED, f"out of memory at the start: {reason}" if out_of_memory else reason)
+            return
+        load = self.pending[0]
+        if out_of_memory:
+            reason = f"out of memory at batch {load.batch}: {reason}"
+        self.done(FAILED, reason)
+        if self.options["until_limit_seconds"] is not None and load.name == "fixed":
+            self.all_done(ABSENT, f"not tried: {reason.splitlines()[0]}")
+
+    async def _measure(self, open_rollout: Any, sampling: Any) -> None:
         begin = time.perf_counter()
         self.say("starting the engine")
         async with open_rollout(
@@ -109,18 +151,33 @@ class Cell:
             self.observed |= facts | {"workers": workers, "engine_pid": watch.engine_pid}
             self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)
-            return [
-                await self._measure_one(rollout, sampling, workload, watch, start_seconds)
-                for workload in self.workloads
-            ]
+            self._started = True
+            points: list[limit.Point] = []
+            begin = time.perf_counter()
+            while self.pending:
+                record = await self._measure_one(rollout, sampling, watch, start_seconds)
+                reason = self._enough(record, points, time.perf_counter() - begin)
+                if reason:
+                    self.all_done(ABSENT, f"not tried: {reason}")
+
+    def _enough(self, record: Record, points: list[limit.Point], seconds: float) -> str | None:
+        """Why the search for the limit ends after this record, if so; `points` gains the record's."""
+        allowed = self.options["until_limit_seconds"]
+        if allowed is None or record.workload["name"] != "fixed":
+            return None
+        if record.status != MEASURED:
+            return record.reason
+        points.append(limit.point(record))
+        late = f"the deadline of {allowed:g} s was over after batch {points[-1].batch}"
+        return limit.stop_reason(points) or (late if seconds > allowed else None)
 
     async def _measure_one(
-        self, rollout: Any, sampling: Any, workload: Workload, watch: drive.Watch, start_seconds: float
+        self, rollout: Any, sampling: Any, watch: drive.Watch, start_seconds: float
     ) -> Record:
+        workload = self.pending[0]
         capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
         if capacity < workload.length:
-            return self.record(
-                workload,
+            return self.done(
                 FAILED,
                 f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
                 "ask for shorter ones or for more memory",
@@ -131,20 +188,27 @@ class Cell:
 
         warmups, rollouts = self.request["warmups"], self.request["rollouts"]
         try:
-            metrics, tokens = await drive.measure(
-                rollout, forced, workload, watch, warmups, rollouts, self.say
-            )
+            metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
         except drive.UnequalWork as error:
-            return self.record(workload, FAILED, str(error))
+            return self.done(FAILED, str(error))
         metrics["engine_start_seconds"] = [start_seconds]
         assert set(metrics) <= set(METRICS)
         observed = self.observed | {
-            "tokens_generated": tokens,
-            "rollouts": self.request["rollouts"],
+            "tokens_generated": workload.tokens,
+            "rollouts": rollouts,
             "engine_starts": 1,
             "absent": watch.absent,
         }
-        return check_label(replace(self.record(workload, MEASURED, metrics=metrics), observed=observed))
+        if self.options["compare_probe"]:
+            observed["probe"] = await drive.compare_probe(
+                rollout, forced, workload, watch, rollouts, self.say
+            )
+        if self.options["profile"]:
+            prefix = f"{self.path}-{self.request['preset']}-{workload.name}-{workload.batch}"
+            observed["traces"] = await drive.profile(
+                rollout, forced, workload, Path(self.options["profile"]) / Path(prefix).name
+            )
+        return self.done(MEASURED, metrics=metrics, observed=observed)
 
 
 def _versions() -> dict[str, str]:
@@ -167,18 +231,21 @@ def _import_vllm() -> None:
         import vllm.v1.engine.async_llm  # noqa: F401
 
 
-def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> bool:
-    """Measure a path in a fork; whether it came to its end within its deadline."""
+def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> int | None:
+    """Measure a path in a fork; its exit code, or None where it broke off or was stopped."""
     pid = os.fork()
     if pid == 0:
         code = 1
-        try:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            records = Cell(request).run()
+
+        def keep(record: Record) -> None:
             for target in targets:
                 with open(target, "a") as file:
-                    file.write("".join(record.to_json() + "\n" for record in records))
-            code = 0
+                    file.write(record.to_json() + "\n")
+
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
+            code = Cell(request, keep).run()
         except Exception:
             traceback.print_exc()
         finally:
@@ -198,9 +265,24 @@ def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> bool:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(end)
-    if end in ready and status != 0:
+    code = os.waitstatus_to_exitcode(status)
+    if end in ready and code in (0, BROKE):
+        return code
+    if end in ready:
         print(f"the process of {request['path']} ended with status {status}", flush=True)
-    return end in ready and status == 0
+    return None
+
+
+def _measure_path(request: dict[str, Any], targets: list[str]) -> bool:
+    """Measure a path, with a new engine after each that broke; whether it came to its end."""
+    output = Path(targets[0])
+    while True:
+        before = len(output.read_text().splitlines()) if output.exists() else 0
+        code = _measure_in_fork(request, targets)
+        if code != BROKE:
+            return code == 0
+        written = len(output.read_text().splitlines()) - before
+        request = request | {"workloads": request["workloads"][written:]}
 
 
 def main() -> int:
@@ -208,7 +290,7 @@ def main() -> int:
     sitting = json.loads(sys.stdin.readline())
     _import_vllm()
     targets = [target for target in (sitting["output"], sitting["keep"]) if target]
-    if all(_measure_in_fork(request, targets) for request in sitting["requests"]):
+    if all(_measure_path(request, targets) for request in sitting["requests"]):
         return 0
     kill_marked(MARK, os.environ[MARK])  # whoever asked would do this, but may be gone
     return 3

@@ -35,6 +35,25 @@ BATCHES: dict[str, tuple[int, ...]] = {"nano": (1, 8), "qwen2.5-0.5b": (1, 64, 2
 FIXED: dict[str, dict[str, Any]] = {"nano": {"prompt_tokens": 16, "output_tokens": 32}}
 """Lengths of the fixed workload where they are not Workload's own."""
 
+GRPO: dict[str, dict[str, Any]] = {
+    "nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64},
+    "qwen2.5-0.5b": {"prompts": 64, "output_cap": 512},
+    "qwen2.5-7b": {"prompts": 16, "prompt_cap": 512, "output_cap": 1024},
+}
+"""How far the workloads with long-tailed answers are scaled down where they are tracked."""
+
+SWEEP: dict[str, tuple[int, ...]] = {
+    "nano": (8, 16, 32, 64),
+    "qwen2.5-0.5b": (64, 128, 256, 512, 1024, 2048, 4096),
+}
+"""The batches of the fixed workload at which the limit is sought."""
+
+CONCURRENCY = 1024
+"""Sequences of a long-tailed workload that run at once; the others wait (verl's rollout.max_num_seqs)."""
+
+_GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Batches for which CUDA graphs are captured where the batch shrinks as samples are done."""
+
 
 def fixed(preset: str, batches: Sequence[int]) -> list[Workload]:
     """The fixed workload of a preset at each batch."""
@@ -45,16 +64,20 @@ def fixed(preset: str, batches: Sequence[int]) -> list[Workload]:
 def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
     """vLLM's engine arguments, the same for every path: sized for the workloads, nothing left to defaults
     that vLLM chooses by the way it is called."""
-    batches = sorted({workload.batch for workload in workloads})
+    tailed = [workload for workload in workloads if workload.name != "fixed"]
+    batches = {workload.batch for workload in workloads if workload.name == "fixed"}
+    most = max([*batches, *(min(workload.batch, CONCURRENCY) for workload in tailed)])
     arguments: dict[str, Any] = {
         "seed": 0,
         "max_model_len": max(workload.length for workload in workloads),
-        "max_num_seqs": batches[-1],
+        "max_num_seqs": most,
         "max_num_batched_tokens": max(8192, *(workload.length for workload in workloads)),
-        "enable_prefix_caching": False,
+        # As RL has it, where samples share a prompt; real prompts would be found from rollout to rollout.
+        "enable_prefix_caching": any(workload.grouped and workload.ids is None for workload in tailed),
     }
     if machine.gpus():
-        return arguments | {"dtype": "bfloat16", "cudagraph_capture_sizes": batches}
+        graphs = batches | {size for size in _GRAPHS if tailed and size <= most}
+        return arguments | {"dtype": "bfloat16", "cudagraph_capture_sizes": sorted(graphs)}
     return arguments | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 512 * 1024 * 1024}
 
 
@@ -69,16 +92,17 @@ def run_cells(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = CELL_DEADLINE_SECONDS,
     keep: Path | None = None,
+    **options: Any,
 ) -> list[Record]:
     """Measure every path at every workload, one engine start a path, one path after the other.
 
     `provenance` is what the caller knows of where this runs; `arguments` are added to the engine
     arguments of every path. Progress goes to `say`, a line at a time. The file `keep` has the
     records of each path as soon as it is done; paths that it already has, from a run that was
-    broken off, are not measured again.
+    broken off, are not measured again. `options` are those of `cell.OPTIONS`.
     """
     records = _kept(keep, preset, tensor_parallel_size, workloads)
-    requests = [
+    requests: list[dict[str, Any]] = [
         {
             "path": path,
             "preset": preset,
@@ -86,6 +110,7 @@ def run_cells(
             "workloads": [vars(workload) for workload in workloads],
             "warmups": WARMUPS,
             "rollouts": rollouts,
+            "options": options,
             "start_deadline_seconds": _START_DEADLINE_SECONDS,
             "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
             "deadline_seconds": deadline_seconds,
@@ -100,8 +125,11 @@ def run_cells(
         limit = deadline_seconds * len(requests) + _START_DEADLINE_SECONDS
         outcome = run_module("harness.cell", {"requests": requests, "keep": keep and str(keep)}, say, limit)
         found = read_records(outcome.answer)
-        done = {record.path for record in found}
-        requests = [request for request in requests if request["path"] not in done]
+        left = []
+        for request in requests:
+            request["workloads"] = request["workloads"][sum(one.path == request["path"] for one in found) :]
+            left += [request] if request["workloads"] else []
+        requests = left
         if requests:
             found += _failed(requests.pop(0), outcome.reason or "the process left no record of it")
         records += found
@@ -109,7 +137,8 @@ def run_cells(
     for record in checked:
         if record.status != MEASURED:
             reason = (record.reason or "").splitlines()[0]
-            say(f"{record.path} {preset} batch {record.workload['batch']}: {record.status}: {reason}")
+            load = f"{record.workload['name']} {record.workload['batch']}"
+            say(f"{record.path} {preset} {load}: {record.status}: {reason}")
     return checked
 
 

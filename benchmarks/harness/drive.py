@@ -16,6 +16,8 @@ from .metrics import Counts, RequestTimes, gather, rollout_metrics
 from .roofline import Device, device, floor_seconds
 from .workload import Workload
 
+PROFILED_STEPS = 8
+
 
 class UnequalWork(Exception):
     """A rollout did not generate what its workload forces."""
@@ -99,16 +101,15 @@ async def measure(
     warmups: int,
     rollouts: int,
     say: Callable[[str], None],
-) -> tuple[dict[str, list[float]], int]:
-    """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric, tokens of one rollout.
+) -> dict[str, list[float]]:
+    """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric.
 
     `sampling` makes the sampling of a sequence that is forced to a number of tokens. Raises
     UnequalWork where a rollout did not generate exactly what the workload forces.
     """
     samples: list[dict[str, float]] = []
     for number in range(-warmups, rollouts):
-        if number >= 0:
-            await watch.begin()
+        await watch.begin()
         step_seconds, times = await run_rollout(rollout, sampling, workload, number)
         if number < 0:
             continue
@@ -116,7 +117,41 @@ async def measure(
             watch.absent["tail"] = "this commit does not say when a sample was done"
         samples.append(rollout_metrics(step_seconds, times, await watch.end(workload)))
         say(f"{workload.name} {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
-    return gather(samples), workload.tokens
+    return gather(samples)
+
+
+async def compare_probe(
+    rollout: Any,
+    sampling: Callable[[int], Any],
+    workload: Workload,
+    watch: Watch,
+    rollouts: int,
+    say: Callable[[str], None],
+) -> dict[str, list[float]]:
+    """Step times with and without the probe in the engine steps, `rollouts` of each in turn.
+
+    One engine start, and pairs that begin with either: what drifts or differs by start falls out.
+    """
+    seconds: dict[str, list[float]] = {"on_step_seconds": [], "off_step_seconds": []}
+    for number in range(rollouts):
+        for name in sorted(seconds, reverse=bool(number % 2)):
+            await (watch.begin() if name == "on_step_seconds" else watch.remove())
+            step_seconds, _times = await run_rollout(rollout, sampling, workload, number)
+            seconds[name].append(step_seconds)
+        say(f"{workload.name} {workload.batch}: with and without the probe {number + 1}/{rollouts}")
+    await watch.begin()
+    return seconds
+
+
+async def profile(
+    rollout: Any, sampling: Callable[[int], Any], workload: Workload, prefix: Path
+) -> list[dict[str, str]]:
+    """Trace some engine steps in the middle of one more rollout: for each worker a file, or a reason."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    middle = sum(workload.output_lengths()) // workload.batch // 2
+    await rollout.call_workers("probe_profile_begin", max(1, middle), PROFILED_STEPS)
+    await run_rollout(rollout, sampling, workload, 0)
+    return [json.loads(reply) for reply in await rollout.call_workers("probe_profile_end", str(prefix))]
 
 
 async def run_rollout(

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from .clock import GpuClock, HostClock
@@ -15,6 +16,10 @@ from .roofline import OTHER, SHAPE
 
 EXTENSION = "harness.probe.Probe"
 """What vLLM's `worker_extension_cls` is set to; cell.py makes `harness` importable."""
+
+NOTE = "ROLLOUT_PERF_NOTE"
+"""Environment variable: the file in which a worker notes why an engine step failed. Some executors of
+vLLM's tell the front no more than that the engine is dead."""
 
 _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
@@ -107,16 +112,41 @@ class Probe:
             return self._probe_calls[0](scheduler_output)
         self._probe_steps += 1
         self._probe_requests(scheduler_output)
+        self._probe_profile_step()
         self._probe_clock.open()
-        output = self._probe_calls[0](scheduler_output)
+        try:
+            output = self._probe_calls[0](scheduler_output)
+        except Exception as error:
+            _note(error)
+            raise
         if output is not None:  # nothing is left to sample
             self._probe_clock.close()
         return output
 
     def _probe_sample(self, grammar_output: Any) -> Any:
-        output = self._probe_calls[1](grammar_output)
+        try:
+            output = self._probe_calls[1](grammar_output)
+        except Exception as error:
+            _note(error)
+            raise
         self._probe_clock.close()
         return output
+
+    def probe_profile_begin(self, first: int, steps: int) -> str:
+        """Trace `steps` engine steps with torch's profiler, from the one numbered `first` on."""
+        self._probe_profile: StepProfile | None = StepProfile(self._probe_steps + first, steps)
+        return "{}"
+
+    def probe_profile_end(self, prefix: str) -> str:
+        """Write the trace, and return its file; or why there is none."""
+        profile, self._probe_profile = self._probe_profile, None
+        assert profile is not None, "there is no profile to end"
+        return json.dumps(profile.write(f"{prefix}-rank{self.rank}.json.gz"))  # type: ignore[attr-defined]
+
+    def _probe_profile_step(self) -> None:
+        profile = getattr(self, "_probe_profile", None)
+        if profile is not None:
+            profile.step(self._probe_steps)
 
     def _probe_requests(self, scheduler_output: Any) -> None:
         preempted = getattr(scheduler_output, "preempted_req_ids", None)
@@ -128,6 +158,47 @@ class Probe:
             if request.req_id not in (self._probe_preempted or ()):  # which come as new ones again
                 self._probe_prompt_tokens += len(request.prompt_token_ids)
                 self._probe_cached_tokens += request.num_computed_tokens
+
+
+class StepProfile:
+    """A torch profile of a few engine steps, started and stopped in the thread that runs them."""
+
+    def __init__(self, first: int, steps: int):
+        self._first, self._end = first, first + steps
+        self._profile: Any = None
+        self._running = False
+
+    def step(self, number: int) -> None:
+        """An engine step begins."""
+        if number >= self._first and self._profile is None:
+            from torch.profiler import profile
+
+            self._profile = profile()  # of the CPU, and of CUDA where it is
+            self._profile.start()
+            self._running = True
+        elif number >= self._end and self._running:
+            self._profile.stop()
+            self._running = False
+
+    def write(self, file: str) -> dict[str, str]:
+        """Write the trace to a file; its name, or why there is none."""
+        if self._profile is None:
+            return {"untraced": f"the rollout had fewer than {self._first} engine steps"}
+        if self._running:
+            self._profile.stop()
+        self._profile.export_chrome_trace(file)
+        return {"trace": file}
+
+
+def _note(error: Exception) -> None:
+    if os.environ.get(NOTE):
+        Path(os.environ[NOTE]).write_text(f"{type(error).__name__}: {error}")
+
+
+def noted() -> str | None:
+    """Why an engine step failed, if a worker of this cell has noted it."""
+    note = Path(os.environ.get(NOTE, ""))
+    return note.read_text() if note.is_file() else None
 
 
 def _bandwidth() -> float:

@@ -164,4 +164,5 @@ def check_equal_work(records: list[Record]) -> list[Record]:
 
 
 def _group(record: Record) -> tuple:
-    return (record.preset, record.tensor_parallel_size, record.workload["batch"])
+    load = record.workload
+    return (record.preset, record.tensor_parallel_size, load.get("name"), load["batch"])

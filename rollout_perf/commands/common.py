@@ -1,12 +1,15 @@
 """What the commands share: the ruler of the checkout they run in, and how they speak."""
 
+import argparse
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..models import find_model
 from ..transports import find_transport
 
 
@@ -45,3 +48,40 @@ def check_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
         reason = find_transport(path).absent(bool(gpus))
         if reason:
             raise ConfigurationError(f"the path {path!r} cannot be taken here: {reason}")
+
+
+def check_model(given: argparse.Namespace, workloads: Sequence[Any], gpus: Sequence[Any]) -> str:
+    """The preset's name or the model's folder, for a process elsewhere."""
+    model = find_model(given.preset)
+    try:
+        config = model.config()
+    except ValueError as error:
+        raise ConfigurationError(f"{model.folder / 'config.json'} is not JSON: {error}") from None
+    heads, longest = config.get("num_attention_heads"), config.get("max_position_embeddings")
+    if given.tp < 1 or (heads and heads % given.tp):
+        raise ConfigurationError(
+            f"--tp is {given.tp}; it must divide the {heads} attention heads of {model.name}"
+        )
+    if gpus and given.tp > len(gpus):
+        raise ConfigurationError(f"--tp is {given.tp}; there are {len(gpus)} GPUs here")
+    length = max(workload.length for workload in workloads)
+    if longest and length > longest:
+        raise ConfigurationError(
+            f"{length} tokens of prompt and answer; {model.name} takes {longest} at most"
+        )
+    return model.name if model.random_weights else str(model.folder)
+
+
+def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
+    """vLLM's engine arguments from NAME=JSON. Raises ConfigurationError for anything else."""
+    return dict(_engine_argument(text) for text in given)
+
+
+def _engine_argument(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals and name:
+            return name.replace("-", "_"), json.loads(value)
+    except ValueError:
+        pass
+    raise ConfigurationError(f"--engine-arg is {text!r}; give NAME=JSON, such as enforce_eager=true")

@@ -100,7 +100,8 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = "step
 def _measured(record: Record, metric: str, base: Value | None, reference: str) -> list[str]:
     value = estimate(record.metrics[metric])
     step_seconds = estimate(record.metrics["step_seconds"])[0]
-    tokens = record.workload["batch"] * record.workload["output_tokens"]
+    load = record.workload
+    tokens = load["tokens"] if "tokens" in load else load["batch"] * load["output_tokens"]
     against = "" if base is None else "1" if record.path == reference else interval(ratio(value, base))
     engine_step = f"{estimate(record.metrics['engine_step_seconds'])[0] * 1e3:.2f} ms"
     return [interval(value, metric), f"{tokens / step_seconds:.0f}", engine_step, against]
@@ -154,7 +155,8 @@ def _fitting(first: list[str], columns: list[list[str]]) -> list[list[list[str]]
 
 
 def _group(record: Record) -> tuple:
-    return record.preset, record.tensor_parallel_size, record.workload["batch"]
+    load = record.workload
+    return record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]
 
 
 def _aligned(titles: list[str], rows: list[list[str]], right: Sequence[int]) -> list[str]:

@@ -1,0 +1,160 @@
+"""Reads workloads from files: recorded lengths, or real prompts through the model's own tokenizer.
+
+A line of a replay file is one sample: {"prompt_length": 61, "output_length": 208, "group": 0};
+samples of a group answer one prompt. A file of prompts is JSONL or Parquet with a column of chats, each a
+list of {"role": ..., "content": ...} or a text.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .workload import Workload
+
+_LENGTHS = ("prompt_length", "output_length")
+
+SAMPLE_BYTES = 4096
+"""The least memory of a sample under way: its request at the front and in the engine, without its tokens."""
+
+
+class BadFile(ValueError):
+    """A file is not what it should be; the message names it, the line and the field."""
+
+
+def read_replay(path: Path, longest: int | None, memory_bytes: int) -> Workload:
+    """The workload of a replay file. `longest` is what the model takes of prompt and answer together.
+
+    Raises BadFile, naming line and field, for what cannot be replayed.
+    """
+    groups: dict[Any, tuple[int, int, list[int]]] = {}
+    for number, line in _lines(path, memory_bytes):
+        where = f"{path} line {number}"
+        prompt, output = (_length(line, name, where) for name in _LENGTHS)
+        if longest and prompt + output > longest:
+            raise BadFile(
+                f"{where}: prompt_length {prompt} and output_length {output} make {prompt + output} tokens; "
+                f"the model takes {longest} at most"
+            )
+        if not isinstance(line.get("group"), str | int):
+            raise BadFile(f"{where}: group is {_given(line, 'group')}; give a number or a name")
+        first, known, outputs = groups.setdefault(line["group"], (number, prompt, []))
+        if prompt != known:
+            raise BadFile(
+                f"{where}: prompt_length is {prompt}, but line {first} of the same group has {known}; "
+                "samples of a group answer one prompt"
+            )
+        outputs.append(output)
+    if not groups:
+        raise BadFile(f"{path} has no samples")
+    return Workload(
+        prompts=len(groups),
+        samples=tuple(len(outputs) for _first, _prompt, outputs in groups.values()),
+        prompt_tokens=tuple(prompt for _first, prompt, _outputs in groups.values()),
+        output_tokens=tuple(output for *_rest, outputs in groups.values() for output in outputs),
+        name="replay",
+        source=path.name,
+    )
+
+
+def is_replay(path: Path) -> bool:
+    """Whether the first line of a file has lengths; it is a file of prompts otherwise."""
+    if path.suffix == ".parquet":
+        return False
+    with path.open(errors="replace") as file:
+        first = file.readline()
+    return any(name in first for name in _LENGTHS)
+
+
+def read_prompts(
+    path: Path, column: str, count: int, tokenizer: Any, longest: int | None = None
+) -> list[list[int]]:
+    """The first `count` prompts of a file as token ids, through a tokenizer's chat template.
+
+    Begins again at the first one where the file has fewer. Raises BadFile, naming line or row and
+    column, for what is no chat or has more than `longest` tokens.
+    """
+    rows = _parquet(path, column, count) if path.suffix == ".parquet" else _chats(path, column)
+    prompts: list[list[int]] = []
+    for where, chat in rows:
+        if len(prompts) == count:
+            break
+        if isinstance(chat, str):
+            chat = [{"role": "user", "content": chat}]
+        if not _is_chat(chat):
+            raise BadFile(f"{where}: {column} is no chat: give a text, or a list of role and content")
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        if longest is not None and len(ids) > longest:
+            raise BadFile(f"{where}: {column} has {len(ids)} tokens; {longest} fit beside the answer")
+        prompts.append(list(ids))
+    if not prompts:
+        raise BadFile(f"{path} has no prompts")
+    return [prompts[number % len(prompts)] for number in range(count)]
+
+
+def _is_chat(chat: Any) -> bool:
+    return (
+        isinstance(chat, list)
+        and bool(chat)
+        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in chat)
+    )
+
+
+def _chats(path: Path, column: str) -> Iterator[tuple[str, Any]]:
+    for number, line in _lines(path):
+        if column not in line:
+            raise BadFile(f"{path} line {number}: {column} is missing; it has {', '.join(line)}")
+        yield f"{path} line {number}", line[column]
+
+
+def _parquet(path: Path, column: str, count: int) -> Iterator[tuple[str, Any]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise BadFile(f"{path} is Parquet, which needs pyarrow (pip install pyarrow)") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BadFile(f"{path} is no Parquet file: {error}") from None
+    if column not in file.schema_arrow.names:
+        raise BadFile(f"{path}: {column} is missing; it has {', '.join(file.schema_arrow.names)}")
+    number = 0
+    for batch in file.iter_batches(batch_size=count, columns=[column]):
+        for value in batch.column(0).to_pylist():
+            number += 1
+            yield f"{path} row {number}", value
+
+
+def _lines(path: Path, memory_bytes: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and content of every line that is not empty."""
+    most = None if memory_bytes is None else memory_bytes // SAMPLE_BYTES
+    try:
+        with path.open() as file:
+            for number, text in enumerate(file, 1):
+                if not text.strip():
+                    continue
+                if most is not None and number > most:
+                    raise BadFile(
+                        f"{path} line {number}: more samples than the {memory_bytes} bytes of memory of this "
+                        f"machine could hold, at {SAMPLE_BYTES} bytes or more for each"
+                    )
+                content = json.loads(text)
+                if not isinstance(content, dict):
+                    raise BadFile(f"{path} line {number} is no JSON object")
+                yield number, content
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {error}") from None
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path} line {number} is not JSON: {error}") from None
+
+
+def _length(line: dict[str, Any], name: str, where: str) -> int:
+    value = line.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadFile(f"{where}: {name} is {_given(line, name)}; it must be a whole number, at least 1")
+    return value
+
+
+def _given(line: dict[str, Any], name: str) -> str:
+    return json.dumps(line[name]) if name in line else "missing"

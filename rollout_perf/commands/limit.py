@@ -1,0 +1,86 @@
+"""`rollout-perf limit`: raise the batch until that no longer pays; a table a path and a line of JSON."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from ..errors import ConfigurationError
+from ..transports import TRANSPORTS
+from .common import check_model, check_paths, engine_arguments, provenance, ruler, say
+
+SUMMARY = "raise the batch until throughput stops growing or memory is full"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--path", action="append", required=True, help=f"repeatable; one of {', '.join(TRANSPORTS)}"
+    )
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    parser.add_argument("--first-batch", type=int, default=1, help="where to begin; it doubles (default: 1)")
+    parser.add_argument("--max-batch", type=int, help="where to end (default: 4096, without a GPU 128)")
+    parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt (default: the preset's)")
+    parser.add_argument("--output-tokens", type=int, help="tokens of each answer (default: the preset's)")
+    parser.add_argument("--rollouts", type=int, default=3, help="timed rollouts at each batch (default: 3)")
+    parser.add_argument(
+        "--deadline", type=float, default=300.0, metavar="SECONDS", help="for each path (default: 300)"
+    )
+    parser.add_argument(
+        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Search each path's limit and show it; 0 where every path has one."""
+    cells, limit, gpus = ruler("cells"), ruler("limit"), ruler("machine").gpus()
+    check_paths(given.path, gpus)
+    for name in ("first_batch", "rollouts", "deadline"):
+        if getattr(given, name) <= 0:
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} is {getattr(given, name):g}; give more than 0"
+            )
+    most = (4096 if gpus else 128) if given.max_batch is None else given.max_batch
+    if most < given.first_batch:
+        raise ConfigurationError(
+            f"--max-batch is {most}; it must be at least --first-batch, {given.first_batch}"
+        )
+    lengths = dict(cells.FIXED.get(given.preset, {}))
+    lengths |= {
+        name: getattr(given, name)
+        for name in ("prompt_tokens", "output_tokens")
+        if getattr(given, name) is not None
+    }
+    try:
+        loads = [ruler("workload").Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    records = cells.run_cells(
+        check_model(given, loads, gpus),
+        list(dict.fromkeys(given.path)),
+        loads,
+        given.tp,
+        provenance=provenance(),
+        say=say,
+        rollouts=given.rollouts,
+        arguments=engine_arguments(given.engine_arg),
+        deadline_seconds=given.deadline + cells.CELL_DEADLINE_SECONDS,
+        until_limit_seconds=given.deadline,
+    )
+    from ..tracking.loafing import limit_lines
+
+    limits = {}
+    for path in dict.fromkeys(given.path):
+        mine = [record for record in records if record.path == path]
+        limits[path] = limit.find_limit(mine)
+        print("\n".join(limit_lines(path, limits[path], mine)))
+    found = {path: one and asdict(one) for path, one in limits.items()}
+    print(json.dumps({"limits": found, "records": [json.loads(record.to_json()) for record in records]}))
+    return 0 if all(limits.values()) else 1
+
+
+def _doubling(given: argparse.Namespace, most: int) -> list[int]:
+    batches = [given.first_batch]
+    while batches[-1] * 2 <= most:
+        batches.append(batches[-1] * 2)
+    return batches

@@ -1,0 +1,152 @@
+"""The workload that a command's line asks for: by name, or from a file of lengths or of prompts."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..models import Model, find_model
+from .common import ruler
+
+NAMES = ("fixed", "grpo", "verl")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which workload is meant."""
+    parser.add_argument(
+        "--workload",
+        default="fixed",
+        metavar="NAME|FILE",
+        help=f"{', '.join(NAMES)}; a JSONL file with a line a sample (prompt_length, output_length, group); "
+        "or JSONL or Parquet with real prompts (default: fixed)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        action="append",
+        help="sequences in a rollout; repeatable (default: 8, or its own)",
+    )
+    parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt; where they differ, the cap")
+    parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
+    parser.add_argument("--samples", type=int, help="sequences for each prompt (default: 1, or 16)")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
+    parser.add_argument("--chat-column", default="prompt", help="of a file of prompts (default: prompt)")
+
+
+def choose(given: argparse.Namespace) -> list[Any]:
+    """The workloads, one for each batch. Raises ConfigurationError for what cannot be done, in a line."""
+    for name in ("samples", "prompt_tokens", "output_tokens"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    for batch in given.batch or ():
+        _check_batch(batch)
+    try:
+        if given.workload == "fixed":
+            return _fixed(given)
+        if given.workload in NAMES:
+            return _long_tailed(given)
+        return _from_file(given, Path(given.workload).expanduser())
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _fixed(given: argparse.Namespace) -> list[Any]:
+    own = dict(ruler("cells").FIXED.get(given.preset, {}))
+    own |= _given(given, prompt_tokens="prompt_tokens", output_tokens="output_tokens")
+    samples, workload = given.samples or 1, ruler("workload").Workload
+    return [
+        workload(prompts=_prompts(batch, samples), samples=samples, seed=given.seed, **own)
+        for batch in sorted(set(given.batch or [8]))
+    ]
+
+
+def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Any]:
+    """At the workload's own size, but for the preset without a GPU; or as the command says."""
+    rl = ruler("rl")
+    scale = dict(ruler("cells").GRPO["nano"]) if given.preset == "nano" else {}
+    scale |= {"seed": given.seed, **more}
+    scale |= _given(given, prompt_tokens="prompt_cap", output_tokens="output_cap", samples="samples")
+    make = rl.verl if given.workload == "verl" else rl.grpo
+    if not given.batch:
+        return [make(**scale)]
+    samples = scale.get("samples", 16)
+    return [make(**scale | {"prompts": _prompts(batch, samples)}) for batch in sorted(set(given.batch))]
+
+
+def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
+    if not path.is_file():
+        raise ConfigurationError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
+    replay, model = ruler("replay"), find_model(given.preset)
+    longest = model.config().get("max_position_embeddings")
+    if replay.is_replay(path):
+        sizes = ("batch", "samples", "prompt_tokens", "output_tokens")
+        told = [f"--{name.replace('_', '-')}" for name in sizes if getattr(given, name) is not None]
+        if told:
+            raise ConfigurationError(f"{', '.join(told)} cannot be given with {path}, which says it all")
+        return [replay.read_replay(path, longest, _memory_bytes())]
+    tokenizer = _tokenizer(model, path)
+    output_cap = given.output_tokens or 1024
+    # A cap on prompts cuts them; without one they must fit as they are.
+    fits = longest - output_cap if longest and given.prompt_tokens is None else None
+    samples = given.samples or 16
+    loads = []
+    for batch in sorted(set(given.batch or [128 * samples])):
+        prompts = _prompts(batch, samples)
+        ids = replay.read_prompts(path, given.chat_column, prompts, tokenizer, fits)
+        loads.append(
+            ruler("rl").grpo(
+                prompts,
+                samples,
+                given.prompt_tokens or max(map(len, ids)),
+                output_cap,
+                given.seed,
+                "prompts",
+                ids=ids,
+                source=f"{given.chat_column} of {path.name}",
+            )
+        )
+    return loads
+
+
+def _tokenizer(model: Model, path: Path) -> Any:
+    if model.random_weights:
+        raise ConfigurationError(
+            f"{path} holds prompts, and the preset {model.name} has no tokenizer: give a local model folder"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"the tokenizer of {model.folder} cannot be loaded: {error}") from None
+    if not tokenizer.chat_template:
+        raise ConfigurationError(f"the tokenizer of {model.folder} has no chat template")
+    return tokenizer
+
+
+def _given(given: argparse.Namespace, **names: str) -> dict[str, int]:
+    """What the line says, under the workload's own names."""
+    return {its: getattr(given, name) for name, its in names.items() if getattr(given, name) is not None}
+
+
+def _prompts(batch: int, samples: int) -> int:
+    if batch % samples:
+        raise ConfigurationError(f"--batch is {batch}; it must be a multiple of --samples ({samples})")
+    return batch // samples
+
+
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise ConfigurationError(f"--batch is {batch}; it must be at least 1")
+    least = batch * ruler("replay").SAMPLE_BYTES
+    if least > _memory_bytes():
+        raise ConfigurationError(
+            f"--batch is {batch}; that many samples need {least} bytes or more, and this machine has "
+            f"{_memory_bytes()} bytes of memory"
+        )
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,184 @@
+"""harness/cell.py with a subject that breaks at a batch: that cell says so, and the others are measured.
+
+The subject stands in for rollout_perf and vLLM; probe, drive, fork and records are the real ones.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from leaks import nothing_left
+
+from benchmarks.harness.cell import Cell
+from benchmarks.harness.cells import fixed, run_cells
+from benchmarks.harness.limit import find_limit
+from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+from benchmarks.harness.rl import grpo
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.timeout(120)
+
+SUBJECT = '''
+"""A subject whose rollouts take a stated time, and which fails at the batch RPT_BREAKS_AT."""
+import asyncio, json, os, time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from harness.probe import Probe
+
+PRESETS = ("nano",)
+TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("sync", "vllm-mp")}
+
+
+class ConfigurationError(ValueError):
+    pass
+
+
+class EngineError(Exception):
+    pass
+
+
+@dataclass
+class Sampling:
+    max_tokens: int
+    ignore_eos: bool
+
+
+class Worker(Probe):
+    rank = 0
+
+    def probe_facts(self):
+        return json.dumps({"pid": os.getpid(), "carriers": ["vllm.v1.executor.uniproc_executor"],
+                           "ray_actor": False, "torch_threads": 1, "omp_num_threads": "1",
+                           "async_scheduling": False})
+
+    def probe_device(self):
+        return json.dumps({"unknown": "no such device"})
+
+    def execute_model(self, scheduler_output):
+        if scheduler_output.batch == int(os.environ.get("RPT_BREAKS_AT", 0)):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    def sample_tokens(self, grammar_output):
+        time.sleep(0.001)
+
+
+class Rollout:
+    def __init__(self):
+        self.worker = Worker()
+
+    async def describe(self):
+        return {"executor": "vllm.v1.executor.uniproc_executor.UniProcExecutor", "vllm": "0",
+                "engine": {"kv_cache_blocks": 100, "block_size": 16, "prefix_caching": True}}
+
+    async def call_workers(self, method, *arguments):
+        return [getattr(self.worker, method)(*arguments)]
+
+    async def generate(self, prompts, samplings):
+        step = SimpleNamespace(total_num_scheduled_tokens=len(prompts), batch=len(prompts),
+                               preempted_req_ids=set(), scheduled_new_reqs=[])
+        begin = time.monotonic()
+        await asyncio.sleep(0.1)
+        try:
+            for _ in range(4):
+                self.worker.execute_model(step)
+                self.worker.sample_tokens(None)
+        except RuntimeError:
+            raise EngineError("EngineCore encountered an issue") from None  # and no more, like vLLM
+        seconds = time.monotonic() - begin
+        return [SimpleNamespace(token_ids=[1] * one.max_tokens, first_token_seconds=0.01,
+                                latency_seconds=seconds, done_seconds=seconds) for one in samplings]
+
+
+@asynccontextmanager
+async def open_rollout(preset, path, size, **settings):
+    with open(os.environ["RPT_STARTS"], "a") as file:
+        print(os.getpid(), file=file)
+    yield Rollout()
+'''
+
+
+@pytest.fixture
+def subject(tmp_path, monkeypatch):
+    (tmp_path / "rollout_perf").mkdir()
+    (tmp_path / "rollout_perf" / "__init__.py").write_text(SUBJECT)
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    monkeypatch.setenv("RPT_STARTS", str(tmp_path / "starts"))
+    return tmp_path
+
+
+def measure(batches, **options):
+    with nothing_left():
+        return run_cells("nano", ["sync"], fixed("nano", batches), say=print, rollouts=2, **options)
+
+
+def starts(folder):
+    return len((folder / "starts").read_text().split())
+
+
+def test_memory_that_runs_out_fails_its_cell_and_the_next_one_gets_a_new_engine(subject, monkeypatch):
+    monkeypatch.setenv("RPT_BREAKS_AT", "2")
+    records = measure([1, 2, 4], keep=subject / "keep")
+    assert [record.status for record in records] == [MEASURED, FAILED, MEASURED]
+    assert records[1].reason.startswith(
+        "out of memory at batch 2: RuntimeError: CUDA out of memory. Tried to"
+    )
+    assert records[1].metrics == {}
+    assert starts(subject) == 2
+    assert len((subject / "keep").read_text().splitlines()) == 3
+
+
+def test_the_search_for_the_limit_ends_where_memory_does(subject, monkeypatch):
+    monkeypatch.setenv("RPT_BREAKS_AT", "4")
+    records = measure([1, 2, 4, 8], until_limit_seconds=60.0)
+    assert [record.status for record in records] == [MEASURED, MEASURED, FAILED, ABSENT]
+    assert "not tried: out of memory at batch 4" in records[3].reason
+    limit = find_limit(records)
+    assert limit.best.batch == 2
+    assert limit.reason.startswith("out of memory at batch 4")
+    assert starts(subject) == 1
+
+
+def searching(seconds):
+    """A cell that searches for the limit, without an engine."""
+    request = {"path": "zmq", "preset": "nano", "workloads": [], "options": {"until_limit_seconds": seconds}}
+    return Cell(request, keep=print)
+
+
+def at(batch, step_seconds, name="fixed"):
+    metrics = {"step_seconds": [step_seconds], "latency_p99_seconds": [step_seconds]}
+    return Record(
+        "zmq", "nano", 1, {"batch": batch, "tokens": batch, "name": name}, MEASURED, metrics=metrics
+    )
+
+
+def test_the_search_for_the_limit_ends_where_throughput_stops_growing():
+    points = []
+    assert searching(60.0)._enough(at(1, 1.0), points, 1.0) is None
+    assert searching(60.0)._enough(at(2, 1.0), points, 2.0) is None
+    assert "grew by 0.0% from batch 2 to 4" in searching(60.0)._enough(at(4, 2.0), points, 3.0)
+
+
+def test_the_search_for_the_limit_ends_at_its_deadline():
+    late = "the deadline of 60 s was over after batch 8"
+    assert searching(60.0)._enough(at(8, 1.0), [], 60.5) == late
+
+
+def test_only_fixed_batches_are_searched_and_only_when_asked_to():
+    assert searching(1.0)._enough(at(8, 1.0, "grpo"), [], 60.5) is None
+    assert searching(None)._enough(at(8, 1.0), [], 60.5) is None
+
+
+def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subject):
+    load = grpo(prompts=2, samples=2, prompt_cap=8, output_cap=16)
+    (record,) = run_cells("nano", ["sync"], [load], say=print, rollouts=2, compare_probe=True)
+    assert record.status == MEASURED
+    assert record.observed["tokens_generated"] == load.tokens
+    assert record.observed["absent"]["roofline"] == "no such device"
+    assert len(record.metrics["tail_share"]) == len(record.metrics["worker_idle_share"]) == 2
+    assert 0.7 < record.metrics["worker_idle_share"][0] < 1  # 100 ms and 4 ms of work
+    assert "roofline_gap_share" not in record.metrics
+    assert [len(seconds) for seconds in record.observed["probe"].values()] == [2, 2]

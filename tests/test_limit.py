@@ -1,0 +1,128 @@
+"""harness/limit.py and its table: the knee, the most, and the reason, against figures computed by hand."""
+
+import pytest
+
+from benchmarks.harness.limit import Point, find_limit, point, stop_reason
+from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+from rollout_perf.tracking.loafing import idle_table, limit_lines, probe_lines
+
+
+def record(batch, step_seconds, preemptions=0, status=MEASURED, reason=None, **metrics):
+    """A rollout of 10 tokens for each sequence."""
+    workload = {"batch": batch, "tokens": 10 * batch, "name": "fixed"}
+    measured = {
+        "step_seconds": [step_seconds] * 3,
+        "latency_p99_seconds": [step_seconds * 0.9] * 3,
+        "preemptions": [preemptions] * 3,
+    }
+    return Record(
+        "zmq", "nano", 1, workload, status, reason, measured | metrics if status == MEASURED else {}
+    )
+
+
+def at(batch, tokens_per_second, preemptions=0):
+    return Point(batch, tokens_per_second, 1.0, 1.0, preemptions)
+
+
+def test_a_point_is_the_median_of_its_rollouts():
+    mixed = record(8, 0)
+    mixed.metrics.update(step_seconds=[3.0, 1.0, 2.0], latency_p99_seconds=[0.9, 0.7, 0.8])
+    assert point(mixed) == Point(8, 40.0, 2.0, 0.8, 0)
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        ([at(1, 100)], None),
+        ([at(1, 100), at(2, 103)], None),  # 3 % is still worth it
+        ([at(1, 100), at(2, 102.9)], "throughput grew by 2.9% from batch 1 to 2, less than 3%"),
+        ([at(1, 100), at(2, 90)], "throughput grew by -10.0% from batch 1 to 2, less than 3%"),
+        ([at(1, 100), at(2, 200, 7)], "the KV cache is full at batch 2: 7 samples were preempted"),
+    ],
+)
+def test_why_to_stop(points, reason):
+    assert stop_reason(points) == reason
+
+
+def test_the_knee_is_the_last_batch_that_paid():
+    """10, 20, 36, 36.9 tokens a second: the last grew by 2.5 %, so the knee is before it."""
+    limit = find_limit([record(1, 1.0), record(2, 1.0), record(4, 40 / 36), record(8, 80 / 36.9)])
+    assert (limit.knee.batch, limit.best.batch) == (4, 8)
+    assert limit.best.tokens_per_second == pytest.approx(36.9)
+    assert limit.reason == "throughput grew by 2.5% from batch 4 to 8, less than 3%"
+
+
+def test_the_knee_is_not_the_best_after_a_lull():
+    """Asked for one by one, nothing stops at the first batch that did not pay."""
+    limit = find_limit([record(1, 1.0), record(2, 2.0), record(4, 1.0)])
+    assert (limit.knee.batch, limit.best.batch) == (1, 4)
+
+
+def test_memory_that_ran_out_is_an_answer():
+    records = [
+        record(1, 1.0),
+        record(2, 1.0),
+        record(4, 0, status=FAILED, reason="out of memory at batch 4: CUDA out of memory\nTraceback"),
+        record(8, 0, status=ABSENT, reason="not tried: out of memory at batch 4"),
+    ]
+    limit = find_limit(records)
+    assert (limit.knee.batch, limit.best.batch) == (2, 2)
+    assert limit.reason == "out of memory at batch 4: CUDA out of memory"
+
+
+def test_the_deadline_and_the_end_of_the_batches_are_told():
+    late = record(2, 0, status=ABSENT, reason="not tried: the deadline of 5 s was over after batch 1")
+    assert "deadline of 5 s" in find_limit([record(1, 1.0), late]).reason
+    assert find_limit([record(1, 1.0)]).reason == "batch 1 is the largest that was asked for"
+
+
+def test_a_path_without_a_measured_batch_has_no_limit():
+    records = [record(1, 0, status=ABSENT, reason="ray not installed")]
+    assert find_limit(records) is None
+    assert limit_lines("ray", None, records) == ["ray absent: ray not installed"]
+
+
+def test_the_table_of_a_limit():
+    records = [record(1, 1.0), record(2, 1.0), record(4, 2.0)]
+    assert limit_lines("zmq", find_limit(records), records) == [
+        "zmq  tokens/s   growth  step time  latency p99  preempted",
+        "  1      10.0              1.00 s       900 ms          0  ############",
+        "  2      20.0  +100.0%     1.00 s       900 ms          0  ########################",
+        "  4      20.0    +0.0%     2.00 s       1.80 s          0  ########################",
+        "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
+        "best: batch 2, 20.0 tokens/s, latency p99 900 ms",
+        "stopped: throughput grew by 0.0% from batch 2 to 4, less than 3%",
+    ]
+
+
+def test_the_table_of_idle_time():
+    records = [
+        record(
+            1,
+            1.0,
+            done_90_seconds=[0.8],
+            tail_share=[0.2],
+            gpu_idle_share=[0.25],
+            gpu_idle_seconds=[0.0005],
+            pipe_idle_seconds=[0.0001],
+            roofline_gap_share=[0.6],
+            prefix_miss_share=[0.25],
+        ),
+        record(2, 1.0, 3, worker_idle_share=[0.5], worker_idle_seconds=[0.001]),
+        record(4, 0, status=FAILED, reason="broken"),
+    ]
+    assert idle_table(records).splitlines() == [
+        "path  batch  90 % done    tail   idle   a step  pipe <=  roofline  preempted  cached",
+        "zmq       1     800 ms   20.0%  25.0%   500 µs   100 µs     40.0%          0   75.0%",
+        "zmq       2     absent  absent  50.0%  1.00 ms   absent    absent          3     off",
+    ]
+
+
+def test_what_the_probe_costs_is_told_in_pairs():
+    """With it 1 % slower each time, whatever the rollout itself took."""
+    off = [1.0, 2.0, 1.5, 1.0, 2.0, 1.5, 1.0]
+    one = record(8, 1.0)
+    one.observed["probe"] = {"off_step_seconds": off, "on_step_seconds": [value * 1.01 for value in off]}
+    assert probe_lines([one, record(2, 1.0)]) == [
+        "zmq 8: the probe costs 1.00 [1.00 .. 1.00] % of a step time"
+    ]
