@@ -1,8 +1,12 @@
 """The pipe alone: its arithmetic, and a real run that has the shape that asv and the tables read."""
 
+import contextlib
 import math
+import subprocess
 
+import psutil
 import pytest
+from leaks import eventually
 
 from benchmarks.harness import pipe
 from benchmarks.harness.process import run_module
@@ -61,15 +65,47 @@ def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
     assert "no_such_module" in result["failed"]["zmq"]
 
 
-def test_a_path_that_breaks_off_is_failed_and_the_others_go_on(tmp_path):
-    import contextlib
+@pytest.fixture
+def pipes(tmp_path):
+    """Pipes without an open path, and the workers of "one" and "other"."""
+    with contextlib.ExitStack() as stack:
+        pipes = pipe.Pipes([(64, 3)], tmp_path, stack)
+        for path in ("one", "other"):
+            worker = stack.enter_context(subprocess.Popen(["sleep", "60"]))
+            stack.callback(worker.kill)
+            pipes.workers[path] = worker.pid
+        yield pipes
 
-    pipes = pipe.Pipes([(64, 3)], tmp_path, contextlib.ExitStack())
-    pipes.open = {"good": lambda payload: payload, "bad": lambda payload: b"other"}
+
+def test_only_the_worker_that_has_its_turn_runs(pipes):
+    """A worker that spins while it waits would take the cores from the path that is timed."""
+    seen = []
+
+    def stopped(path):
+        return psutil.Process(pipes.workers[path]).status() == psutil.STATUS_STOPPED
+
+    def look(path, other):
+        def round_trip(payload):
+            seen.append((path, stopped(path), eventually(lambda: stopped(other))))  # signals take a moment
+            return payload
+
+        return round_trip
+
+    pipes.open = {"one": look("one", "other"), "other": look("other", "one")}
+    for path in pipes.open:
+        pipes._stop(path)
+    pipes.measure(7)
+    assert set(seen) == {("one", False, True), ("other", False, True)}
+    pipes.wake()
+    assert eventually(lambda: not any(map(stopped, pipes.workers)))
+
+
+def test_a_path_that_breaks_off_is_failed_and_the_others_go_on(pipes):
+    pipes.open = {"one": lambda payload: payload, "other": lambda payload: b"other"}
     pipes.measure(7)
     result = pipes.result()
-    assert list(result["paths"]) == ["good"]
-    assert "other bytes came back" in result["failed"]["bad"]
+    assert list(result["paths"]) == ["one"]
+    assert "other bytes came back" in result["failed"]["other"]
 
 
 def test_what_is_saved_is_found_again_and_not_taken_for_results_of_asv(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 The subject's transports are measured beside the bare libraries in one process, in rounds: in
 each, every path carries every payload in turn, so that what disturbs the machine disturbs all.
+The workers of paths that do not have their turn are stopped: those of a compiled graph spin while
+they wait, and would take the cores from the others.
 `run_pipe` asks for a measurement in a fresh process, which runs this module:
 
     PYTHONPATH=benchmarks python -P -m harness.pipe < request.json
@@ -13,6 +15,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,13 +30,13 @@ from .metrics import percentile
 from .process import run_module, say, take_request
 from .record import LABELS, now
 
-METHOD = 1
+METHOD = 2
 """Raised when the way of measuring changes."""
 
-BARE: dict[str, str] = {"bare-zmq": "zmq", "bare-ray": "ray"}
+BARE: dict[str, str] = {"bare-zmq": "zmq", "bare-ray": "ray", "bare-ray-graph": "ray"}
 """Paths without the subject, the floors of the others, and the module that each needs."""
 
-PATHS = ("zmq", "ray", *BARE)
+PATHS = ("zmq", "ray", "ray-graph", *BARE)
 """The paths that are tracked."""
 
 ROUND_TRIPS: dict[int, int] = {64: 100, 1024: 100, 16384: 100, 262144: 40, 1048576: 20}
@@ -50,6 +53,8 @@ _COPY_BELOW_BYTES = 64 * 1024  # pyzmq's own threshold
 
 RoundTrip = Callable[[bytes], Any]
 """Send a payload to the worker, wait, and return what came back, as bytes or a view of them."""
+
+_UNTIMED = 3  # round trips that wake a path's worker up
 
 
 def run_pipe(
@@ -109,10 +114,13 @@ class Absent(Exception):
 
 
 class Echo:
-    """The host that the subject's transports run in their worker: answers a message with itself."""
+    """The host that the subject's transports run in their worker: answers a message with itself.
+
+    `payload` is the file in which it leaves its process id.
+    """
 
     def __init__(self, rank: int, payload: bytes):
-        pass
+        Path(os.fsdecode(payload)).write_text(str(os.getpid()))
 
     def call(self, message: Any) -> Any:
         return message
@@ -129,6 +137,8 @@ class Pipes:
     folder: Path
     stack: contextlib.ExitStack
     open: dict[str, RoundTrip] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)
+    """Process ids."""
     times: dict[str, dict[int, list[list[float]]]] = field(default_factory=dict)
     observed: dict[str, dict[str, Any]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -138,10 +148,10 @@ class Pipes:
         """Open a path, or note why it is not open."""
         say(f"starting {path}")
         try:
-            opener = {"bare-zmq": self._bare_zmq, "bare-ray": self._bare_ray}.get(path)
-            self.open[path] = opener() if opener else self._subject(path)
+            self.open[path] = self._bare(path) if path in BARE else self._subject(path)
             for payload_bytes, _count in self.round_trips:
-                self._block(self.open[path], payload_bytes, 3)
+                self._block(self.open[path], payload_bytes, _UNTIMED)
+            self._stop(path)
         except Absent as reason:
             self.absent[path] = str(reason)
         except Exception as error:
@@ -156,12 +166,24 @@ class Pipes:
             first = number % max(1, len(paths))  # so that no path always follows the same one
             for path in paths[first:] + paths[:first]:
                 try:
+                    os.kill(self.workers[path], signal.SIGCONT)
                     for payload_bytes, count in self.round_trips:
+                        self._block(self.open[path], payload_bytes, _UNTIMED)
                         block = self._block(self.open[path], payload_bytes, count)
                         if number >= 0:
                             self.times[path][payload_bytes].append(block)
+                    self._stop(path)
                 except Exception as error:
                     self._give_up(path, error)
+
+    def _stop(self, path: str) -> None:
+        os.kill(self.workers[path], signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Have every worker go on, to be closed."""
+        for worker in self.workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
 
     def result(self) -> dict[str, Any]:
         """What `run_pipe` returns, without the provenance."""
@@ -196,16 +218,23 @@ class Pipes:
         reason = row.absent(bool(machine.gpus()))
         if reason:
             raise Absent(reason)
-        spec = importlib.import_module("rollout_perf.transports.base").HostSpec("harness.pipe:Echo", b"")
+        noted = self.folder / f"{path}.pid"
+        base = importlib.import_module("rollout_perf.transports.base")
+        spec = base.HostSpec("harness.pipe:Echo", os.fsencode(noted))
         self.stack.enter_context(row.surround(self.folder))
         transport = row.load()(1, self.folder)
         self.stack.callback(transport.close)
         transport.start(spec, _START_DEADLINE_SECONDS)
+        self.workers[path] = int(noted.read_text())
         self.observed[path] = transport.describe()
         label, channel = LABELS.get(path), str(self.observed[path].get("channel"))
         if label is not None and label.channel is not None and not channel.startswith(label.channel):
             raise RuntimeError(f"not what its label says: channel is {channel!r}, not {label.channel}")
         return lambda payload: transport.send([payload], [0], _CALL_DEADLINE_SECONDS).result()[0][0]
+
+    def _bare(self, path: str) -> RoundTrip:
+        opener = {"bare-zmq": self._bare_zmq, "bare-ray": self._bare_ray, "bare-ray-graph": self._bare_graph}
+        return opener[path]()
 
     def _bare_zmq(self) -> RoundTrip:
         zmq = _library("zmq")
@@ -220,6 +249,7 @@ class Pipes:
         )
         self.stack.callback(child.wait)
         self.stack.callback(child.kill)
+        self.workers["bare-zmq"] = child.pid
         self.observed["bare-zmq"] = {"channel": "zmq PAIR ipc", "pyzmq": zmq.__version__}
 
         def round_trip(payload: bytes) -> Any:
@@ -230,6 +260,21 @@ class Pipes:
         return round_trip
 
     def _bare_ray(self) -> RoundTrip:
+        ray, actor = self._bare_actor("bare-ray")
+        self.observed["bare-ray"] = {"channel": "ray actor call", "ray": ray.__version__}
+        return lambda payload: ray.get(actor.echo.remote(payload), timeout=_CALL_DEADLINE_SECONDS)
+
+    def _bare_graph(self) -> RoundTrip:
+        ray, actor = self._bare_actor("bare-ray-graph")
+        dag = importlib.import_module("ray.dag")
+        with dag.InputNode() as payload:
+            graph = actor.echo.bind(payload).experimental_compile()
+        self.stack.callback(graph.teardown)
+        self.observed["bare-ray-graph"] = {"channel": "ray compiled graph", "ray": ray.__version__}
+        return lambda payload: ray.get(graph.execute(payload), timeout=_CALL_DEADLINE_SECONDS)
+
+    def _bare_actor(self, path: str) -> tuple[Any, Any]:
+        """Ray, joined, and an actor that echoes."""
         row = _row("ray")
         if row is not None and row.absent(bool(machine.gpus())) is None:
             # Ray reads how it may be joined when it is imported: within the surroundings alone.
@@ -241,15 +286,18 @@ class Pipes:
             self.stack.callback(ray.shutdown)
         actor = ray.remote(num_cpus=0)(_EchoActor).remote()
         self.stack.callback(ray.kill, actor)
-        self.observed["bare-ray"] = {"channel": "ray actor call", "ray": ray.__version__}
-        return lambda payload: ray.get(actor.echo.remote(payload), timeout=_CALL_DEADLINE_SECONDS)
+        self.workers[path] = ray.get(actor.pid.remote(), timeout=_START_DEADLINE_SECONDS)
+        return ray, actor
 
 
 class _EchoActor:
-    """The worker of bare-ray."""
+    """The worker of bare-ray and bare-ray-graph."""
 
     def echo(self, payload: bytes) -> bytes:
         return payload
+
+    def pid(self) -> int:
+        return os.getpid()
 
 
 def echo(endpoint: str) -> None:
@@ -293,9 +341,12 @@ def main() -> int:
     request = take_request()
     with contextlib.ExitStack() as stack:
         pipes = Pipes([tuple(pair) for pair in request["round_trips"]], Path.cwd(), stack)
-        for path in request["paths"]:
-            pipes.start(path)
-        pipes.measure(request["blocks"])
+        try:
+            for path in request["paths"]:
+                pipes.start(path)
+            pipes.measure(request["blocks"])
+        finally:
+            pipes.wake()
         result = pipes.result()
     provenance = request["provenance"] | {"versions": _versions(), "machine": machine.facts()}
     Path(request["output"]).write_text(json.dumps({**result, "provenance": provenance}))

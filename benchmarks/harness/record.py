@@ -95,6 +95,7 @@ LABELS: dict[str, Label] = {
     ),
     "zmq": Label(_ADAPTER, "rollout_perf.transports.zeromq", False, "zmq"),
     "ray": Label(_ADAPTER, "rollout_perf.transports.ray_actor", True, "ray actor"),
+    "ray-graph": Label(_ADAPTER, "rollout_perf.transports.ray_graph", True, "ray compiled graph"),
 }
 """Every path that the ruler measures, in the order in which they are shown."""
 

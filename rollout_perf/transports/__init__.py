@@ -95,6 +95,13 @@ TRANSPORTS: dict[str, Row] = {
         ("ray",),
         _RAY_CLUSTER,
     ),
+    "ray-graph": Row(
+        "a Ray compiled graph",
+        _ADAPTER,
+        "rollout_perf.transports.ray_graph:RayGraph",
+        ("ray",),
+        _RAY_CLUSTER,
+    ),
 }
 """Every path by name."""
 

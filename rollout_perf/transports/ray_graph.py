@@ -1,0 +1,341 @@
+"""The Ray compiled graph transport: a call is one execution of a graph with every worker in it.
+
+Ray compiles the graph once: channels in shared memory from the driver to all workers and from
+each worker back, and in every worker a loop that reads a call, hands it to the host and writes
+the answer. The driver writes and reads the graph's channels itself: a `CompiledDAGRef` can be
+asked for its value only once, so that a wait could not look up for dead workers in between.
+
+The loop is one thread, and what it returns is written before it reads the next call. So an
+answer that is still on the GPU does not travel through it: the execution returns LATER at once,
+and a second thread of the worker writes the reply, when it is there, to a channel of the same
+kind beside the graph. Answers that are ready return with the execution.
+
+A buffer grows with the message (Ray's doing); a message above PIECE_BYTES goes in pieces, each
+an execution of its own, so that no message is too large for the object store.
+"""
+
+import logging
+import queue
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.dag import DAGContext, InputNode, MultiOutputNode
+from ray.exceptions import RayActorError, RayChannelError, RayChannelTimeoutError, RayError
+from ray.experimental.channel import ChannelContext
+from ray.experimental.channel.shared_memory_channel import SharedMemoryType
+
+from ..errors import EngineError
+from . import wire
+from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
+from .ray_workers import RayTransport, RayWorker, abandon, first_line
+from .wire import Message, byte_count, join, split
+
+IN_FLIGHT = 8
+"""Executions that a graph may have under way; one more waits for the oldest."""
+
+PIECE_BYTES = 4 * 1024 * 1024
+"""What is longer than this goes in pieces."""
+
+_HEADER = struct.Struct("<BQ")  # what is asked; bit r is set where rank r answers
+_BUILD, _CALL, _CLOSE = range(3)
+
+_NOTHING, _LATER, _CLOSED = b"", b"later", b"closed"
+"""What an execution returns instead of a reply."""
+
+_MORE, _LAST = b"\x00" * 4, b"\xff" * 4
+"""How a piece begins, where a whole message begins with the number of its frames, never 0."""
+
+
+class Worker(RayWorker):
+    """The worker's end: `step` runs in the graph's loop, replies from the GPU in a second thread.
+
+    The host is built and closed in the loop as well, since CUDA and OpenMP know a thread.
+    """
+
+    def __init__(self, rank: int):
+        super().__init__(rank)
+        self._calls = _Pieces()
+        self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._replies: Any = None
+        self._replier: threading.Thread | None = None
+        # Nothing on our channels lives on a device. Ray would enter one at every read and write, and
+        # look for it in a CUDA_VISIBLE_DEVICES that it has not set, or else import torch to find none.
+        ChannelContext.get_current()._torch_available = False
+
+    @ray.method(concurrency_group="watch")
+    def live(self) -> bytes:
+        return super().live()
+
+    def node(self) -> str:
+        """The node that the worker is on; returns when the actor is there."""
+        return ray.get_runtime_context().get_node_id()
+
+    def open_replies(self, reader: Any, node: str) -> Any:
+        """Make the channel for answers that come later, to be read on `node`."""
+        me = ray.get_runtime_context().current_actor
+        self._replies = SharedMemoryType(num_shm_buffers=IN_FLIGHT).create_channel(me, [(reader, node)])
+        return self._replies
+
+    def step(self, block: bytes) -> bytes:
+        """Handle what one execution brings."""
+        whole = self._calls.add(block)
+        if whole is None:
+            return _NOTHING
+        header, *message = split(whole)
+        asked, wanted = _HEADER.unpack(header)
+        if asked == _CLOSE:
+            if self.host is not None:
+                self.host.close()
+            return _CLOSED
+        if asked == _BUILD:
+            status, self.host = answer(lambda: wire.decode(message).build(self.rank))
+            return join([status] if status == OK else [status, *self.host])
+        status, value = answer(lambda: self.host.call(message))
+        if not wanted >> self.rank & 1:
+            if status != OK:
+                self.tell(value)
+            return _NOTHING
+        if isinstance(value, Deferred):
+            return self._later(status, value)
+        block = join([status, *value])
+        return block if len(block) <= PIECE_BYTES else self._later(status, value)
+
+    def _later(self, status: bytes, value: Message | Deferred) -> bytes:
+        if self._replier is None:
+            self._replier = threading.Thread(target=self._reply_in_turn, name="ray-replies", daemon=True)
+            self._replier.start()
+        self._answers.put((status, value))
+        return _LATER
+
+    def _reply_in_turn(self) -> None:
+        while True:
+            status, message = fetched(*self._answers.get())
+            for piece in _pieces(join([status, *message])):
+                self._replies.write(piece)
+
+
+_Actor: Any = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"watch": 1})(Worker)
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What a worker's next output answers: a call with `reply`, or one that it does not answer."""
+
+    reply: Reply | None
+    end: float
+    seconds: float
+    later: bool = False
+
+
+class RayGraph(RayTransport):
+    """A compiled graph's channels, written by `send` and read by the caller of `Reply.result`."""
+
+    channel = "ray compiled graph"
+
+    def __init__(self, world_size: int, folder: Path):
+        super().__init__(world_size, folder)
+        self._graph: Any = None
+        self._outputs: list[Any] = []  # by rank
+        self._replies: list[Any] = []  # by rank, for answers that come later
+        self._pieces = [_Pieces() for _ in range(world_size)]
+        self._expected: list[deque[_Expected]] = [deque() for _ in range(world_size)]
+        self._sending = threading.Lock()
+        self._receiving = [threading.RLock() for _ in range(world_size)]
+
+    def start(self, spec: HostSpec, deadline_seconds: float) -> None:
+        end = time.monotonic() + deadline_seconds
+        try:
+            self._launch(_Actor, spec)
+            try:
+                self._compile(end, deadline_seconds)
+            except RayActorError as error:
+                raise self._fail(self._died(self._rank_of(error), error)) from error
+            except RayError as error:
+                raise self._fail(
+                    EngineError(f"Ray could not compile the graph: {first_line(error)}")
+                ) from error
+            loops = self._graph.worker_task_refs
+            self._watch_workers({loops[actor]: rank for rank, actor in enumerate(self._actors)})
+            ready = Reply(range(self.world_size), self._receive_until_done, list)
+            self._execute(_BUILD, wire.encode(spec), ready, end - time.monotonic(), deadline_seconds)
+            ready.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def _compile(self, end: float, seconds: float) -> None:
+        nodes = [actor.node.remote() for actor in self._actors]
+        while len(ray.wait(nodes, num_returns=len(nodes), timeout=POLL_SECONDS)[0]) < len(nodes):
+            if time.monotonic() > end:
+                raise self._stalled(range(self.world_size), seconds)
+        ray.get(nodes)
+        DAGContext.get_current().teardown_timeout = int(CLOSE_SECONDS)
+        with InputNode() as call:
+            graph = MultiOutputNode([actor.step.bind(call) for actor in self._actors])
+        self._graph = graph.experimental_compile(_max_inflight_executions=IN_FLIGHT)
+        # What it logs when an actor ends is what we raise.
+        logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
+        [self._input] = self._graph.dag_input_channels
+        self._outputs = self._graph.dag_output_channels
+        here = ray.get_runtime_context().get_node_id()
+        reader = self._graph._proxy_actor  # stands for the driver, which is no actor
+        self._replies = ray.get([actor.open_replies.remote(reader, here) for actor in self._actors])
+        for channel in [*self._outputs, *self._replies]:
+            # At once: to close a channel Ray registers whoever has not, and ends the process (a failed
+            # check, Ray 2.60) where the channel has gone with its writer.
+            channel.ensure_registered_as_reader()
+
+    def _rank_of(self, error: RayActorError) -> int:
+        ids = [actor._actor_id.hex() for actor in self._actors]
+        return ids.index(error.actor_id) if error.actor_id in ids else 0
+
+    def send(
+        self,
+        message: Message,
+        reply_ranks: Sequence[int],
+        deadline_seconds: float,
+        then: Callable[[list[Message]], Any] = list,
+    ) -> Reply:
+        """Send a call; see `Transport.send`. Waits only where IN_FLIGHT calls are under way."""
+        self._check_open()
+        begin = time.perf_counter()
+        reply = Reply(reply_ranks, self._receive_until_done, then)
+        if not reply_ranks:
+            reply.set_result(None)
+        self._execute(_CALL, message, reply, deadline_seconds, deadline_seconds)
+        self.counters.calls += self.world_size
+        self.counters.sent_bytes += byte_count(message) * self.world_size
+        self.counters.send_seconds += time.perf_counter() - begin
+        return reply
+
+    def _execute(self, asked: int, message: Message, reply: Reply, left: float, seconds: float) -> None:
+        """Write a message to the graph, and expect what its executions return."""
+        end = time.monotonic() + left
+        wanted = sum(1 << rank for rank in reply.ranks)
+        block = join([_HEADER.pack(asked, wanted), *message])
+        with self._sending:
+            for piece in _pieces(block):
+                for rank, expected in enumerate(self._expected):
+                    while len(expected) >= IN_FLIGHT:
+                        self._receive_one(rank)
+                    whole = piece[:4] != _MORE
+                    expected.append(_Expected(reply if whole and rank in reply.ranks else None, end, seconds))
+                try:
+                    self._input.write(piece, max(0.0, end - time.monotonic()))
+                except RayChannelError:
+                    raise self._broken(range(self.world_size), end, seconds) from None
+
+    def _broken(self, ranks: Sequence[int], end: float, seconds: float) -> EngineError:
+        """Why a channel is closed: Ray closes all when an actor ends, and the watcher learns which."""
+        while (error := self._given_up(ranks, end, seconds)) is None:
+            time.sleep(POLL_SECONDS)
+        self._abandon(error)
+        return error
+
+    def _receive_until_done(self, reply: Reply) -> None:
+        begin = time.perf_counter()
+        for rank in reply.ranks:
+            while rank in reply.missing and not reply.done():
+                self._receive_one(rank)
+        self.counters.wait_seconds += time.perf_counter() - begin
+
+    def _receive_one(self, rank: int) -> None:
+        """Read what worker `rank` has written next, or see why not."""
+        with self._receiving[rank]:
+            if not self._expected[rank]:
+                return
+            expected = self._expected[rank][0]
+            channel = self._replies[rank] if expected.later else self._outputs[rank]
+            try:
+                block = channel.read(POLL_SECONDS)
+            except RayChannelTimeoutError:
+                error = self._given_up([rank], expected.end, expected.seconds)
+                if error is not None:
+                    self._abandon(error)
+                return
+            except RayChannelError:
+                self._broken([rank], expected.end, expected.seconds)
+                return
+            if block == _LATER:
+                expected.later = True
+                return
+            whole = self._pieces[rank].add(block) if expected.later else block
+            if whole is None:
+                return
+            self._expected[rank].popleft()
+        if expected.reply is not None:
+            self._take(rank, expected.reply, whole)
+
+    def _take(self, rank: int, reply: Reply, block: bytes) -> None:
+        status, *message = split(block)
+        self.counters.replies += 1
+        self.counters.received_bytes += byte_count(message)
+        reply.add(rank, bytes(status), message)
+
+    def _abandon(self, error: EngineError) -> None:
+        for expected in self._expected:
+            abandon([one.reply for one in expected], error)
+            expected.clear()
+
+    def _end_workers(self) -> None:
+        in_good_order = self._failure is None and self._graph is not None and self._close_hosts()
+        if not in_good_order:
+            self._kill()
+        if self._graph is not None:
+            for replies in self._replies:
+                replies.close()
+            self._graph.teardown()
+        if in_good_order:
+            self._kill()
+        self._graph, self._replies, self._outputs = None, [], []
+
+    def _close_hosts(self) -> bool:
+        """Have every host close; whether all did in time."""
+        end = time.monotonic() + CLOSE_SECONDS
+        try:
+            with self._sending:
+                self._input.write(join([_HEADER.pack(_CLOSE, 0)]), CLOSE_SECONDS)
+            for lock, output in zip(self._receiving, self._outputs, strict=True):
+                with lock:
+                    while output.read(max(0.0, end - time.monotonic())) != _CLOSED:
+                        pass
+        except RayChannelError:
+            return False
+        return True
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """What is written for a message: itself, or its pieces where it is long."""
+    if len(block) <= PIECE_BYTES:
+        yield block
+        return
+    view = memoryview(block)
+    for start in range(0, len(block), PIECE_BYTES):
+        piece = view[start : start + PIECE_BYTES]
+        yield (_LAST if start + PIECE_BYTES >= len(block) else _MORE) + piece
+
+
+class _Pieces:
+    """Puts together again what `_pieces` has made."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def add(self, block: bytes) -> bytes | None:
+        """Take what was written; the message that it completes, if it does."""
+        mark = block[:4]
+        if mark not in (_MORE, _LAST):
+            return block
+        self._parts.append(block[4:])
+        if mark == _MORE:
+            return None
+        whole = b"".join(self._parts)
+        self._parts.clear()
+        return whole

@@ -1,0 +1,168 @@
+"""What the Ray transports share: a cluster joined, an actor for each worker, watched and ended.
+
+RAY_ADDRESS names the cluster that is joined; see `ray_cluster`. How calls and replies travel is
+the subclass's business.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from ..errors import EngineError, WorkerDied
+from .base import POLL_SECONDS, HostSpec, Reply, Transport, python_path, worker_error
+from .wire import Message, join, split
+
+
+class RayWorker:
+    """The worker's end that every actor class has: what it tells without being asked."""
+
+    def __init__(self, rank: int):
+        self.rank = rank
+        self.host: Any = None
+        self._unasked: queue.SimpleQueue = queue.SimpleQueue()
+
+    def live(self) -> bytes:
+        """Return only the error of a call that nobody waits for; fails when the worker has ended."""
+        return join(self._unasked.get())
+
+    def tell(self, error: Message) -> None:
+        """Have `live` return `error`."""
+        self._unasked.put(error)
+
+
+class RayTransport(Transport):
+    """Actors as workers. A subclass starts them with `_launch` and carries the calls."""
+
+    def __init__(self, world_size: int, folder: Path):
+        super().__init__(world_size, folder)
+        self._actors: list[Any] = []
+        self._joined = False
+        self._closed = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def _launch(self, worker: Any, spec: HostSpec) -> None:
+        """Join the cluster and start an actor of the class `worker` for each rank."""
+        self._join_cluster()
+        environment = {"PYTHONPATH": python_path(), **spec.environment}
+        # The worker picks its GPU by rank, as vLLM's own workers do.
+        environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
+        options = {"num_gpus": spec.gpus, "runtime_env": {"env_vars": environment}}
+        self._actors = [worker.options(**options).remote(rank) for rank in range(self.world_size)]
+
+    def _join_cluster(self) -> None:
+        if ray.is_initialized():
+            return
+        _forget_settings()
+        try:
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False
+            )
+        except (ConnectionError, RayError, ValueError) as error:
+            raise EngineError(f"no Ray cluster to join: {error}") from error
+        self._joined = True
+
+    def _watch_workers(self, others: dict[Any, int] | None = None) -> None:
+        """Fail the transport when an actor ends, or one of the references `others`, given with its rank."""
+        watched = {actor.live.remote(): rank for rank, actor in enumerate(self._actors)} | (others or {})
+        self._watcher = threading.Thread(target=self._watch, args=[watched], name="ray-watch", daemon=True)
+        self._watcher.start()
+
+    def _watch(self, watched: dict[Any, int]) -> None:
+        while not self._closed.is_set():
+            try:
+                ended, _live = ray.wait(list(watched), timeout=POLL_SECONDS)
+            except RayError:
+                return
+            if ended and not self._closed.wait(POLL_SECONDS):  # a last reply may be on its way, and says more
+                self._fail(self._end_of(watched[ended[0]], ended[0]))
+                return
+
+    def _end_of(self, rank: int, reference: Any) -> EngineError:
+        try:
+            told = ray.get(reference)
+        except RayActorError as error:
+            return self._died(rank, error)
+        except RayError as error:
+            return EngineError(f"worker {rank}: Ray failed: {first_line(error)}")
+        return worker_error(rank, split(told)) if told else EngineError(f"worker {rank} stopped to listen")
+
+    def _died(self, rank: int, error: Exception) -> EngineError:
+        return WorkerDied(f"worker {rank} (a Ray actor) ended: {first_line(error)}")
+
+    def _given_up(self, ranks: Sequence[int], end: float, seconds: float) -> EngineError | None:
+        """Why not to wait on for `ranks`, asked between two waits; None where there is still hope."""
+        if self._closed.is_set():
+            return EngineError("the transport was closed while a call was under way")
+        if self._failure is not None:
+            return self._failure
+        return self._stalled(ranks, seconds) if time.monotonic() > end else None
+
+    def _check_open(self) -> None:
+        self.check()
+        if self._closed.is_set():
+            raise EngineError("the transport is closed")
+
+    def close(self) -> None:
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._abandon(EngineError("the transport was closed while a call was under way"))
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        if not ray.is_initialized():
+            return  # the cluster could not be joined, so there is nothing of ours in it
+        with contextlib.suppress(RayError):
+            self._end_workers()
+        self._actors = []
+        if self._joined:
+            ray.shutdown()
+
+    @abstractmethod
+    def _abandon(self, error: EngineError) -> None:
+        """Resolve every reply that is still open with `error`."""
+
+    @abstractmethod
+    def _end_workers(self) -> None:
+        """Have the hosts close, if nothing has failed, and kill the actors."""
+
+    def _kill(self) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {
+            "ray": ray.__version__,
+            "ray_address_given": bool(os.environ.get("RAY_ADDRESS")),
+        }
+
+
+def abandon(replies: Sequence[Reply | None], error: EngineError) -> None:
+    """Resolve those that are still open with `error`."""
+    for reply in replies:
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _forget_settings() -> None:
+    """Have Ray read its authentication settings anew.
+
+    It keeps those that it found when it was first imported, perhaps for another cluster or none.
+    """
+    raylet: Any = ray._raylet
+    with contextlib.suppress(AttributeError):  # a Ray without tokens has neither
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
