@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.harness import drive
 from benchmarks.harness import metrics as metrics_module
 from benchmarks.harness.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
 
@@ -141,6 +142,7 @@ def test_the_share_above_the_roofline_and_that_of_prompts_not_cached():
 
 EVERYTHING = replace(
     COUNTS,
+    wire_seconds={f"wire_{name}": 0.4 for name in drive._WIRE_SECONDS},
     gpu_busy_seconds=1.0,
     worker_busy_seconds=1.0,
     preemptions=0,
@@ -148,7 +150,7 @@ EVERYTHING = replace(
     cached_tokens=0,
     floor_seconds=1.0,
 )
-NOT_OF_A_ROLLOUT = {"engine_start_seconds", "pipe_idle_seconds"}
+NOT_OF_A_ROLLOUT = {"engine_start_seconds"}
 
 
 def test_every_metric_is_known_with_unit_and_meaning():
@@ -157,6 +159,12 @@ def test_every_metric_is_known_with_unit_and_meaning():
         assert metric.unit in ("seconds", "bytes", "calls", "share", "preemptions")
         assert name.endswith(metric.unit)
         assert metric.meaning
+
+
+def test_what_the_pipe_spends_is_told_by_engine_step_and_explains_idle_time():
+    metrics = rollout_metrics(2.0, done(1.0), EVERYTHING)
+    assert metrics["wire_encode_seconds"] == metrics["wire_wait_seconds"] == 0.1  # 0.4 s in 4 engine steps
+    assert metrics["pipe_idle_seconds"] == 0.25  # all of it: idle 1 s of 2, the pipe 0.4 s a step
 
 
 def test_samples_are_gathered_by_metric_in_the_order_of_rollouts():

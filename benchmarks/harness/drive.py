@@ -19,6 +19,10 @@ from .workload import Workload
 PROFILED_STEPS = 8
 
 
+_WIRE_SECONDS = ("encode_seconds", "send_seconds", "wait_seconds", "receive_seconds", "decode_seconds")
+"""Counters of a transport; commits before there was one do not tell it."""
+
+
 class UnequalWork(Exception):
     """A rollout did not generate what its workload forces."""
 
@@ -59,7 +63,7 @@ class Watch:
     async def end(self, workload: Workload) -> Counts:
         """What was counted since `begin`, during one rollout of a workload."""
         cpu = _cpu_seconds(self.engine_pid) - self._cpu
-        wire = await self._carried()
+        wire = {name: value - self._wire[name] for name, value in (await self._carried()).items()}
         workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
         steps = workers[0]["engine_steps"]
@@ -71,8 +75,9 @@ class Watch:
             engine_cpu_seconds=cpu,
             host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
-            wire_bytes=None if wire is None else wire[0] - self._wire[0],
-            wire_calls=None if wire is None else wire[1] - self._wire[1],
+            wire_bytes=wire.get("bytes"),
+            wire_calls=wire.get("calls"),
+            wire_seconds={f"wire_{name}": value for name, value in wire.items() if name in _WIRE_SECONDS},
             gpu_busy_seconds=_mean([worker["gpu_busy_seconds"] for worker in workers]),
             worker_busy_seconds=_mean([worker["worker_busy_seconds"] for worker in workers]),
             preemptions=workers[0]["preemptions"],
@@ -85,12 +90,16 @@ class Watch:
         """Take the probe out of the workers, until the next `begin`."""
         await self._rollout.call_workers("probe_remove")
 
-    async def _carried(self) -> Any:
-        """(bytes, calls) carried so far, or None where the path does not count."""
+    async def _carried(self) -> dict[str, float]:
+        """What the path has carried and spent so far, by name; nothing where it does not count."""
         if not self._counts_wire:
-            return None
+            return {}
         counters = (await self._rollout.describe())["counters"]
-        return counters["sent_bytes"] + counters["received_bytes"], counters["calls"]
+        spent = {name: counters[name] for name in _WIRE_SECONDS if name in counters}
+        return spent | {
+            "bytes": counters["sent_bytes"] + counters["received_bytes"],
+            "calls": counters["calls"],
+        }
 
 
 async def measure(

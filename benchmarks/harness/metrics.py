@@ -6,7 +6,7 @@ of them. Lower is better for every metric. A metric that a path cannot give is l
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import overload
 
@@ -28,6 +28,11 @@ METRICS: dict[str, Metric] = {
     "latency_p99_seconds": Metric("seconds", "arrival of a request to its last token, 99th percentile"),
     "wire_bytes": Metric("bytes", "bytes to and from the workers for each engine step"),
     "wire_calls": Metric("calls", "messages to the workers for each engine step"),
+    "wire_encode_seconds": Metric("seconds", "encoding calls for the workers, for each engine step"),
+    "wire_send_seconds": Metric("seconds", "handing calls to the channel, for each engine step"),
+    "wire_wait_seconds": Metric("seconds", "waiting for replies, for each engine step"),
+    "wire_receive_seconds": Metric("seconds", "taking replies that have come, for each engine step"),
+    "wire_decode_seconds": Metric("seconds", "decoding replies, for each engine step"),
     "engine_cpu_seconds": Metric("seconds", "CPU time of the engine's process for each engine step"),
     "host_peak_bytes": Metric("bytes", "peak resident memory of front, engine and workers, summed"),
     "gpu_peak_bytes": Metric("bytes", "peak memory that torch held on the GPU, summed over workers"),
@@ -68,8 +73,10 @@ class Counts:
     engine_cpu_seconds: float
     host_peak_bytes: int
     gpu_peak_bytes: int | None = None
-    wire_bytes: int | None = None
-    wire_calls: int | None = None
+    wire_bytes: float | None = None
+    wire_calls: float | None = None
+    wire_seconds: dict[str, float] = field(default_factory=dict)
+    """What the engine's process spent on the pipe, by the metric's name; empty where a path does not tell."""
     gpu_busy_seconds: float | None = None
     """Time in which the GPU ran engine steps, mean over workers."""
     worker_busy_seconds: float | None = None
@@ -115,6 +122,7 @@ def rollout_metrics(
         "latency_p99_seconds": percentile([request.latency_seconds for request in requests], 0.99),
         "wire_bytes": None if counts.wire_bytes is None else counts.wire_bytes / steps,
         "wire_calls": None if counts.wire_calls is None else counts.wire_calls / steps,
+        **{name: seconds / steps for name, seconds in counts.wire_seconds.items()},
         "engine_cpu_seconds": counts.engine_cpu_seconds / steps,
         "host_peak_bytes": counts.host_peak_bytes,
         "gpu_peak_bytes": counts.gpu_peak_bytes,
