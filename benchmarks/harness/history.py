@@ -1,6 +1,6 @@
 """Where setup_cache leaves records for asv's history, and tells those who watch how it goes.
 
-Records lie beside asv's own results, as results/MACHINE/records/COMMIT-ENVIRONMENT-PRESET.jsonl:
+Records lie beside asv's own results, as results/MACHINE/records/COMMIT-ENVIRONMENT-PRESET[-PART].jsonl:
 they say why a value is absent, and what was really there when one was measured.
 """
 

@@ -202,7 +202,8 @@ def _lines(
             damaged.append(Damage(file, number, reason))
             continue
         if wanted is _RECORD:
-            environment = file.stem.removeprefix(f"{short}-").removesuffix(f"-{content['preset']}")
+            # Behind the preset may stand which of its workloads these are.
+            environment = file.stem.removeprefix(f"{short}-").partition(f"-{content['preset']}")[0]
         commit = _commit(content.get("provenance", {}).get("commit") or short, known, dated)
         found.append((commit, environment, content))
     return found
