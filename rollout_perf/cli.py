@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "limit", "pipe", "track")
+COMMANDS = ("measure", "compare", "limit", "pipe", "track")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

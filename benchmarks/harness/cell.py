@@ -152,13 +152,23 @@ class Cell:
             self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)
             self._started = True
-            points: list[limit.Point] = []
-            begin = time.perf_counter()
-            while self.pending:
-                record = await self._measure_one(rollout, sampling, watch, start_seconds)
-                reason = self._enough(record, points, time.perf_counter() - begin)
-                if reason:
-                    self.all_done(ABSENT, f"not tried: {reason}")
+
+            def forced(tokens: int) -> Any:
+                return sampling(max_tokens=tokens, ignore_eos=True)
+
+            await self.load(rollout, forced, watch, start_seconds)
+
+    async def load(
+        self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
+    ) -> None:
+        """Measure every workload with the engine that is up; `forced` samples so many tokens."""
+        points: list[limit.Point] = []
+        begin = time.perf_counter()
+        while self.pending:
+            record = await self._measure_one(rollout, forced, watch, start_seconds)
+            reason = self._enough(record, points, time.perf_counter() - begin)
+            if reason:
+                self.all_done(ABSENT, f"not tried: {reason}")
 
     def _enough(self, record: Record, points: list[limit.Point], seconds: float) -> str | None:
         """Why the search for the limit ends after this record, if so; `points` gains the record's."""
@@ -172,7 +182,7 @@ class Cell:
         return limit.stop_reason(points) or (late if seconds > allowed else None)
 
     async def _measure_one(
-        self, rollout: Any, sampling: Any, watch: drive.Watch, start_seconds: float
+        self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> Record:
         workload = self.pending[0]
         capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
@@ -183,22 +193,13 @@ class Cell:
                 "ask for shorter ones or for more memory",
             )
 
-        def forced(tokens: int) -> Any:
-            return sampling(max_tokens=tokens, ignore_eos=True)
-
         warmups, rollouts = self.request["warmups"], self.request["rollouts"]
         try:
             metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
         except drive.UnequalWork as error:
             return self.done(FAILED, str(error))
         metrics["engine_start_seconds"] = [start_seconds]
-        assert set(metrics) <= set(METRICS)
-        observed = self.observed | {
-            "tokens_generated": workload.tokens,
-            "rollouts": rollouts,
-            "engine_starts": 1,
-            "absent": watch.absent,
-        }
+        observed = self.worked(workload, watch, rollouts)
         if self.options["compare_probe"]:
             observed["probe"] = await drive.compare_probe(
                 rollout, forced, workload, watch, rollouts, self.say
@@ -208,7 +209,17 @@ class Cell:
             observed["traces"] = await drive.profile(
                 rollout, forced, workload, Path(self.options["profile"]) / Path(prefix).name
             )
+        assert set(metrics) <= set(METRICS)
         return self.done(MEASURED, metrics=metrics, observed=observed)
+
+    def worked(self, workload: Workload, watch: drive.Watch, rollouts: int) -> dict[str, Any]:
+        """What was observed of a workload that was measured with so many rollouts."""
+        return self.observed | {
+            "tokens_generated": workload.tokens,
+            "rollouts": rollouts,
+            "engine_starts": 1,
+            "absent": watch.absent,
+        }
 
 
 def _versions() -> dict[str, str]:
@@ -224,7 +235,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _import_vllm() -> None:
+def import_vllm() -> None:
     """Load what every path needs, so that a fork has it."""
     with suppress(ImportError):
         import vllm.entrypoints.llm
@@ -288,7 +299,7 @@ def _measure_path(request: dict[str, Any], targets: list[str]) -> bool:
 def main() -> int:
     """Measure what standard input asks for and write the records."""
     sitting = json.loads(sys.stdin.readline())
-    _import_vllm()
+    import_vllm()
     targets = [target for target in (sitting["output"], sitting["keep"]) if target]
     if all(_measure_path(request, targets) for request in sitting["requests"]):
         return 0

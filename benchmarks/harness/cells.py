@@ -102,21 +102,10 @@ def run_cells(
     broken off, are not measured again. `options` are those of `cell.OPTIONS`.
     """
     records = _kept(keep, preset, tensor_parallel_size, workloads)
-    requests: list[dict[str, Any]] = [
-        {
-            "path": path,
-            "preset": preset,
-            "tensor_parallel_size": tensor_parallel_size,
-            "workloads": [vars(workload) for workload in workloads],
-            "warmups": WARMUPS,
-            "rollouts": rollouts,
-            "options": options,
-            "start_deadline_seconds": _START_DEADLINE_SECONDS,
-            "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
-            "deadline_seconds": deadline_seconds,
-            "engine_arguments": engine_arguments(workloads) | (arguments or {}),
-            "provenance": provenance or {},
-        }
+    shared = engine_arguments(workloads) | (arguments or {})
+    requests = [
+        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
+        | {"rollouts": rollouts, "options": options, "deadline_seconds": deadline_seconds}
         for path in paths
         if path not in {record.path for record in records}
     ]
@@ -140,6 +129,31 @@ def run_cells(
             load = f"{record.workload['name']} {record.workload['batch']}"
             say(f"{record.path} {preset} {load}: {record.status}: {reason}")
     return checked
+
+
+def cell_request(
+    path: str,
+    preset: str,
+    workloads: Sequence[Workload],
+    tensor_parallel_size: int,
+    provenance: dict[str, Any] | None,
+    arguments: dict[str, Any],
+) -> dict[str, Any]:
+    """What a process is asked that measures a path; `arguments` are vLLM's engine arguments."""
+    return {
+        "path": path,
+        "preset": preset,
+        "tensor_parallel_size": tensor_parallel_size,
+        "workloads": [vars(workload) for workload in workloads],
+        "warmups": WARMUPS,
+        "rollouts": ROLLOUTS,
+        "options": {},
+        "start_deadline_seconds": _START_DEADLINE_SECONDS,
+        "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
+        "deadline_seconds": CELL_DEADLINE_SECONDS,
+        "engine_arguments": arguments,
+        "provenance": provenance or {},
+    }
 
 
 def _kept(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from .table import Record, _aligned, estimate, interval, number, quantity
+from .table import Record, aligned, estimate, interval, number, quantity
 
 _BAR = 24
 
@@ -32,7 +32,7 @@ def idle_table(records: Sequence[Record]) -> str:
         if record.status == "measured"
     ]
     return (
-        "\n".join(_aligned(titles, rows, right=range(1, len(titles))))
+        "\n".join(aligned(titles, rows, right=range(1, len(titles))))
         if rows
         else "idle: nothing was measured"
     )
@@ -99,7 +99,7 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
         for last, one in zip(before, limit.points, strict=False)
     ]
     return [
-        *_aligned(titles, rows, right=range(6)),
+        *aligned(titles, rows, right=range(6)),
         f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
         f"best: batch {limit.best.batch}, {_speed(limit.best)}",
         f"stopped: {limit.reason}",

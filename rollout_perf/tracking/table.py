@@ -94,7 +94,7 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = "step
             rows.append([*start, f"absent: this path does not give {metric}"])
         else:
             rows.append(start + _measured(record, metric, references.get(_group(record)), reference))
-    return "\n".join([*_aligned(titles, rows, right=(1, 3, 4)), *_reasons(records)])
+    return "\n".join([*aligned(titles, rows, right=(1, 3, 4)), *_reasons(records)])
 
 
 def _measured(record: Record, metric: str, base: Value | None, reference: str) -> list[str]:
@@ -119,7 +119,7 @@ def pipe_table(result: Mapping[str, Any]) -> str:
         first = ["p50 / p99", *(payload(size) for size in sizes)]
         for block in _fitting(first, columns):
             titles, *rows = (list(row) for row in zip(first, *block, strict=True))
-            lines += [""] * bool(lines) + _aligned(titles, rows, right=range(1, len(titles)))
+            lines += [""] * bool(lines) + aligned(titles, rows, right=range(1, len(titles)))
     for status in ("absent", "failed"):
         for path, reason in result.get(status, {}).items():
             lines += [""] * bool(lines)
@@ -159,8 +159,11 @@ def _group(record: Record) -> tuple:
     return record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]
 
 
-def _aligned(titles: list[str], rows: list[list[str]], right: Sequence[int]) -> list[str]:
-    """Lines of a table. A row with fewer cells than titles ends with free text, which may run on."""
+def aligned(titles: list[str], rows: list[list[str]], right: Sequence[int]) -> list[str]:
+    """Lines of a table, the columns `right` set to the right.
+
+    A row with fewer cells than titles ends with free text, which may run on.
+    """
     table = [titles, *rows]
     aligned = [row if len(row) == len(titles) else row[:-1] for row in table]
     widths = [max(len(row[i]) for row in aligned if i < len(row)) for i in range(len(titles))]

@@ -1,0 +1,209 @@
+"""Lets paths take turns: all engines are up at once, and a rollout of one is followed by one of the next.
+
+    records = take_turns("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), rounds=20)
+
+A host that others share drifts by more than paths differ, from minute to minute and from one engine
+start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
+be trusted. Sample i of every record comes from round i; every other round goes backwards. Engines that
+wait for their turn are idle, those of vLLM's own executors not quite: their workers spin.
+
+The process that measures runs
+
+    PYTHONPATH=benchmarks python -P -m harness.turns < request.json
+"""
+
+import json
+import os
+import select
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import drive, machine, probe
+from .cell import Cell, import_vllm
+from .cells import cell_request, engine_arguments
+from .metrics import gather, rollout_metrics
+from .process import MARK, kill_marked, run_module, say
+from .record import FAILED, MEASURED, Record, check_equal_work, read_records
+from .workload import Workload
+
+WARMUPS = 3
+_TURN_DEADLINE_SECONDS = 300.0
+_READY = "ready"
+_ORDER_BYTES, _END = 4, -1  # an order is the number of a workload
+
+
+def take_turns(
+    preset: str,
+    paths: Sequence[str],
+    workloads: Sequence[Workload],
+    rounds: int,
+    tell: Callable[[str], None],
+    tensor_parallel_size: int = 1,
+    provenance: dict[str, Any] | None = None,
+    arguments: dict[str, Any] | None = None,
+    deadline_seconds: float = 1800.0,
+) -> list[Record]:
+    """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload.
+
+    `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU.
+    Every cell comes back as a record: measured, absent or failed. A path that breaks leaves the turn.
+    """
+    shared = engine_arguments(workloads) | (arguments or {})
+    if machine.gpus():
+        shared.setdefault("gpu_memory_utilization", round(0.9 / len(paths), 3))
+    requests = [
+        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared) for path in paths
+    ]
+    request = {"requests": requests, "rounds": rounds}
+    outcome = run_module("harness.turns", request, tell, deadline_seconds)
+    records = read_records(outcome.answer)
+    for one in requests:
+        for workload in workloads:
+            if not any(
+                (record.path, record.workload["fingerprint"]) == (one["path"], workload.fingerprint())
+                for record in records
+            ):
+                reason = outcome.reason or "the process left no record of it"
+                records.append(
+                    Record(
+                        one["path"], preset, tensor_parallel_size, workload.as_dict(), FAILED, reason,
+                        provenance=one["provenance"],
+                    )
+                )  # fmt: skip
+    return check_equal_work(records)
+
+
+# --- in the process that measures -------------------------------------------------------------------
+
+
+class _Turn(Cell):
+    """A path's engine, which generates a rollout whenever it is told to."""
+
+    def __init__(self, request: dict[str, Any], keep: Callable[[Record], None], orders: int, answers: TextIO):
+        super().__init__(request, keep)
+        self._orders, self._answers = orders, answers
+
+    def _answer(self, text: str) -> None:
+        print(text, file=self._answers, flush=True)
+
+    async def load(
+        self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
+    ) -> None:
+        """Answer orders, the number of a workload or the end, and make a record of each workload then."""
+        workloads = list(self.pending)
+        samples: list[list[dict[str, float]]] = [[] for _ in workloads]
+        self._answer(_READY)
+        # Nobody else runs in this process meanwhile: the event loop need not.
+        while (number := int(os.read(self._orders, _ORDER_BYTES) or _END)) != _END:
+            workload = workloads[number]
+            await watch.begin()
+            step_seconds, times = await drive.run_rollout(rollout, forced, workload, len(samples[number]))
+            samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
+            self._answer(f"{step_seconds:.6f}")
+        for workload, taken in zip(workloads, samples, strict=True):
+            timed = taken[WARMUPS:]
+            if timed:
+                observed = self.worked(workload, watch, len(timed))
+                self.done(MEASURED, metrics=gather(timed), observed=observed)
+            else:
+                self.done(FAILED, "the turns ended before its first timed rollout")
+
+
+class _Player:
+    """A path's process, as the one that gives the turns sees it."""
+
+    def __init__(self, request: dict[str, Any], target: str):
+        self.path: str = request["path"]
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._orders)
+            os.close(self._answers)
+            self._play(request, target, orders, answers)
+        os.close(orders)
+        os.close(answers)
+        self._reader = os.fdopen(self._answers)
+
+    @staticmethod
+    def _play(request: dict[str, Any], target: str, orders: int, answers: int) -> None:
+        code = 1
+
+        def keep(record: Record) -> None:
+            with open(target, "a") as file:
+                file.write(record.to_json() + "\n")
+
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
+            code = _Turn(request, keep, orders, os.fdopen(answers, "w")).run()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def answer(self, deadline_seconds: float) -> str | None:
+        """What it says next; None where it has ended, or says nothing in time."""
+        ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
+        return (self._reader.readline().strip() or None) if ready else None
+
+    def turn(self, workload: int) -> float | None:
+        """Have it generate a rollout: its step time in seconds, or None where it has broken."""
+        try:
+            os.write(self._orders, b"%*d" % (_ORDER_BYTES, workload))
+        except BrokenPipeError:
+            return None
+        answer = self.answer(_TURN_DEADLINE_SECONDS)
+        return None if answer is None else float(answer)
+
+    def end(self) -> None:
+        """Tell it that there are no more turns, and wait for its records."""
+        with suppress(BrokenPipeError):
+            os.write(self._orders, b"%*d" % (_ORDER_BYTES, _END))
+        os.waitpid(self.pid, 0)
+
+
+def _play(requests: list[dict[str, Any]], rounds: int, target: str) -> None:
+    """Give the turns, one workload after the other, until all are done."""
+    players = [_Player(request, target) for request in requests]
+    begin = time.monotonic()
+    deadline = requests[0]["start_deadline_seconds"]
+    playing = [one for one in players if one.answer(deadline - time.monotonic() + begin) == _READY]
+    say(f"{', '.join(one.path for one in playing)} are up after {time.monotonic() - begin:.0f} s")
+    for number, workload in enumerate(requests[0]["workloads"]):
+        load = f"{workload['name']} {Workload(**workload).batch}"
+        for turn in range(-WARMUPS, rounds):
+            told = []
+            for one in list(playing if turn % 2 == 0 else reversed(playing)):
+                seconds = one.turn(number)
+                if seconds is None:
+                    say(f"{one.path} has left the turn")
+                    playing.remove(one)
+                else:
+                    told.append(f"{one.path} {seconds:.3f}")
+            if turn >= 0:
+                say(f"{load}: round {turn + 1}/{rounds}: {', '.join(told)}")
+    for one in players:
+        one.end()
+
+
+def main() -> int:
+    """Take the turns that standard input asks for."""
+    request = json.loads(sys.stdin.readline())
+    import_vllm()
+    _play(request["requests"], request["rounds"], request["output"])
+    kill_marked(MARK, os.environ[MARK])
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)

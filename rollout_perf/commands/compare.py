@@ -1,0 +1,84 @@
+"""`rollout-perf compare`: paths in turn, all engines up at once, several starts; ratios to a reference."""
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..models import find_model
+from ..transports import TRANSPORTS
+from . import workloads
+from .common import check_model, check_paths, engine_arguments, provenance, ruler, say
+
+SUMMARY = "compare paths rollout by rollout, all engines up at once"
+_KV_SPARE = 1.25
+"""Room in the KV cache beyond what the workload's tokens take: blocks are not all full."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--path", action="append", required=True, help=f"repeatable; of {', '.join(TRANSPORTS)}"
+    )
+    parser.add_argument("--reference", default="vllm-mp", help="what the others are divided by")
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    workloads.arguments(parser)
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
+    parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
+    parser.add_argument("--metric", default="step_seconds", help="what to compare")
+    parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
+    parser.add_argument(
+        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, show the ratios and the JSON; 0 where every cell was measured."""
+    gpus, record = ruler("machine").gpus(), ruler("record")
+    paths = list(dict.fromkeys([given.reference, *given.path]))
+    check_paths(paths, gpus)
+    for name, least in (("starts", 1), ("rounds", 2)):
+        if getattr(given, name) < least:
+            raise ConfigurationError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
+    metrics = ruler("metrics").METRICS
+    if given.metric not in metrics:
+        raise ConfigurationError(f"unknown metric {given.metric!r}; known: {', '.join(metrics)}")
+    loads = workloads.choose(given)
+    preset = check_model(given, loads, gpus)
+    more = _room(given, loads) if gpus else {}
+    from ..tracking.turns import ratio_table, ratios
+
+    sittings: list[list[Any]] = []
+    for start in range(given.starts):
+        say(f"start {start + 1} of {given.starts}")
+        sittings.append(
+            ruler("turns").take_turns(
+                preset,
+                paths,
+                loads,
+                given.rounds,
+                say,
+                given.tp,
+                provenance=provenance() | {"start": start},
+                arguments=more | engine_arguments(given.engine_arg),
+            )
+        )
+        if given.output:
+            with open(given.output, "a") as file:
+                file.writelines(one.to_json() + "\n" for one in sittings[-1])
+    found = ratios(sittings, given.reference, given.metric)
+    print(ratio_table(found, given.reference, given.metric))
+    failed = [one for records in sittings for one in records if one.status != record.MEASURED]
+    for one in failed:
+        say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
+    print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
+    return 1 if failed else 0
+
+
+def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:
+    """A KV cache for the workload and no more, so that all engines find room on one GPU."""
+    config = find_model(given.preset).config()
+    device = ruler("roofline").device(config, 2, given.tp, 1.0)
+    tokens = max(load.batch * load.length for load in loads)
+    return {"kv_cache_memory_bytes": int(tokens * device.kv_token_bytes * _KV_SPARE) + (64 << 20)}

@@ -1,0 +1,151 @@
+"""Paths in turn: ratios of neighbours by hand, and a sitting of a subject that is none of vLLM's."""
+
+import os
+from pathlib import Path
+
+import pytest
+from leaks import nothing_left
+
+from benchmarks.harness.cells import fixed
+from benchmarks.harness.record import ABSENT, FAILED, Record
+from benchmarks.harness.turns import take_turns
+from rollout_perf import cli
+from rollout_perf.tracking.turns import ratio_table, ratios
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def record(path: str, samples: list[float]) -> Record:
+    load = fixed("nano", [8])[0].as_dict()
+    return Record(path, "nano", 1, load, "measured", metrics={"step_seconds": samples} if samples else {})
+
+
+def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
+    """The host gets slower fourfold within a start: medians of each would say nothing."""
+    drifting = [1.0, 2.0, 3.0, 4.0]
+    sittings = [
+        [record("vllm-mp", drifting), record("zmq", [0.9 * one for one in drifting])],
+        [record("vllm-mp", [5.0, 5.0]), record("zmq", [5.5, 5.5])],
+        [record("vllm-mp", [1.0, 1.0]), record("zmq", [1.0, 1.0])],
+    ]
+    rows = ratios(sittings, "vllm-mp", "step_seconds")
+    reference, zmq = rows
+    assert reference["ratio"] == 1.0
+    assert zmq["by_start"] == pytest.approx([0.9, 1.1, 1.0])
+    assert zmq["ratio"] == pytest.approx(1.0)
+    assert zmq["interval"] == pytest.approx((0.9, 1.1))
+    assert (zmq["starts"], zmq["rounds"]) == (3, 8)
+    assert "1.00 [0.90 .. 1.10]" in ratio_table(rows, "vllm-mp", "step_seconds")
+
+
+def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
+    sittings = [[record("vllm-mp", [1.0, 1.0]), record("zmq", []), record("ray", [2.0])]]
+    _reference, zmq, ray = ratios(sittings, "vllm-mp", "step_seconds")
+    assert "median" not in zmq
+    assert ray["median"] == 2.0
+    assert "ratio" not in ray
+    assert "not measured" in ratio_table([zmq], "vllm-mp", "step_seconds")
+
+
+SUBJECT = '''
+"""Engines that only say when it is their turn; "dies" does at its third rollout."""
+import os, signal
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+PRESETS = ("nano",)
+
+
+class ConfigurationError(ValueError):
+    pass
+
+
+class Sampling:
+    def __init__(self, max_tokens, ignore_eos):
+        self.max_tokens = max_tokens
+
+
+TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("vllm-mp", "zmq", "dies")}
+FACTS = (
+    \'{"pid": %d, "carriers": ["%s"], "ray_actor": false, "torch_threads": 1, "omp_num_threads": "1",\'
+    \' "async_scheduling": true, "engine_steps": 4, "gpu_peak_bytes": null, "gpu_busy_seconds": null,\'
+    \' "worker_busy_seconds": null, "untimed": null, "preemptions": 0, "prompt_tokens": 1,\'
+    \' "cached_tokens": 0, "unknown": "no model"}\'
+)
+LABELS = {
+    "vllm-mp": 2 * ("vllm.v1.executor.multiproc_executor",),
+    "zmq": ("rollout_perf.transports.executor.TransportExecutor", "rollout_perf.transports.zeromq"),
+    "dies": ("x", "x"),
+}
+
+
+@asynccontextmanager
+async def open_rollout(preset, path, size, **settings):
+    executor, carrier = LABELS[path]
+    executor += ".MultiprocExecutor" if path == "vllm-mp" else ""
+    turns = []
+
+    async def call_workers(method, *args):
+        return [FACTS % (os.getpid(), carrier)]
+
+    async def describe():
+        engine = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
+        return {"executor": executor, "channel": "zmq of a kind", "engine": engine, "vllm": "0"}
+
+    async def generate(prompts, samplings):
+        with open(os.environ["RPT_TURNS"], "a") as file:
+            print(path, len(prompts), file=file)
+        turns.append(path)
+        if path == "dies" and len(turns) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [
+            SimpleNamespace(token_ids=[1] * one.max_tokens, first_token_seconds=0.1, latency_seconds=0.2)
+            for one in samplings
+        ]
+
+    yield SimpleNamespace(call_workers=call_workers, describe=describe, generate=generate)
+'''
+
+
+@pytest.mark.timeout(120)
+def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_path, monkeypatch):
+    for name, content in (("rollout_perf", SUBJECT), ("vllm", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(content)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    monkeypatch.setenv("RPT_TURNS", str(tmp_path / "turns"))
+    said: list[str] = []
+    with nothing_left():
+        records = take_turns(
+            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, said.append
+        )
+    by_cell = {(one.path, one.workload["batch"]): one for one in records}
+    assert len(by_cell) == 8
+    for path in ("vllm-mp", "zmq"):
+        for batch in (1, 8):
+            assert by_cell[path, batch].status == "measured", by_cell[path, batch].reason
+            assert len(by_cell[path, batch].metrics["step_seconds"]) == 2
+    assert by_cell["dies", 8].status == FAILED
+    assert by_cell["pigeon", 1].status == ABSENT
+    turns = (tmp_path / "turns").read_text().split("\n")
+    players = ["vllm-mp", "dies", "zmq"]
+    first = [line.partition(" ")[0] for line in turns if line.endswith(" 1")]
+    assert first[:9] == [*players[::-1], *players, *players[::-1]]  # the third is its last
+    assert first[9:] == ["vllm-mp", "zmq", "zmq", "vllm-mp"]
+    assert any("dies has left the turn" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--starts", "0"], "--starts is 0"),
+        (["--rounds", "1"], "--rounds is 1"),
+        (["--metric", "speed"], "unknown metric 'speed'"),
+        (["--reference", "pigeon"], "unknown path 'pigeon'"),
+    ],
+)
+def test_a_bad_request_is_refused_in_a_line_before_any_engine_starts(more, why, capsys):
+    assert cli.main(["compare", "--path", "zmq", *more]) == 2
+    said = capsys.readouterr().err
+    assert why in said
+    assert said.count("\n") == 1
