@@ -7,7 +7,7 @@ for all of them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .harness import history, machine
@@ -87,17 +87,33 @@ def _measure(
         provenance = {"commit": history.commit(), "command": "asv run"}
         target = history.records_file(preset + part)
         keep = None if target is None else history.unfinished(target)
+        # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
+        left_out = [path for path in paths if LABELS[path].baseline and not on_gpu]
         records = run_cells(
-            preset, paths, workloads, size, provenance=provenance, say=history.say, keep=keep, **options
+            preset,
+            [path for path in paths if path not in left_out],
+            workloads,
+            size,
+            provenance=provenance,
+            say=history.say,
+            keep=keep,
+            **options,
         )
+        records += _absent(preset, left_out, workloads, size, "baselines are tracked on a GPU")
         if target is not None:
             history.save(records, target)
     else:
         reason = f"{preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-        records = [
-            Record(path, preset, size, load.as_dict(), ABSENT, reason) for path in paths for load in workloads
-        ]
+        records = _absent(preset, paths, workloads, size, reason)
     return {path: [record for record in records if record.path == path] for path in paths}
+
+
+def _absent(
+    preset: str, paths: Iterable[str], workloads: Iterable[Workload], size: int, reason: str
+) -> list[Record]:
+    return [
+        Record(path, preset, size, load.as_dict(), ABSENT, reason) for path in paths for load in workloads
+    ]
 
 
 def _fixed(preset: str) -> list[Workload]:
@@ -122,6 +138,11 @@ class _Rollout:
     track_step_seconds = _metric("step_seconds")
     track_engine_step_seconds = _metric("engine_step_seconds")
     track_wire_bytes = _metric("wire_bytes")
+    track_wire_encode_seconds = _metric("wire_encode_seconds")
+    track_wire_send_seconds = _metric("wire_send_seconds")
+    track_wire_wait_seconds = _metric("wire_wait_seconds")
+    track_wire_receive_seconds = _metric("wire_receive_seconds")
+    track_wire_decode_seconds = _metric("wire_decode_seconds")
     track_engine_cpu_seconds = _metric("engine_cpu_seconds")
     track_gpu_idle_share = _metric("gpu_idle_share")
     track_gpu_idle_seconds = _metric("gpu_idle_seconds")

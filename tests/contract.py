@@ -22,6 +22,9 @@ PATHS = [
 ]
 """Every path that has a transport of ours."""
 
+BASELINES = {name for name, row in TRANSPORTS.items() if row.baseline}
+"""Every rank replies to every call there, and one call ends before the next begins."""
+
 NEEDS_NO_CLUSTER = [name for name, row in TRANSPORTS.items() if row.transport and not row.surroundings]
 """Those whose threads and descriptors are all their own: Ray's library keeps some for the process."""
 

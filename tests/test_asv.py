@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MACHINE = "testbox"
 BENCHMARKS = r"rollout\.Nano\.track_(step_seconds|wire_bytes)"
 LEFT_OUT = (".*", "results", "html", "build", "dist", "*.egg-info", "__pycache__")
-MEASURED = ("sync", "vllm-mp", "zmq", "ray")
-OURS = ("zmq", "ray")
+MEASURED = ("sync", "vllm-mp", "zmq", "ray", "ray-graph")
+OURS = ("zmq", "ray", "ray-graph")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -134,7 +134,11 @@ def test_what_the_machine_does_not_have_is_absent_and_the_record_says_why(histor
     values = values_of(results_of(history, "good"), "rollout.Nano.track_step_seconds")
     assert all(absent(value) for (path, _batch), (value, _samples) in values.items() if path == "vllm-ray")
     reasons = {r["path"]: r["reason"] for r in records_of(history, "good") if r["status"] != "measured"}
-    assert reasons == {"vllm-ray": "vLLM's CPU platform refuses its Ray executor"}
+    assert reasons == {
+        "vllm-ray": "vLLM's CPU platform refuses its Ray executor",
+        "verl-zmq": "baselines are tracked on a GPU",
+        "verl-ray": "baselines are tracked on a GPU",
+    }
 
 
 def test_the_records_tell_what_was_measured_of_which_commit(history):

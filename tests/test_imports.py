@@ -15,6 +15,7 @@ PURE = [
     "rollout_perf.models",
     "rollout_perf.transports",
     "rollout_perf.transports.base",
+    "rollout_perf.transports.blocks",
     "rollout_perf.transports.wire",
 ]
 # asv's own processes have the standard library alone: what ASV_PYTHONPATH provides they do not see.

@@ -24,7 +24,7 @@ def measured(path: str = "zmq", batch: int = 8, **observed) -> Record:
     worker = {
         "carriers": [label.carrier, "something.else"],
         "ray_actor": label.ray_actor,
-        "async_scheduling": True,
+        "async_scheduling": not label.baseline,
         "torch_threads": 1,
         "omp_num_threads": "1",
     }
@@ -33,7 +33,7 @@ def measured(path: str = "zmq", batch: int = 8, **observed) -> Record:
         "workers": [worker, copy.deepcopy(worker)],
         "tokens_generated": 256,
         "vllm": "0.32.0",
-        "engine": {"max_model_len": 48, "kv_cache_blocks": 100, "async_scheduling": True},
+        "engine": {"max_model_len": 48, "kv_cache_blocks": 100, "async_scheduling": not label.baseline},
     }
     if label.channel:
         content["channel"] = f"{label.channel} and more"
@@ -97,6 +97,12 @@ class TestLabel:
         record.observed["workers"][0]["ray_actor"] = False
         assert check_label(record).reason.count(";") == 2
 
+    def test_a_baseline_with_async_scheduling_is_none(self):
+        record = measured("verl-zmq")
+        assert check_label(record) == record
+        record.observed["workers"][1]["async_scheduling"] = True
+        assert check_label(record).reason == "not what its label says: worker 1 has async scheduling"
+
     def test_what_was_not_measured_is_not_judged(self):
         absent = Record("zmq", "nano", 1, {}, ABSENT, "no pyzmq")
         assert check_label(absent) == absent
@@ -110,6 +116,12 @@ class TestEqualWork:
     def test_equal_work_passes(self):
         records = [measured("vllm-mp"), measured("zmq"), measured("ray")]
         assert check_equal_work(records) == records
+
+    def test_a_baseline_differs_in_async_scheduling_and_in_nothing_else(self):
+        records = [measured("vllm-mp"), measured("verl-zmq"), measured("verl-ray")]
+        assert check_equal_work(records) == records
+        records[2].observed["workers"][0]["torch_threads"] = 2
+        assert "torch threads [1, 2]" in check_equal_work(records)[2].reason
 
     @pytest.mark.parametrize(
         ("change", "says"),

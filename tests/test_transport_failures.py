@@ -19,7 +19,7 @@ from leaks import eventually, lives, nothing_left
 from rollout_perf import EngineError, Stalled, WorkerDied, WorkerError
 from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS, HostSpec, python_path
 
-LEFT_IN_THE_DRIVER = {"ray": 1, "ray-graph": 1}
+LEFT_IN_THE_DRIVER = {"ray": 1, "ray-graph": 1, "verl-ray": 1}
 """Descriptors that a start still leaves in the driver, which ends with its engine. Why is not known:
 a bare ray.init, an actor, ray.kill and ray.shutdown leave none (Ray 2.60)."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .base import Transport
 
 _ADAPTER = "rollout_perf.transports.executor.TransportExecutor"
+_BLOCKING = "rollout_perf.transports.blocking.BlockingExecutor"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Row:
     """Why the path does not exist without a GPU, if so."""
     endpoint_check: str | None = None
     """"module:function" that checks an endpoint, for transports that can be told where to listen."""
+    baseline: bool = False
+    """Kept to be compared with, for all its known weaknesses: it blocks, without async scheduling."""
     in_process: bool = False
     """The engine runs in the caller's process, without asynchronous generation."""
 
@@ -101,6 +104,21 @@ TRANSPORTS: dict[str, Row] = {
         "rollout_perf.transports.ray_graph:RayGraph",
         ("ray",),
         _RAY_CLUSTER,
+    ),
+    "verl-zmq": Row(
+        "a baseline: REQ/REP to every rank and a reply from every rank, blocking",
+        _BLOCKING,
+        "rollout_perf.transports.verl_zmq:VerlZeroMQ",
+        ("zmq",),
+        baseline=True,
+    ),
+    "verl-ray": Row(
+        "a baseline: an actor call to every rank and a reply from every rank, blocking",
+        _BLOCKING,
+        "rollout_perf.transports.verl_ray:VerlRay",
+        ("ray",),
+        _RAY_CLUSTER,
+        baseline=True,
     ),
 }
 """Every path by name."""

@@ -1,14 +1,22 @@
-"""The Ray transport: an actor for each worker, a step is one actor call and a fetched reply.
+"""The Ray transport: an actor for each worker, a step is one actor call, whose return is the reply.
 
-The actor computes in one thread and hands out replies in another (Ray's concurrency groups),
-so that the next call begins while the reply of the last one is still waiting for the GPU.
-The driver asks for the reply together with the call, which costs no waiting.
+An actor call occupies a thread until its reply is there, and that may wait for the GPU. So calls
+have several threads (a concurrency group), which do nothing but hand a call to the one thread in
+which the host lives, and wait for its answer: the next call begins while the reply of the last
+one is still awaited. Ray may start those threads in any order; calls are numbered.
+
+A message of one frame travels as it is, an argument or a return value of its own, and is copied
+no more often than Ray copies it; others are packed.
 """
 
+import itertools
 import queue
+import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,69 +24,97 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from ..errors import EngineError
+from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched
 from .ray_workers import RayTransport, RayWorker, abandon, first_line
 from .wire import Message, byte_count, join, split
 
+IN_FLIGHT = 8
+"""Calls that may wait for their replies at once; further ones queue."""
+
+_HEADER = struct.Struct("<QBI")  # number of the call, what is asked, frames that are packed (0: a lone one)
+_BUILD, _CALL, _CLOSE = range(3)
+
 
 class Worker(RayWorker):
-    """The worker's end: computes in the group `compute`, answers in the group `reply`."""
+    """The worker's end: the host lives in a thread of its own, Ray's threads wait for it."""
 
     def __init__(self, rank: int):
         super().__init__(rank)
-        self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=self._compute, name="ray-host", daemon=True).start()
 
     @ray.method(concurrency_group="watch")
     def live(self) -> bytes:
         return super().live()
 
-    @ray.method(concurrency_group="compute")
-    def start(self, spec: HostSpec) -> bytes:
-        status, self.host = answer(lambda: spec.build(self.rank))
-        return status + join([] if status == OK else self.host)
+    @ray.method(concurrency_group="calls")
+    def call(self, header: bytes, block: bytes) -> Any:
+        """Hand a call to the host and return its reply: a lone frame, or (status, packed frames)."""
+        answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._calls.put((*_HEADER.unpack(header), block, answers.put))
+        status, message = fetched(*answers.get())
+        if status == OK and len(message) == 1 and type(message[0]) is bytes:
+            return message[0]
+        return status, join(message)
 
-    @ray.method(concurrency_group="compute", num_returns=0)
-    def call(self, wanted: bool, block: bytes) -> None:
-        status, value = answer(lambda: self.host.call(split(block)))
-        if wanted:
-            self._answers.put((status, value))
-        elif status != OK:
+    @ray.method(concurrency_group="calls", num_returns=0)
+    def work(self, header: bytes, block: bytes) -> None:
+        """Hand a call to the host that nobody waits for."""
+        self._calls.put((*_HEADER.unpack(header), block, self._tell_error))
+
+    def _tell_error(self, outcome: tuple[bytes, Any]) -> None:
+        status, value = outcome
+        if status != OK:
             self.tell(value)
 
-    @ray.method(concurrency_group="reply")
-    def fetch(self) -> bytes:
-        status, message = fetched(*self._answers.get())
-        return status + join(message)
+    def _compute(self) -> None:
+        """Answer calls in the order of their numbers."""
+        early: dict[int, tuple] = {}
+        for number in itertools.count():
+            while number not in early:
+                arrived, *call = self._calls.get()
+                early[arrived] = tuple(call)
+            asked, packed, block, give = early.pop(number)
+            message = split(block) if packed else [block]
+            give(answer(partial(self._handle, asked, message)))
 
-    @ray.method(concurrency_group="compute")
-    def close(self) -> None:
-        if self.host is not None:
+    def _handle(self, asked: int, message: Message) -> Any:
+        if asked == _CALL:
+            return self.host.call(message)
+        if asked == _BUILD:
+            self.host = wire.decode(message).build(self.rank)
+        elif self.host is not None:
             self.host.close()
+        return []
 
 
-_Actor: Any = ray.remote(
-    num_cpus=0, max_restarts=0, concurrency_groups={"compute": 1, "reply": 1, "watch": 1}
-)(Worker)
+_Actor: Any = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"calls": IN_FLIGHT, "watch": 1})(
+    Worker
+)
 
 
 class RayActor(RayTransport):
-    """Ray actor calls, overlapped with the GPU; the caller of `Reply.result` fetches."""
+    """Ray actor calls, overlapped with the GPU; the caller of `Reply.result` gets what they return."""
 
     channel = "ray actor call"
 
     def __init__(self, world_size: int, folder: Path):
         super().__init__(world_size, folder)
+        self._number = itertools.count()
+        self._sending = threading.Lock()
         # By rank, in call order: reply, reference, monotonic end, seconds.
         self._waiting: list[deque[tuple[Reply, Any, float, float]]] = [deque() for _ in range(world_size)]
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
         try:
             self._launch(_Actor, spec)
+            # Looking a method up costs as much as encoding a call.
+            self._call = [actor.call for actor in self._actors]
+            self._work = [actor.work for actor in self._actors]
             self._watch_workers()
-            ready = Reply(range(self.world_size), self._fetch_until_done, list)
-            end = time.monotonic() + deadline_seconds
-            for rank, actor in enumerate(self._actors):
-                self._waiting[rank].append((ready, actor.start.remote(spec), end, deadline_seconds))
+            ready = Reply(range(self.world_size), self._get_until_done, list)
+            self._ask(_BUILD, wire.encode(spec), ready, deadline_seconds)
             ready.result()
         except BaseException:
             self.close()
@@ -93,32 +129,42 @@ class RayActor(RayTransport):
     ) -> Reply:
         self._check_open()
         begin = time.perf_counter()
-        reply = Reply(reply_ranks, self._fetch_until_done, then)
+        reply = Reply(reply_ranks, self._get_until_done, then)
         if not reply_ranks:
             reply.set_result(None)
-        block = join(message)
-        end = time.monotonic() + deadline_seconds
-        for rank, actor in enumerate(self._actors):
-            wanted = rank in reply_ranks
-            actor.call.remote(wanted, block)
-            if wanted:
-                self._waiting[rank].append((reply, actor.fetch.remote(), end, deadline_seconds))
+        self._ask(_CALL, message, reply, deadline_seconds)
         self.counters.calls += self.world_size
-        self.counters.sent_bytes += len(block) * self.world_size
+        self.counters.sent_bytes += byte_count(message) * self.world_size
         self.counters.send_seconds += time.perf_counter() - begin
         return reply
 
-    def _fetch_until_done(self, reply: Reply) -> None:
+    def _ask(self, asked: int, message: Message, reply: Reply, deadline_seconds: float) -> list:
+        lone = len(message) == 1 and type(message[0]) is bytes
+        block = message[0] if lone else join(message)
+        end = time.monotonic() + deadline_seconds
+        references = []
+        with self._sending:
+            header = _HEADER.pack(next(self._number), asked, 0 if lone else len(message))
+            for rank in range(self.world_size):
+                if rank in reply.ranks:
+                    reference = self._call[rank].remote(header, block)
+                    self._waiting[rank].append((reply, reference, end, deadline_seconds))
+                    references.append(reference)
+                else:
+                    self._work[rank].remote(header, block)
+        return references
+
+    def _get_until_done(self, reply: Reply) -> None:
         begin = time.perf_counter()
         for rank in reply.ranks:
             while not reply.done() and self._waiting[rank]:
-                self._fetch_one(rank)
+                self._get_one(rank)
         self.counters.wait_seconds += time.perf_counter() - begin
 
-    def _fetch_one(self, rank: int) -> None:
+    def _get_one(self, rank: int) -> None:
         reply, reference, end, seconds = self._waiting[rank][0]
         try:
-            block = memoryview(ray.get(reference, timeout=POLL_SECONDS))
+            value = ray.get(reference, timeout=POLL_SECONDS)
         except GetTimeoutError:
             error = self._given_up([rank], end, seconds)
             if error is not None:
@@ -131,10 +177,10 @@ class RayActor(RayTransport):
             self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(error)}")))
             return
         self._waiting[rank].popleft()
-        message = split(block[1:])
+        status, message = (OK, [value]) if type(value) is bytes else (value[0], split(value[1]))
         self.counters.replies += 1
         self.counters.received_bytes += byte_count(message)
-        reply.add(rank, bytes(block[:1]), message)
+        reply.add(rank, status, message)
 
     def _abandon(self, error: EngineError) -> None:
         for waiting in self._waiting:
@@ -143,9 +189,7 @@ class RayActor(RayTransport):
 
     def _end_workers(self) -> None:
         if self._failure is None:
-            ray.wait(
-                [actor.close.remote() for actor in self._actors],
-                num_returns=len(self._actors),
-                timeout=CLOSE_SECONDS,
-            )
+            closed = Reply(range(self.world_size), self._get_until_done, list)
+            references = self._ask(_CLOSE, [b""], closed, CLOSE_SECONDS)
+            ray.wait(references, num_returns=len(references), timeout=CLOSE_SECONDS)
         self._kill()

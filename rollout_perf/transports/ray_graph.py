@@ -10,8 +10,9 @@ answer that is still on the GPU does not travel through it: the execution return
 and a second thread of the worker writes the reply, when it is there, to a channel of the same
 kind beside the graph. Answers that are ready return with the execution.
 
-A buffer grows with the message (Ray's doing); a message above PIECE_BYTES goes in pieces, each
-an execution of its own, so that no message is too large for the object store.
+A buffer grows with the block that is written to it (Ray's doing), and no block is longer than a
+few MiB: a long message goes in several (`blocks`), each an execution of its own, so that none is
+too large for the object store.
 """
 
 import logging
@@ -20,7 +21,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,23 +35,18 @@ from ray.experimental.channel.shared_memory_channel import SharedMemoryType
 from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
+from .blocks import Receiver, Sender
 from .ray_workers import RayTransport, RayWorker, abandon, first_line
-from .wire import Message, byte_count, join, split
+from .wire import Message, byte_count
 
 IN_FLIGHT = 8
 """Executions that a graph may have under way; one more waits for the oldest."""
-
-PIECE_BYTES = 4 * 1024 * 1024
-"""What is longer than this goes in pieces."""
 
 _HEADER = struct.Struct("<BQ")  # what is asked; bit r is set where rank r answers
 _BUILD, _CALL, _CLOSE = range(3)
 
 _NOTHING, _LATER, _CLOSED = b"", b"later", b"closed"
 """What an execution returns instead of a reply."""
-
-_MORE, _LAST = b"\x00" * 4, b"\xff" * 4
-"""How a piece begins, where a whole message begins with the number of its frames, never 0."""
 
 
 class Worker(RayWorker):
@@ -61,7 +57,8 @@ class Worker(RayWorker):
 
     def __init__(self, rank: int):
         super().__init__(rank)
-        self._calls = _Pieces()
+        self._calls = Receiver()
+        self._ready = Sender(OK)
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         self._replies: Any = None
         self._replier: threading.Thread | None = None
@@ -85,27 +82,29 @@ class Worker(RayWorker):
 
     def step(self, block: bytes) -> bytes:
         """Handle what one execution brings."""
-        whole = self._calls.add(block)
-        if whole is None:
+        call = self._calls.add(block)
+        if call is None:
             return _NOTHING
-        header, *message = split(whole)
+        header, *message = call
         asked, wanted = _HEADER.unpack(header)
         if asked == _CLOSE:
             if self.host is not None:
                 self.host.close()
             return _CLOSED
         if asked == _BUILD:
-            status, self.host = answer(lambda: wire.decode(message).build(self.rank))
-            return join([status] if status == OK else [status, *self.host])
-        status, value = answer(lambda: self.host.call(message))
+            status, value = answer(lambda: wire.decode(message).build(self.rank))
+            if status == OK:
+                self.host, value = value, []
+        else:
+            status, value = answer(lambda: self.host.call(message))
         if not wanted >> self.rank & 1:
             if status != OK:
                 self.tell(value)
             return _NOTHING
         if isinstance(value, Deferred):
             return self._later(status, value)
-        block = join([status, *value])
-        return block if len(block) <= PIECE_BYTES else self._later(status, value)
+        blocks = self._ready.cut(status, value)
+        return blocks[0] if len(blocks) == 1 else self._later(status, value)
 
     def _later(self, status: bytes, value: Message | Deferred) -> bytes:
         if self._replier is None:
@@ -115,10 +114,10 @@ class Worker(RayWorker):
         return _LATER
 
     def _reply_in_turn(self) -> None:
+        sender = Sender()
         while True:
-            status, message = fetched(*self._answers.get())
-            for piece in _pieces(join([status, *message])):
-                self._replies.write(piece)
+            for block in sender.cut(*fetched(*self._answers.get())):
+                self._replies.write(block)
 
 
 _Actor: Any = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"watch": 1})(Worker)
@@ -144,7 +143,9 @@ class RayGraph(RayTransport):
         self._graph: Any = None
         self._outputs: list[Any] = []  # by rank
         self._replies: list[Any] = []  # by rank, for answers that come later
-        self._pieces = [_Pieces() for _ in range(world_size)]
+        self._sender = Sender()
+        self._ready = [Receiver(OK) for _ in range(world_size)]
+        self._later = [Receiver() for _ in range(world_size)]
         self._expected: list[deque[_Expected]] = [deque() for _ in range(world_size)]
         self._sending = threading.Lock()
         self._receiving = [threading.RLock() for _ in range(world_size)]
@@ -192,10 +193,6 @@ class RayGraph(RayTransport):
             # check, Ray 2.60) where the channel has gone with its writer.
             channel.ensure_registered_as_reader()
 
-    def _rank_of(self, error: RayActorError) -> int:
-        ids = [actor._actor_id.hex() for actor in self._actors]
-        return ids.index(error.actor_id) if error.actor_id in ids else 0
-
     def send(
         self,
         message: Message,
@@ -219,16 +216,16 @@ class RayGraph(RayTransport):
         """Write a message to the graph, and expect what its executions return."""
         end = time.monotonic() + left
         wanted = sum(1 << rank for rank in reply.ranks)
-        block = join([_HEADER.pack(asked, wanted), *message])
         with self._sending:
-            for piece in _pieces(block):
+            blocks = self._sender.cut(_HEADER.pack(asked, wanted), message)
+            for block in blocks:
                 for rank, expected in enumerate(self._expected):
                     while len(expected) >= IN_FLIGHT:
                         self._receive_one(rank)
-                    whole = piece[:4] != _MORE
-                    expected.append(_Expected(reply if whole and rank in reply.ranks else None, end, seconds))
+                    answers = block is blocks[-1] and rank in reply.ranks
+                    expected.append(_Expected(reply if answers else None, end, seconds))
                 try:
-                    self._input.write(piece, max(0.0, end - time.monotonic()))
+                    self._input.write(block, max(0.0, end - time.monotonic()))
                 except RayChannelError:
                     raise self._broken(range(self.world_size), end, seconds) from None
 
@@ -266,18 +263,17 @@ class RayGraph(RayTransport):
             if block == _LATER:
                 expected.later = True
                 return
-            whole = self._pieces[rank].add(block) if expected.later else block
+            if expected.reply is None:
+                self._expected[rank].popleft()
+                return
+            whole = (self._later if expected.later else self._ready)[rank].add(block)
             if whole is None:
                 return
             self._expected[rank].popleft()
-        if expected.reply is not None:
-            self._take(rank, expected.reply, whole)
-
-    def _take(self, rank: int, reply: Reply, block: bytes) -> None:
-        status, *message = split(block)
+        status, *message = whole
         self.counters.replies += 1
         self.counters.received_bytes += byte_count(message)
-        reply.add(rank, bytes(status), message)
+        expected.reply.add(rank, bytes(status), message)
 
     def _abandon(self, error: EngineError) -> None:
         for expected in self._expected:
@@ -301,7 +297,8 @@ class RayGraph(RayTransport):
         end = time.monotonic() + CLOSE_SECONDS
         try:
             with self._sending:
-                self._input.write(join([_HEADER.pack(_CLOSE, 0)]), CLOSE_SECONDS)
+                [block] = self._sender.cut(_HEADER.pack(_CLOSE, 0), [])
+                self._input.write(block, CLOSE_SECONDS)
             for lock, output in zip(self._receiving, self._outputs, strict=True):
                 with lock:
                     while output.read(max(0.0, end - time.monotonic())) != _CLOSED:
@@ -309,33 +306,3 @@ class RayGraph(RayTransport):
         except RayChannelError:
             return False
         return True
-
-
-def _pieces(block: bytes) -> Iterator[bytes]:
-    """What is written for a message: itself, or its pieces where it is long."""
-    if len(block) <= PIECE_BYTES:
-        yield block
-        return
-    view = memoryview(block)
-    for start in range(0, len(block), PIECE_BYTES):
-        piece = view[start : start + PIECE_BYTES]
-        yield (_LAST if start + PIECE_BYTES >= len(block) else _MORE) + piece
-
-
-class _Pieces:
-    """Puts together again what `_pieces` has made."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def add(self, block: bytes) -> bytes | None:
-        """Take what was written; the message that it completes, if it does."""
-        mark = block[:4]
-        if mark not in (_MORE, _LAST):
-            return block
-        self._parts.append(block[4:])
-        if mark == _MORE:
-            return None
-        whole = b"".join(self._parts)
-        self._parts.clear()
-        return whole

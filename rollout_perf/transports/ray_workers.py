@@ -98,6 +98,10 @@ class RayTransport(Transport):
     def _died(self, rank: int, error: Exception) -> EngineError:
         return WorkerDied(f"worker {rank} (a Ray actor) ended: {first_line(error)}")
 
+    def _rank_of(self, error: RayActorError) -> int:
+        ids = [actor._actor_id.hex() for actor in self._actors]
+        return ids.index(error.actor_id) if error.actor_id in ids else 0
+
     def _given_up(self, ranks: Sequence[int], end: float, seconds: float) -> EngineError | None:
         """Why not to wait on for `ranks`, asked between two waits; None where there is still hope."""
         if self._closed.is_set():

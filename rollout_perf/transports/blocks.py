@@ -1,0 +1,93 @@
+"""How a message becomes blocks, for channels that carry one buffer at a time, and back. Pure.
+
+A message has a header here, of a few bytes. Both are packed into one block where that is short.
+A lone long frame is a block by itself, so that it is not copied; its header is that of the last
+packed one. Anything else is announced by a packed block and follows frame by frame, a very long
+frame in parts.
+"""
+
+import struct
+from array import array
+
+from .wire import Frame, Message, byte_count, join, split
+
+PACKED_BYTES = 64 * 1024
+"""No packed block is longer, and no lone frame that goes as it is is shorter."""
+
+LONGEST_BYTES = 4 * 1024 * 1024
+"""No block is longer."""
+
+MOST_FRAMES = 4096
+"""A message with more is refused; vLLM's have a handful."""
+
+_OVERHEAD = struct.calcsize("<I3Q")  # of what `join` adds to announcement, header and one frame
+
+
+class Sender:
+    """Cuts messages; the blocks of one sender belong to one `Receiver`, in order."""
+
+    def __init__(self, header: bytes = b""):
+        self._header = header
+
+    def cut(self, header: bytes, message: Message) -> list[bytes]:
+        """The blocks of a message. Raises ValueError where it has more than MOST_FRAMES."""
+        if len(message) > MOST_FRAMES:
+            raise ValueError(f"{len(message)} frames; a message may have {MOST_FRAMES}")
+        size = byte_count(message)
+        if size + len(header) + _OVERHEAD + 8 * len(message) <= PACKED_BYTES:
+            self._header = header
+            return [join([b"", header, *message])]
+        if len(message) == 1 and header == self._header and PACKED_BYTES < size <= LONGEST_BYTES:
+            return [_as_bytes(message[0])]
+        lengths = array("Q", [memoryview(frame).nbytes for frame in message])
+        blocks = [join([lengths.tobytes(), header])]
+        for frame, length in zip(message, lengths, strict=True):
+            if length <= LONGEST_BYTES:
+                blocks.append(_as_bytes(frame))
+                continue
+            view = memoryview(frame).cast("B")
+            blocks += [bytes(view[i : i + LONGEST_BYTES]) for i in range(0, length, LONGEST_BYTES)]
+        return blocks
+
+
+class Receiver:
+    """Puts messages together again."""
+
+    def __init__(self, header: bytes = b""):
+        self._header: Frame = header
+        self._announced: list[Frame] = []
+        self._lengths: list[int] = []  # of the frames that are still to come
+        self._parts: list[bytes] = []
+
+    def add(self, block: bytes) -> list[Frame] | None:
+        """Take the next block; the header and the frames of the message that it completes, if it does.
+
+        Raises ValueError for what no `Sender` has made.
+        """
+        if self._lengths:
+            return self._add_part(block)
+        if len(block) > PACKED_BYTES:
+            return [self._header, block]
+        lengths, header, *message = split(block)
+        if not lengths:
+            self._header = header
+            return [header, *message]
+        self._lengths = array("Q", bytes(lengths)).tolist()
+        self._announced = [header]
+        return None
+
+    def _add_part(self, block: bytes) -> list[Frame] | None:
+        self._parts.append(block)
+        missing = self._lengths[0] - sum(map(len, self._parts))
+        if missing < 0:
+            raise ValueError(f"{-missing} bytes more than announced")
+        if missing:
+            return None
+        self._announced.append(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+        self._parts = []
+        del self._lengths[0]
+        return None if self._lengths else self._announced
+
+
+def _as_bytes(frame: Frame) -> bytes:
+    return frame if type(frame) is bytes else bytes(frame)

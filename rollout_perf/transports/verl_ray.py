@@ -1,0 +1,136 @@
+"""The baseline `verl-ray`: an actor call to each worker, a reply from every rank.
+
+It is the pattern of verl's Ray executor for vLLM, as small as it can be, to tell what a design is
+worth; `blocking.BlockingExecutor` calls it as verl did. Known weaknesses, kept on purpose:
+
+- An actor has one thread: a reply that waits for the GPU holds up the next call.
+- Every rank returns the whole reply, and the driver gets them all, to throw all but one away.
+
+Not kept: verl waited without a deadline. Waits and deaths are as in `base`.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from ..errors import EngineError
+from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched, worker_error
+from .ray_workers import RayTransport, RayWorker, abandon, first_line
+from .wire import Message, byte_count, join, split
+
+
+class Worker(RayWorker):
+    """The worker's end: one thread for everything."""
+
+    @ray.method(concurrency_group="watch")
+    def live(self) -> bytes:
+        return super().live()
+
+    def start(self, spec: HostSpec) -> bytes:
+        status, self.host = answer(lambda: spec.build(self.rank))
+        return status + join([] if status == OK else self.host)
+
+    def call(self, block: bytes) -> bytes:
+        status, message = fetched(*answer(lambda: self.host.call(split(block))))
+        return status + join(message)
+
+    def close(self) -> None:
+        if self.host is not None:
+            self.host.close()
+
+
+_Actor: Any = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"watch": 1})(Worker)
+
+
+class VerlRay(RayTransport):
+    """Ray actor calls that every rank answers."""
+
+    channel = "ray actor call to every rank"
+
+    def __init__(self, world_size: int, folder: Path):
+        super().__init__(world_size, folder)
+        self._getting = threading.RLock()
+        self._waiting: deque[tuple[Reply, list, float, float]] = deque()  # reply, references, end, seconds
+
+    def start(self, spec: HostSpec, deadline_seconds: float) -> None:
+        try:
+            self._launch(_Actor, spec)
+            self._watch_workers()
+            ready = Reply(range(self.world_size), self._get_until_done, list)
+            self._expect(ready, [actor.start.remote(spec) for actor in self._actors], deadline_seconds)
+            ready.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def send(
+        self,
+        message: Message,
+        reply_ranks: Sequence[int],
+        deadline_seconds: float,
+        then: Callable[[list[Message]], Any] = list,
+    ) -> Reply:
+        self._check_open()
+        begin = time.perf_counter()
+        reply = Reply(reply_ranks, self._get_until_done, then)
+        if not reply_ranks:
+            reply.set_result(None)
+        block = join(message)
+        self._expect(reply, [actor.call.remote(block) for actor in self._actors], deadline_seconds)
+        self.counters.calls += self.world_size
+        self.counters.sent_bytes += byte_count(message) * self.world_size
+        self.counters.send_seconds += time.perf_counter() - begin
+        return reply
+
+    def _expect(self, reply: Reply, references: list, seconds: float) -> None:
+        self._waiting.append((reply, references, time.monotonic() + seconds, seconds))
+
+    def _get_until_done(self, reply: Reply) -> None:
+        begin = time.perf_counter()
+        while not reply.done():
+            with self._getting:
+                if self._waiting and not reply.done():
+                    self._get_one()
+        self.counters.wait_seconds += time.perf_counter() - begin
+
+    def _get_one(self) -> None:
+        """Take every rank's answer to the oldest call."""
+        reply, references, end, seconds = self._waiting[0]
+        try:
+            blocks = ray.get(references, timeout=POLL_SECONDS)
+        except GetTimeoutError:
+            error = self._given_up(reply.ranks, end, seconds)
+            if error is not None:
+                self._abandon(error)
+            return
+        except RayActorError as error:
+            self._abandon(self._fail(self._died(self._rank_of(error), error)))
+            return
+        except RayError as error:
+            self._abandon(self._fail(EngineError(f"Ray failed: {first_line(error)}")))
+            return
+        self._waiting.popleft()
+        for rank, block in enumerate(blocks):
+            status, message = block[:1], split(memoryview(block)[1:])
+            self.counters.replies += 1
+            self.counters.received_bytes += byte_count(message)
+            if rank in reply.ranks:
+                reply.add(rank, status, message)
+            elif status != OK:
+                self._abandon(self._fail(worker_error(rank, message)))
+
+    def _abandon(self, error: EngineError) -> None:
+        abandon([reply for reply, *_rest in self._waiting], error)
+        self._waiting.clear()
+
+    def _end_workers(self) -> None:
+        if self._failure is None:
+            closing = [actor.close.remote() for actor in self._actors]
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
+        self._kill()

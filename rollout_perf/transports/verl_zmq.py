@@ -1,0 +1,205 @@
+"""The baseline `verl-zmq`: a REQ socket to each worker's REP, a reply from every rank.
+
+It is the pattern of verl's ZeroMQ executor for vLLM, as small as it can be, to tell what a design
+is worth; `blocking.BlockingExecutor` calls it as verl did. Known weaknesses, kept on purpose:
+
+- REQ and REP go in lockstep: a second call waits until every rank has answered the first.
+- Every rank sends the whole reply, and the driver reads them in turn, to throw all but one away.
+- The worker answers in the thread that computes: a reply that waits for the GPU holds it up.
+
+Not kept: verl listened on tcp, unpickled what came from anyone, and waited without a deadline. The
+sockets are in a folder that only the user can enter, and waits and deaths are as in `base`.
+
+    python -P -m rollout_perf.transports.verl_zmq < bootstrap
+"""
+
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from ..errors import EngineError, WorkerDied
+from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, Transport, answer, fetched, worker_error
+from .processes import WorkerProcesses, take_bootstrap
+from .wire import Message, byte_count
+
+_BUILD, _CALL, _CLOSE = b"build", b"call", b"close"
+
+
+class VerlZeroMQ(Transport):
+    """REQ to REP over ipc, in lockstep."""
+
+    channel = "zmq REQ/REP ipc"
+
+    def __init__(self, world_size: int, folder: Path):
+        super().__init__(world_size, folder)
+        self._context = zmq.Context()
+        self._sockets: list[zmq.Socket] = []
+        self._paths = [f"{folder}/verl-{os.getpid()}-{id(self):x}-{rank}" for rank in range(world_size)]
+        self._processes = WorkerProcesses("rollout_perf.transports.verl_zmq")
+        self._lock = threading.RLock()  # guards the sockets and the call that is under way
+        self._reply: Reply | None = None
+        self._silent: list[int] = []  # ranks that have not answered it yet
+        self._end = self._seconds = 0.0
+        self._closing = os.eventfd(0)
+        self._watcher: threading.Thread | None = None
+        self._closed = False
+
+    def start(self, spec: HostSpec, deadline_seconds: float) -> None:
+        try:
+            for path in self._paths:
+                socket = self._context.socket(zmq.REQ)
+                socket.linger = 0
+                socket.rcvtimeo = int(POLL_SECONDS * 1000)
+                socket.connect(f"ipc://{path}")
+                self._sockets.append(socket)
+            bootstraps = [(path, rank, spec) for rank, path in enumerate(self._paths)]
+            self._processes.launch(bootstraps, spec.environment)
+            self._watcher = threading.Thread(target=self._watch, name="verl-zmq-watch", daemon=True)
+            self._watcher.start()
+            ready = Reply(range(self.world_size), self._receive_until_done, list)
+            self._ask(_BUILD, [], ready, deadline_seconds)
+            ready.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def send(
+        self,
+        message: Message,
+        reply_ranks: Sequence[int],
+        deadline_seconds: float,
+        then: Callable[[list[Message]], Any] = list,
+    ) -> Reply:
+        """Send a call, see `Transport.send`; waits until the call before has been answered by all."""
+        reply = Reply(reply_ranks, self._receive_until_done, then)
+        if not reply_ranks:
+            reply.set_result(None)
+        self._finish()
+        begin = time.perf_counter()
+        self._ask(_CALL, message, reply, deadline_seconds)
+        self.counters.calls += self.world_size
+        self.counters.sent_bytes += byte_count(message) * self.world_size
+        self.counters.send_seconds += time.perf_counter() - begin
+        return reply
+
+    def _ask(self, asked: bytes, message: Message, reply: Reply, deadline_seconds: float) -> None:
+        with self._lock:
+            self.check()
+            if self._closed:
+                raise EngineError("the transport is closed")
+            self._reply, self._silent = reply, list(range(self.world_size))
+            self._end, self._seconds = time.monotonic() + deadline_seconds, deadline_seconds
+            for socket in self._sockets:
+                socket.send_multipart([asked, *message])
+
+    def _receive_until_done(self, reply: Reply) -> None:
+        begin = time.perf_counter()
+        self._finish()
+        self.counters.wait_seconds += time.perf_counter() - begin
+
+    def _finish(self) -> None:
+        """Take every rank's answer to the call that is under way."""
+        while self._reply is not None:
+            with self._lock:
+                if self._reply is not None:
+                    self._receive_one(self._reply, self._silent[0])
+
+    def _receive_one(self, reply: Reply, rank: int) -> None:
+        if self._failure is not None:
+            self._abandon(self._failure)
+            return
+        try:
+            status, *message = self._sockets[rank].recv_multipart()
+        except zmq.Again:
+            if time.monotonic() > self._end:
+                self._abandon(self._stalled([rank], self._seconds))
+            return
+        self.counters.replies += 1
+        self.counters.received_bytes += byte_count(message)
+        self._silent.pop(0)
+        if not self._silent:
+            self._reply = None
+        if rank in reply.ranks:
+            reply.add(rank, status, message)
+        elif status != OK:
+            self._abandon(self._fail(worker_error(rank, message)))
+
+    def _abandon(self, error: EngineError) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+
+    def _watch(self) -> None:
+        """Fail the transport when a worker's process ends before it is told to."""
+        ends = self._processes.ends()
+        poller = select.poll()
+        for readable in (self._closing, *ends):
+            poller.register(readable, select.POLLIN)
+        try:
+            ready = [descriptor for descriptor, _event in poller.poll()]
+            if self._closing not in ready:
+                time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
+                self._fail(WorkerDied(self._processes.epitaph(ends[ready[0]])))
+        finally:
+            for end in ends:
+                os.close(end)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            os.eventfd_write(self._closing, 1)
+            self._abandon(EngineError("the transport was closed while a call was under way"))
+            for socket in self._sockets:
+                with contextlib.suppress(zmq.ZMQError):  # lockstep: one that owes an answer is not told
+                    socket.send(_CLOSE, zmq.NOBLOCK)
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        self._processes.end(CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
+        os.close(self._closing)
+        for socket in self._sockets:
+            socket.close()
+        for path in self._paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._context.term()
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()}
+
+
+def main() -> None:
+    """Serve as a worker until told to close or until the driver is gone."""
+    path, rank, spec = take_bootstrap()
+    socket: zmq.Socket = zmq.Context.instance().socket(zmq.REP)
+    socket.bind(f"ipc://{path}")
+    host: Any = None
+    while True:
+        asked, *message = socket.recv_multipart()
+        if asked == _CLOSE:
+            break
+        if asked == _BUILD:
+            status, value = answer(partial(spec.build, rank))
+            if status == OK:
+                host, value = value, []
+        else:
+            status, value = fetched(*answer(partial(host.call, message)))
+        socket.send_multipart([status, *value])
+    if host is not None:
+        host.close()
+    sys.stdout.flush()
+    os._exit(0)  # threads and libraries of the host must not delay the end
+
+
+if __name__ == "__main__":
+    main()
