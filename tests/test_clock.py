@@ -4,7 +4,9 @@ The fake keeps what matters of CUDA: an event takes its time when the stream rea
 stream is behind what has been launched.
 """
 
+import gzip
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -124,6 +126,15 @@ def test_a_step_that_was_not_seen_to_begin_leaves_no_time_but_a_reason(gpu, cloc
     assert clock.read() == (pytest.approx(0.012), None)
 
 
+def test_events_without_a_time_leave_a_reason(gpu, clock, monkeypatch):
+    def no_time(self, end):
+        raise RuntimeError("device not ready")
+
+    monkeypatch.setattr(gpu.Event, "elapsed_time", no_time)
+    step(gpu, clock, clock._model)
+    assert clock.read() == (None, "the GPU's events have no time: device not ready")
+
+
 def test_nothing_waits_for_the_gpu_before_the_rollout_is_over(gpu, clock):
     for _ in range(5):
         step(gpu, clock, clock._model)
@@ -137,6 +148,33 @@ def test_events_are_used_again(gpu, clock):
         step(gpu, clock, clock._model)
         clock.read()
     assert gpu.events == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["model", "graph"])
+def test_a_real_gpu_is_busy_while_it_runs_and_not_while_the_host_prepares(how):
+    """Three steps: the host takes 50 ms to prepare each, the GPU 10 to 30 ms to run it."""
+    import torch
+
+    class Busy(torch.nn.Module):
+        def forward(self):
+            torch.cuda._sleep(30_000_000)  # cycles of 1 to 2 GHz
+
+    model, graph = Busy(), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        model()
+    clock = GpuClock(torch.cuda, model)
+    clock.attach()
+    begin = time.perf_counter()
+    for _ in range(3):
+        clock.open()
+        time.sleep(0.05)
+        (model if how == "model" else graph.replay)()
+        clock.close()
+    busy_seconds, reason = clock.read()
+    clock.detach()
+    assert reason is None
+    assert 0.03 < busy_seconds < time.perf_counter() - begin - 0.05
 
 
 def test_a_clock_that_is_detached_leaves_nothing_behind(gpu):
@@ -222,6 +260,39 @@ def test_the_probe_can_be_taken_out_and_put_back():
     worker.probe_begin()
     worker.execute_model(scheduled(1))
     assert json.loads(worker.probe_end())["engine_steps"] == 1
+
+
+def test_a_gpu_whose_model_cannot_be_had_is_not_timed_and_the_probe_says_why(gpu):
+    """vLLM's insides differ by version; the rollout must not fail for it."""
+    clock = Worker()._probe_new_clock(gpu)
+    clock.attach()
+    step(gpu, clock, lambda: None)
+    assert clock.read() == (
+        None,
+        "the GPU cannot be timed: AttributeError: 'Worker' object has no attribute 'get_model'",
+    )
+
+
+def test_a_trace_of_a_few_steps_is_written(tmp_path):
+    worker = Worker()
+    worker.rank = 3
+    worker.probe_begin()
+    worker.probe_profile_begin(2, 2)
+    for _ in range(5):
+        worker.execute_model(scheduled(1))
+    told = json.loads(worker.probe_profile_end(str(tmp_path / "zmq-nano")))
+    assert told == {"trace": f"{tmp_path}/zmq-nano-rank3.json.gz"}
+    with gzip.open(told["trace"]) as file:
+        assert "traceEvents" in json.load(file)
+    worker.probe_profile_begin(10, 2)
+    assert json.loads(worker.probe_profile_end("nowhere")) == {
+        "untraced": "the rollout ended before engine step 15"
+    }
+
+
+def test_the_bandwidth_of_this_machine_is_possible():
+    torch = pytest.importorskip("torch")
+    assert 1e8 < probe._bandwidth(torch.device("cpu")) < 1e13
 
 
 def test_counting_begins_anew():

@@ -52,6 +52,16 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
     assert results.damaged == []
 
 
+def test_a_part_of_a_preset_is_in_a_file_of_its_own_and_in_the_same_environment(folder):
+    records = folder / "box" / "records"
+    (records / f"{NEW.hash[:8]}-virtualenv-py3.11-nano-rl.jsonl").write_text(line(NEW, "zmq", 64, [3.0] * 7))
+    keys = read_results(folder, [OLD, NEW]).series("step_seconds")
+    assert {(key.environment, key.batch) for key in keys} == {
+        ("virtualenv-py3.11", 8),
+        ("virtualenv-py3.11", 64),
+    }
+
+
 def test_commits_that_the_history_does_not_hold_come_by_the_date_that_asv_has_kept(folder):
     for commit, date in ((OLD, 9_000_000), (NEW, 5_000_000)):
         content = {"commit_hash": commit.hash, "date": date}

@@ -42,6 +42,18 @@ class HostClock:
         return seconds, None
 
 
+class NoClock(HostClock):
+    """Takes the place of a clock that could not be made, and says why."""
+
+    def __init__(self, reason: str):
+        super().__init__()
+        self._reason = reason
+
+    def read(self) -> tuple[float | None, str | None]:
+        """No seconds, and the reason."""
+        return None, self._reason
+
+
 class GpuClock:
     """Time that the GPU spends in steps, between pairs of CUDA events on the stream that runs them.
 
@@ -92,12 +104,15 @@ class GpuClock:
         """Seconds in all since the last reading, and why there are none. Waits for the last step."""
         pairs, self._pairs = self._pairs, []
         unseen, self._unseen = self._unseen, 0
-        if pairs:
-            pairs[-1][1].synchronize()
-        seconds = sum(begin.elapsed_time(end) for begin, end in pairs) / 1e3
-        self._free += [event for pair in pairs for event in pair]
         if unseen:
             return None, f"the forward pass of {unseen} engine steps was not seen to begin"
+        try:
+            if pairs:
+                pairs[-1][1].synchronize()
+            seconds = sum(begin.elapsed_time(end) for begin, end in pairs) / 1e3
+        except RuntimeError as error:  # of CUDA, about events
+            return None, f"the GPU's events have no time: {error}"
+        self._free += [event for pair in pairs for event in pair]
         return seconds, None
 
     def _mark(self) -> Any:

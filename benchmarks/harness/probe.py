@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .clock import GpuClock, HostClock
+from .clock import GpuClock, HostClock, NoClock
 from .roofline import OTHER, SHAPE
 
 EXTENSION = "harness.probe.Probe"
@@ -55,7 +55,7 @@ class Probe:
             facts = {
                 "config": {name: shape.get(name) for name in (*SHAPE, *OTHER)},
                 "element_bytes": config.dtype.itemsize,
-                "bandwidth_bytes_per_second": _bandwidth(),
+                "bandwidth_bytes_per_second": _bandwidth(self.device),  # type: ignore[attr-defined]
             }
             return json.dumps(facts)
         except Exception as error:  # vLLM's insides differ by version, and a GPU may be full
@@ -67,7 +67,7 @@ class Probe:
 
         on_gpu = torch.cuda.is_initialized()
         if not hasattr(self, "_probe_clock"):
-            self._probe_clock = GpuClock(torch.cuda, self.get_model()) if on_gpu else HostClock()  # type: ignore[attr-defined]
+            self._probe_clock = self._probe_new_clock(torch.cuda) if on_gpu else HostClock()
         if not hasattr(self, "_probe_calls"):
             self._probe_calls = self.execute_model, self.sample_tokens  # type: ignore[has-type]
             self.execute_model, self.sample_tokens = self._probe_execute, self._probe_sample
@@ -106,6 +106,12 @@ class Probe:
             self.execute_model, self.sample_tokens = self._probe_calls
             del self._probe_calls
         return "{}"
+
+    def _probe_new_clock(self, cuda: Any) -> HostClock | GpuClock:
+        try:
+            return GpuClock(cuda, self.get_model())  # type: ignore[attr-defined]
+        except Exception as error:  # vLLM's insides differ by version
+            return NoClock(f"the GPU cannot be timed: {type(error).__name__}: {error}")
 
     def _probe_execute(self, scheduler_output: Any) -> Any:
         if not scheduler_output.total_num_scheduled_tokens:
@@ -183,7 +189,7 @@ class StepProfile:
     def write(self, file: str) -> dict[str, str]:
         """Write the trace to a file; its name, or why there is none."""
         if self._profile is None:
-            return {"untraced": f"the rollout had fewer than {self._first} engine steps"}
+            return {"untraced": f"the rollout ended before engine step {self._first}"}
         if self._running:
             self._profile.stop()
         self._profile.export_chrome_trace(file)
@@ -201,32 +207,34 @@ def noted() -> str | None:
     return note.read_text() if note.is_file() else None
 
 
-def _bandwidth() -> float:
-    """Bytes a second that the memory of this device reads and writes when it copies; the best of some."""
+def _bandwidth(device: Any) -> float:
+    """Bytes a second that the memory of a device reads and writes when it copies; the best of some."""
     import torch
 
-    on_gpu = torch.cuda.is_initialized()
-    kind = "cuda" if on_gpu else "cpu"
-    source = torch.ones(_COPY_BYTES[kind], dtype=torch.uint8, device=kind)
+    source = torch.ones(_COPY_BYTES[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = []
-    for _ in range(_COPIES):
-        if on_gpu:
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
-            target.copy_(source)
-            end.record()
-            end.synchronize()
-            seconds.append(begin.elapsed_time(end) / 1e3)
-        else:
-            start = time.perf_counter()
-            target.copy_(source)
-            seconds.append(time.perf_counter() - start)
-    moved = 2 * _COPY_BYTES[kind]
+    seconds = [_copy_seconds(source, target) for _ in range(_COPIES)]
+    moved = 2 * source.numel()
     del source, target
-    if on_gpu:
+    if device.type == "cuda":
         torch.cuda.empty_cache()  # else it would count as memory that the workload holds
     return moved / min(seconds)
+
+
+def _copy_seconds(source: Any, target: Any) -> float:
+    import torch
+
+    if source.device.type == "cpu":
+        start = time.perf_counter()
+        target.copy_(source)
+        return time.perf_counter() - start
+    with torch.cuda.device(source.device):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        target.copy_(source)
+        end.record()
+        end.synchronize()
+    return begin.elapsed_time(end) / 1e3
 
 
 def _carriers() -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from .table import Record, aligned, estimate, interval, number, quantity
+from .table import Record, aligned, batch, estimate, interval, number, quantity
 
 _BAR = 24
 
@@ -27,9 +27,7 @@ def idle_table(records: Sequence[Record]) -> str:
         "cached",
     ]
     rows = [
-        [record.path, str(record.workload["batch"]), *_loafing(record)]
-        for record in records
-        if record.status == "measured"
+        [record.path, batch(record), *_loafing(record)] for record in records if record.status == "measured"
     ]
     return (
         "\n".join(aligned(titles, rows, right=range(1, len(titles))))
@@ -71,9 +69,7 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
         if seconds:
             pairs = zip(seconds["on_step_seconds"], seconds["off_step_seconds"], strict=True)
             ratio = interval(estimate([(on / off) * 100 - 100 for on, off in pairs]))
-            lines.append(
-                f"{record.path} {record.workload['batch']}: the probe costs {ratio} % of a step time"
-            )
+            lines.append(f"{record.path} {batch(record)}: the probe costs {ratio} % of a step time")
     return lines
 
 

@@ -87,7 +87,7 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = "step
     }
     rows: list[list[str]] = []
     for record in records:
-        start = [record.path, str(record.workload["batch"])]
+        start = [record.path, batch(record)]
         if record.status != "measured":
             rows.append([*start, f"{record.status}: {_first_line(record.reason)}"])
         elif metric not in record.metrics:
@@ -95,6 +95,12 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = "step
         else:
             rows.append(start + _measured(record, metric, references.get(_group(record)), reference))
     return "\n".join([*aligned(titles, rows, right=(1, 3, 4)), *_reasons(records)])
+
+
+def batch(record: Record) -> str:
+    """The batch, and the workload where it is not the fixed one."""
+    name, size = record.workload.get("name", "fixed"), record.workload["batch"]
+    return str(size) if name == "fixed" else f"{name} {size}"
 
 
 def _measured(record: Record, metric: str, base: Value | None, reference: str) -> list[str]:

@@ -1,0 +1,104 @@
+"""benchmarks/rollout.py: what asv is told of records, and what belongs to which class."""
+
+import math
+
+import pytest
+
+from benchmarks import rollout
+from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+
+
+def record(path, name, batch, step_seconds, status=MEASURED, reason=None):
+    metrics = {
+        "step_seconds": [step_seconds, step_seconds * 2, step_seconds],
+        "latency_p99_seconds": [step_seconds] * 3,
+        "tail_share": [0.25],
+    }
+    workload = {"name": name, "batch": batch, "tokens": batch * 10}
+    return Record(path, "nano", 1, workload, status, reason, metrics if status == MEASURED else {})
+
+
+CACHE = {
+    "zmq": [
+        record("zmq", "grpo", 32, 5.0),
+        record("zmq", "fixed", 8, 1.0),
+        record("zmq", "fixed", 16, 1.0),
+        record("zmq", "fixed", 32, 1.99),  # 0.5 % more tokens a second than at 16
+        record("zmq", "fixed", 64, 0, ABSENT, "not tried: throughput grew by 0.5%"),
+    ],
+    "ray": [record("ray", name, 32, 0, ABSENT, "ray not installed") for name in ("grpo", "fixed")],
+    "vllm-mp": [record("vllm-mp", name, 32, 0, FAILED, "it broke") for name in ("grpo", "fixed")],
+}
+
+
+def test_a_class_finds_the_record_of_its_own_workload():
+    """Both have one of batch 32."""
+    assert rollout.NanoGrpo().track_step_seconds(CACHE, "zmq")["samples"] == [5.0, 10.0, 5.0]
+    assert rollout.Nano().track_step_seconds(CACHE, "zmq", 32)["samples"] == [1.99, 3.98, 1.99]
+    assert rollout.NanoGrpo().track_tail_share(CACHE, "zmq") == 0.25
+
+
+def test_the_limit_is_tracked_as_seconds_a_token_and_latency():
+    """Most tokens/s are at 32, where a token takes 1.99 s / 320; the knee is at 16."""
+    limit = rollout.NanoLimit()
+    assert limit.track_token_seconds(CACHE, "zmq")["samples"] == pytest.approx(
+        [1.99 / 320, 3.98 / 320, 1.99 / 320]
+    )
+    assert limit.track_knee_latency_p99_seconds(CACHE, "zmq")["samples"] == [1.0] * 3
+
+
+@pytest.mark.parametrize("name", ["NanoGrpo.track_tail_share", "NanoLimit.track_token_seconds"])
+def test_what_is_absent_is_no_number_and_what_failed_is_an_error(name):
+    kind, track = name.split(".")
+    benchmark = getattr(rollout, kind)()
+    assert math.isnan(getattr(benchmark, track)(CACHE, "ray"))
+    with pytest.raises(RuntimeError, match=r"vllm-mp .* 32: it broke"):
+        getattr(benchmark, track)(CACHE, "vllm-mp")
+
+
+def test_a_metric_that_a_record_does_not_have_is_no_number():
+    assert math.isnan(rollout.NanoGrpo().track_gpu_idle_share(CACHE, "zmq"))
+
+
+def test_an_engine_start_serves_both_classes_of_a_preset():
+    """asv runs a setup_cache once for each function and line."""
+    assert rollout.NanoGrpo.setup_cache is rollout.NanoLimit.setup_cache
+    assert rollout.Qwen05BGrpo.setup_cache is rollout.Qwen05BLimit.setup_cache
+
+
+def test_the_versions_of_the_fixed_batches_are_pinned():
+    """asv does not show a history across versions."""
+    assert rollout.Nano.version == "1-a87b1290fac5-965b9db97627"
+    assert rollout.Qwen05B.version == "1-a90727c200fe-5fae43772429-730c44cce4fe"
+
+
+def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypatch):
+    monkeypatch.setattr(rollout.machine, "gpus", list)
+    monkeypatch.setattr(rollout, "run_cells", lambda *_arguments, **_options: pytest.fail("started"))
+    cache = rollout.Qwen7BVerl().setup_cache()
+    assert list(cache) == rollout.Qwen7BVerl.params[0]
+    assert {(one.status, one.reason) for records in cache.values() for one in records} == {
+        (ABSENT, "qwen2.5-7b is tracked with a GPU")
+    }
+    assert cache["zmq"][0].tensor_parallel_size == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "asked"),
+    [
+        ("Nano", "nano", ["fixed", "fixed"]),
+        ("NanoGrpo", "nano-rl", ["grpo", "fixed", "fixed", "fixed", "fixed"]),
+    ],
+)
+def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, tmp_path):
+    def run_cells(preset, paths, workloads, *_rest, **options):
+        assert [one.name for one in workloads] == asked
+        assert options["keep"] == tmp_path / f"{file}.unfinished"
+        return [Record(path, preset, 1, one.as_dict(), ABSENT, "no") for path in paths for one in workloads]
+
+    monkeypatch.setattr(rollout.machine, "gpus", list)
+    monkeypatch.setattr(rollout, "run_cells", run_cells)
+    monkeypatch.setattr(rollout.history, "records_file", lambda name: tmp_path / f"{name}.jsonl")
+    monkeypatch.setattr(rollout.history, "say", print)
+    getattr(rollout, kind)().setup_cache()
+    assert (tmp_path / f"{file}.jsonl").exists()
