@@ -86,6 +86,8 @@ class Tokenizer:
     def apply_chat_template(self, chat, add_generation_prompt, return_dict):
         assert add_generation_prompt
         assert not return_dict
+        if chat[0]["content"] == "\\0":
+            return []
         return [ord(sign) for turn in chat for sign in turn["role"][0] + turn["content"]] + [0]
 
 
@@ -111,6 +113,7 @@ def test_prompts_begin_again_where_the_file_ends(write):
         ({"prompt": 3}, "line 1: prompt is no chat"),
         ({"prompt": []}, "line 1: prompt is no chat"),
         ({"prompt": [{"role": "user"}]}, "line 1: prompt is no chat"),
+        ({"prompt": "\\0"}, "line 1: prompt has no tokens"),
         ({"prompt": "Hello"}, "line 1: prompt has 7 tokens; 6 fit beside the answer"),
     ],
 )

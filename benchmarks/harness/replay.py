@@ -84,6 +84,8 @@ def read_prompts(
         if not _is_chat(chat):
             raise BadFile(f"{where}: {column} is no chat: give a text, or a list of role and content")
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        if not len(ids):
+            raise BadFile(f"{where}: {column} has no tokens")
         if longest is not None and len(ids) > longest:
             raise BadFile(f"{where}: {column} has {len(ids)} tokens; {longest} fit beside the answer")
         prompts.append(list(ids))
