@@ -120,10 +120,21 @@ def test_without_a_gpu_it_is_the_worker_that_idles():
     assert not any(name.startswith("gpu_idle") for name in metrics)
 
 
-@pytest.mark.parametrize(("encode_seconds", "explained"), [(0.02, 0.08), (0.2, 0.125)])
-def test_the_pipe_explains_no_more_idle_time_than_there_is(encode_seconds, explained):
+@pytest.mark.parametrize(
+    ("encode_seconds", "wait_seconds", "explained"),
+    [
+        (0.02, 0.3, 0.08),  # less waiting than the 0.375 s that the GPU computes in a step
+        (0.02, 0.385, 0.09),  # 0.01 s more: on its way
+        (0.2, 0.3, 0.125),
+        (0.02, 0.9, 0.125),
+    ],
+)
+def test_the_pipe_explains_what_it_does_and_carries_and_no_more_than_there_is(
+    encode_seconds, wait_seconds, explained
+):
     """0.02 s of each of its other three parts; idle are 0.125 s for each step."""
-    wire = dict.fromkeys(metrics_module._PIPE, 0.02) | {"wire_encode_seconds": encode_seconds}
+    wire = dict.fromkeys(metrics_module._PIPE, 0.02)
+    wire |= {"wire_encode_seconds": encode_seconds, "wire_wait_seconds": wait_seconds}
     idle = metrics_module._idle(2.0, replace(COUNTS, gpu_busy_seconds=1.5), wire)
     assert idle["pipe_idle_seconds"] == pytest.approx(explained)
 

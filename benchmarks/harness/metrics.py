@@ -90,7 +90,8 @@ class Counts:
 
 
 _PIPE = ("wire_encode_seconds", "wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds")
-"""What the pipe itself does in an engine step; its wait is the worker's time."""
+"""What the engine's process does for the pipe in an engine step."""
+_WAIT = "wire_wait_seconds"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -156,9 +157,12 @@ def _idle(step_seconds: float, counts: Counts, values: dict[str, float | None]) 
         share = _gap(busy, step_seconds)
         seconds = share * step_seconds / counts.engine_steps
         idle |= {f"{who}_idle_share": share, f"{who}_idle_seconds": seconds}
-        pipe = [value for name in _PIPE if (value := values.get(name)) is not None]
-        if len(pipe) == len(_PIPE):
-            idle["pipe_idle_seconds"] = min(seconds, sum(pipe))
+        pipe = [value for name in (*_PIPE, _WAIT) if (value := values.get(name)) is not None]
+        if len(pipe) == len(_PIPE) + 1:
+            *own, wait = pipe
+            # What the engine waits for beyond the computing is on its way, or with the worker's host.
+            on_its_way = max(0.0, wait - busy / counts.engine_steps)
+            idle["pipe_idle_seconds"] = min(seconds, sum(own) + on_its_way)
     return idle
 
 
