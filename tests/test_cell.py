@@ -181,4 +181,6 @@ def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subj
     assert len(record.metrics["tail_share"]) == len(record.metrics["worker_idle_share"]) == 2
     assert 0.7 < record.metrics["worker_idle_share"][0] < 1  # 100 ms and 4 ms of work
     assert "roofline_gap_share" not in record.metrics
-    assert [len(seconds) for seconds in record.observed["probe"].values()] == [2, 2]
+    probe = record.observed["probe"]
+    assert len(probe["on_step_seconds"]) == len(probe["off_step_seconds"]) == 2
+    assert 0 < probe["seconds_for_each_step"] < 1e-3

@@ -273,6 +273,16 @@ def test_a_gpu_whose_model_cannot_be_had_is_not_timed_and_the_probe_says_why(gpu
     )
 
 
+def test_what_the_probe_itself_costs_is_measured_and_counts_for_nothing():
+    worker = Worker()
+    worker.probe_begin()
+    assert 0 < json.loads(worker.probe_cost()) < 1e-3
+    assert worker.calls == []
+    worker.probe_begin()
+    worker.execute_model(scheduled(1))
+    assert worker.calls == ["execute"]
+
+
 def test_a_trace_of_a_few_steps_is_written(tmp_path):
     worker = Worker()
     worker.rank = 3

@@ -121,8 +121,13 @@ def test_the_table_of_idle_time():
 def test_what_the_probe_costs_is_told_in_pairs():
     """With it 1 % slower each time, whatever the rollout itself took."""
     off = [1.0, 2.0, 1.5, 1.0, 2.0, 1.5, 1.0]
-    one = record(8, 1.0)
-    one.observed["probe"] = {"off_step_seconds": off, "on_step_seconds": [value * 1.01 for value in off]}
+    one = record(8, 1.0, engine_step_seconds=[0.002] * 3)
+    one.observed["probe"] = {
+        "off_step_seconds": off,
+        "on_step_seconds": [value * 1.01 for value in off],
+        "seconds_for_each_step": 5e-6,
+    }
     assert probe_lines([one, record(2, 1.0)]) == [
-        "zmq 8: the probe costs 1.00 [1.00 .. 1.00] % of a step time"
+        "zmq 8: the probe takes 5.00 µs of an engine step, 0.25%; with it a step time is "
+        "1.00 [1.00 .. 1.00] % longer"
     ]

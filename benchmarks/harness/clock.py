@@ -30,6 +30,9 @@ class HostClock:
         """A step begins."""
         self._begin = time.perf_counter()
 
+    def launch(self) -> None:
+        """Nothing is launched where no GPU is."""
+
     def close(self) -> None:
         """It has ended."""
         if self._begin is not None:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .clock import GpuClock, HostClock, NoClock
@@ -21,6 +22,7 @@ NOTE = "ROLLOUT_PERF_NOTE"
 """Environment variable: the file in which a worker notes why an engine step failed. Some executors of
 vLLM's tell the front no more than that the engine is dead."""
 
+_COST_STEPS = 1000
 _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
 
@@ -137,6 +139,22 @@ class Probe:
             raise
         self._probe_clock.close()
         return output
+
+    def probe_cost(self) -> str:
+        """Seconds of host time that the probe takes of an engine step, the GPU's events with it."""
+        step = SimpleNamespace(total_num_scheduled_tokens=1, preempted_req_ids=(), scheduled_new_reqs=())
+        calls, self._probe_calls = self._probe_calls, (lambda _: self._probe_clock.launch(), lambda _: None)
+        try:
+            for _ in range(2):  # the first time makes the events that the second uses again
+                begin = time.perf_counter()
+                for _ in range(_COST_STEPS):
+                    self._probe_execute(step)
+                    self._probe_sample(None)
+                seconds = (time.perf_counter() - begin) / _COST_STEPS
+                self._probe_clock.read()
+        finally:
+            self._probe_calls = calls
+        return json.dumps(seconds)
 
     def probe_profile_begin(self, first: int, steps: int) -> str:
         """Trace `steps` engine steps with torch's profiler, from the one numbered `first` on."""

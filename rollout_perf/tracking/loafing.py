@@ -67,9 +67,15 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
     for record in records:
         seconds = record.observed.get("probe")
         if seconds:
+            own = seconds["seconds_for_each_step"]
+            share = own / median(record.metrics["engine_step_seconds"])
             pairs = zip(seconds["on_step_seconds"], seconds["off_step_seconds"], strict=True)
             ratio = interval(estimate([(on / off) * 100 - 100 for on, off in pairs]))
-            lines.append(f"{record.path} {batch(record)}: the probe costs {ratio} % of a step time")
+            took = f"{quantity(own, 'own_seconds')} of an engine step, {share:.2%}"
+            lines.append(
+                f"{record.path} {batch(record)}: the probe takes {took}; "
+                f"with it a step time is {ratio} % longer"
+            )
     return lines
 
 
