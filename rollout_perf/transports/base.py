@@ -12,20 +12,22 @@ host answers one message with another. The rules that all transports live by:
 - `close` ends every process that `start` started; closing twice is closing once.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import sys
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ..errors import EngineError, Stalled, WorkerError
-from .wire import Message
+from .wire import Message, byte_count
 
 DEATH_NOTICE_SECONDS = 5.0
 """A worker's death reaches the caller within this time."""
@@ -271,6 +273,26 @@ class Transport(ABC):
         if callback is not None:
             callback(error)
         return error
+
+    def _deliver(self, reply: Reply, rank: int, status: bytes, message: Message) -> None:
+        """Hand a worker's reply to the call that it answers, and count it."""
+        counters = self.counters
+        begin, decoded = time.perf_counter(), counters.decode_seconds
+        counters.replies += 1
+        counters.received_bytes += byte_count(message)
+        reply.add(rank, status, message)
+        counters.receive_seconds += time.perf_counter() - begin - (counters.decode_seconds - decoded)
+
+    @contextlib.contextmanager
+    def _counting_wait(self) -> Iterator[None]:
+        """Count the time of a block as waiting, but for what `_deliver` takes of it."""
+        counters = self.counters
+        begin, busy = time.perf_counter(), counters.receive_seconds + counters.decode_seconds
+        try:
+            yield
+        finally:
+            busy = counters.receive_seconds + counters.decode_seconds - busy
+            counters.wait_seconds += time.perf_counter() - begin - busy
 
     def _stalled(self, ranks: Sequence[int], deadline_seconds: float) -> EngineError:
         workers = ", ".join(str(rank) for rank in ranks)

@@ -155,11 +155,10 @@ class RayActor(RayTransport):
         return references
 
     def _get_until_done(self, reply: Reply) -> None:
-        begin = time.perf_counter()
-        for rank in reply.ranks:
-            while not reply.done() and self._waiting[rank]:
-                self._get_one(rank)
-        self.counters.wait_seconds += time.perf_counter() - begin
+        with self._counting_wait():
+            for rank in reply.ranks:
+                while not reply.done() and self._waiting[rank]:
+                    self._get_one(rank)
 
     def _get_one(self, rank: int) -> None:
         reply, reference, end, seconds = self._waiting[rank][0]
@@ -178,9 +177,7 @@ class RayActor(RayTransport):
             return
         self._waiting[rank].popleft()
         status, message = (OK, [value]) if type(value) is bytes else (value[0], split(value[1]))
-        self.counters.replies += 1
-        self.counters.received_bytes += byte_count(message)
-        reply.add(rank, status, message)
+        self._deliver(reply, rank, status, message)
 
     def _abandon(self, error: EngineError) -> None:
         for waiting in self._waiting:

@@ -237,11 +237,10 @@ class RayGraph(RayTransport):
         return error
 
     def _receive_until_done(self, reply: Reply) -> None:
-        begin = time.perf_counter()
-        for rank in reply.ranks:
-            while rank in reply.missing and not reply.done():
-                self._receive_one(rank)
-        self.counters.wait_seconds += time.perf_counter() - begin
+        with self._counting_wait():
+            for rank in reply.ranks:
+                while rank in reply.missing and not reply.done():
+                    self._receive_one(rank)
 
     def _receive_one(self, rank: int) -> None:
         """Read what worker `rank` has written next, or see why not."""
@@ -271,9 +270,7 @@ class RayGraph(RayTransport):
                 return
             self._expected[rank].popleft()
         status, *message = whole
-        self.counters.replies += 1
-        self.counters.received_bytes += byte_count(message)
-        expected.reply.add(rank, bytes(status), message)
+        self._deliver(expected.reply, rank, bytes(status), message)
 
     def _abandon(self, error: EngineError) -> None:
         for expected in self._expected:

@@ -92,12 +92,11 @@ class VerlRay(RayTransport):
         self._waiting.append((reply, references, time.monotonic() + seconds, seconds))
 
     def _get_until_done(self, reply: Reply) -> None:
-        begin = time.perf_counter()
-        while not reply.done():
-            with self._getting:
-                if self._waiting and not reply.done():
-                    self._get_one()
-        self.counters.wait_seconds += time.perf_counter() - begin
+        with self._counting_wait():
+            while not reply.done():
+                with self._getting:
+                    if self._waiting and not reply.done():
+                        self._get_one()
 
     def _get_one(self) -> None:
         """Take every rank's answer to the oldest call."""
@@ -118,11 +117,12 @@ class VerlRay(RayTransport):
         self._waiting.popleft()
         for rank, block in enumerate(blocks):
             status, message = block[:1], split(memoryview(block)[1:])
+            if rank in reply.ranks:
+                self._deliver(reply, rank, status, message)
+                continue
             self.counters.replies += 1
             self.counters.received_bytes += byte_count(message)
-            if rank in reply.ranks:
-                reply.add(rank, status, message)
-            elif status != OK:
+            if status != OK:
                 self._abandon(self._fail(worker_error(rank, message)))
 
     def _abandon(self, error: EngineError) -> None:

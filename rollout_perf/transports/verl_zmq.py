@@ -102,9 +102,8 @@ class VerlZeroMQ(Transport):
                 socket.send_multipart([asked, *message])
 
     def _receive_until_done(self, reply: Reply) -> None:
-        begin = time.perf_counter()
-        self._finish()
-        self.counters.wait_seconds += time.perf_counter() - begin
+        with self._counting_wait():
+            self._finish()
 
     def _finish(self) -> None:
         """Take every rank's answer to the call that is under way."""
@@ -123,14 +122,15 @@ class VerlZeroMQ(Transport):
             if time.monotonic() > self._end:
                 self._abandon(self._stalled([rank], self._seconds))
             return
-        self.counters.replies += 1
-        self.counters.received_bytes += byte_count(message)
         self._silent.pop(0)
         if not self._silent:
             self._reply = None
         if rank in reply.ranks:
-            reply.add(rank, status, message)
-        elif status != OK:
+            self._deliver(reply, rank, status, message)
+            return
+        self.counters.replies += 1
+        self.counters.received_bytes += byte_count(message)
+        if status != OK:
             self._abandon(self._fail(worker_error(rank, message)))
 
     def _abandon(self, error: EngineError) -> None:

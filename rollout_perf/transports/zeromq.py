@@ -219,7 +219,6 @@ class ZeroMQ(Transport):
 
     def _receive_one(self, awaited: Reply) -> None:
         assert self._replies is not None
-        counters = self.counters
         begin = time.perf_counter()
         try:
             # One receive with a timeout: polling first would cost a second system call a step.
@@ -231,16 +230,10 @@ class ZeroMQ(Transport):
             self._abandon(self._fail(EngineError(f"a worker sent what is no reply: {error}")))
             return
         finally:
-            arrived = time.perf_counter()
-            counters.wait_seconds += arrived - begin
-        decoded = counters.decode_seconds
+            self.counters.wait_seconds += time.perf_counter() - begin
         self._take(number, rank, status, message)
-        elapsed = time.perf_counter() - arrived
-        counters.receive_seconds += elapsed - (counters.decode_seconds - decoded)
 
     def _take(self, number: int, rank: int, status: bytes, message: Message) -> None:
-        self.counters.replies += 1
-        self.counters.received_bytes += byte_count(message)
         answered = self._pending.get(number)
         asked = answered is not None and rank in answered.missing
         if status != OK and not asked:
@@ -252,7 +245,7 @@ class ZeroMQ(Transport):
             )
         else:
             self._answered[rank] = number
-            answered.add(rank, status, message)
+            self._deliver(answered, rank, status, message)
             if not answered.missing:
                 del self._pending[number], self._deadlines[number]
 
