@@ -167,6 +167,27 @@ def test_the_search_for_the_limit_ends_at_its_deadline():
     assert searching(60.0)._enough(at(8, 1.0), [], 60.5) == late
 
 
+@pytest.mark.parametrize(
+    ("names", "left"), [(["grpo", "fixed"], ["fixed"]), (["fixed", "fixed"], []), (["fixed", "grpo"], [])]
+)
+def test_memory_that_runs_out_ends_the_search_and_nothing_before_it(names, left):
+    """The batches after it are larger still; those of the search after GRPO's step may be smaller."""
+    kept = []
+    request = {
+        "path": "zmq",
+        "preset": "nano",
+        "tensor_parallel_size": 1,
+        "provenance": {},
+        "options": {"until_limit_seconds": 60.0},
+        "workloads": [{"prompts": 8, "name": name} for name in names],
+    }
+    cell = Cell(request, kept.append)
+    cell._started = True
+    cell._broke(RuntimeError("CUDA out of memory"))
+    assert [load.name for load in cell.pending] == left
+    assert kept[0].reason == "out of memory at batch 8: RuntimeError: CUDA out of memory"
+
+
 def test_only_fixed_batches_are_searched_and_only_when_asked_to():
     assert searching(1.0)._enough(at(8, 1.0, "grpo"), [], 60.5) is None
     assert searching(None)._enough(at(8, 1.0), [], 60.5) is None
