@@ -188,6 +188,15 @@ def test_memory_that_runs_out_ends_the_search_and_nothing_before_it(names, left)
     assert kept[0].reason == "out of memory at batch 8: RuntimeError: CUDA out of memory"
 
 
+def test_an_engine_that_ends_badly_takes_nothing_from_what_it_measured():
+    cell = searching(None)
+    said = []
+    cell.say = said.append
+    cell._started = True
+    cell._broke(RuntimeError("it would not die"))
+    assert said == ["the engine did not end well: RuntimeError: it would not die"]
+
+
 def test_only_fixed_batches_are_searched_and_only_when_asked_to():
     assert searching(1.0)._enough(at(8, 1.0, "grpo"), [], 60.5) is None
     assert searching(None)._enough(at(8, 1.0), [], 60.5) is None

@@ -9,8 +9,9 @@ import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
 
+from benchmarks.harness import cells
 from benchmarks.harness.cells import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
-from benchmarks.harness.record import ABSENT, FAILED
+from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -156,3 +157,19 @@ def test_the_number_of_rollouts_lets_asv_tell_a_difference():
 def test_every_tracked_preset_has_its_batches():
     assert set(TRACKED.values()) <= set(BATCHES)
     assert all(load.batch in BATCHES["nano"] for load in fixed("nano", BATCHES["nano"]))
+
+
+def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_path):
+    """Of a path that broke off the first cells are kept too; measured anew, the last record of each counts."""
+    loads = fixed("nano", [1, 8])
+
+    def line(path, load, seconds):
+        metrics = {"step_seconds": [seconds]}
+        return Record(path, "nano", 1, load.as_dict(), MEASURED, metrics=metrics).to_json()
+
+    keep = tmp_path / "keep"
+    lines = [line("zmq", loads[0], 1.0), line("ray", loads[0], 1.0)]
+    keep.write_text("\n".join([*lines, *(line("zmq", load, 2.0) for load in loads)]))
+    kept = cells._kept(keep, "nano", 1, loads)
+    assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [("zmq", [2.0])] * 2
+    assert cells._kept(keep, "nano", 2, loads) == cells._kept(tmp_path / "none", "nano", 1, loads) == []

@@ -123,6 +123,9 @@ class Cell:
         if not self._started:
             self.all_done(FAILED, f"out of memory at the start: {reason}" if out_of_memory else reason)
             return
+        if not self.pending:
+            self.say(f"the engine did not end well: {reason}")
+            return
         load = self.pending[0]
         if out_of_memory:
             reason = f"out of memory at batch {load.batch}: {reason}"

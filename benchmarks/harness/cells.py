@@ -162,17 +162,16 @@ def _kept(
     """Records of the paths that `keep` has measured at every one of the workloads."""
     if keep is None or not keep.exists():
         return []
-    asked = sorted(workload.fingerprint() for workload in workloads)
-    by_path: dict[str, list[Record]] = {}
+    asked = {workload.fingerprint() for workload in workloads}
+    by_path: dict[str, dict[str, Record]] = {}
     for record in read_records(keep.read_text()):
         if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size):
-            by_path.setdefault(record.path, []).append(record)
+            by_path.setdefault(record.path, {})[record.workload["fingerprint"]] = record
     return [
         record
         for records in by_path.values()
-        if sorted(record.workload["fingerprint"] for record in records) == asked
-        if all(record.status == MEASURED for record in records)
-        for record in records
+        if records.keys() == asked and all(record.status == MEASURED for record in records.values())
+        for record in records.values()
     ]
 
 
