@@ -160,7 +160,7 @@ def test_every_tracked_preset_has_its_batches():
 
 
 def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_path):
-    """Of a path that broke off the first cells are kept too; measured anew, the last record of each counts."""
+    """Of a path that broke off the first cells are kept too; measured anew, the last record counts."""
     loads = fixed("nano", [1, 8])
 
     def line(path, load, seconds):

@@ -1,0 +1,84 @@
+"""The probe in a real engine without a GPU: what vLLM's scheduler and workers do, against figures by hand.
+
+One engine start, with a KV cache of 16 blocks of 128 tokens, one of which vLLM keeps to itself.
+"""
+
+import gzip
+import json
+
+import pytest
+
+from benchmarks.harness.cells import run_cells
+from benchmarks.harness.record import MEASURED
+from benchmarks.harness.roofline import Device
+from benchmarks.harness.workload import Workload
+from rollout_perf.engine import has_gpu
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(has_gpu(), reason="the figures are those of nano on the CPU"),
+]
+
+GROUPS = Workload(prompts=1, samples=4, prompt_tokens=300, output_tokens=(2, 3, 4, 9), name="replay")
+"""Three of four samples find two whole blocks of their 300 tokens: 256."""
+
+TOO_MANY = Workload(prompts=8, prompt_tokens=16, output_tokens=200)
+"""Eight sequences of two blocks each, where 15 are: one has to go when they cross 128 tokens."""
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return run_cells(
+        "nano",
+        ["zmq"],
+        [GROUPS, TOO_MANY],
+        say=print,
+        rollouts=2,
+        arguments={"kv_cache_memory_bytes": 4 << 20, "block_size": 128},
+        profile=str(tmp_path_factory.mktemp("traces")),
+    )
+
+
+def test_lengths_are_forced_sample_by_sample(records):
+    assert [(record.status, record.reason) for record in records] == [(MEASURED, None)] * 2
+    assert [record.observed["tokens_generated"] for record in records] == [18, 1600]
+
+
+def test_samples_of_a_prompt_share_it_and_rollouts_do_not(records):
+    assert records[0].metrics["prefix_miss_share"] == pytest.approx([1 - 3 * 256 / 1200] * 2)
+    assert records[0].metrics["preemptions"] == [0, 0]
+
+
+def test_a_sample_that_is_put_back_is_counted_once(records):
+    assert records[1].metrics["preemptions"] == [1, 1]
+
+
+def test_the_last_sample_is_done_before_the_rollout_and_after_the_others(records):
+    for record in records:
+        steps = record.metrics["step_seconds"]
+        for half, most, all_but_none, step in zip(
+            record.metrics["done_50_seconds"],
+            record.metrics["done_90_seconds"],
+            record.metrics["done_99_seconds"],
+            steps,
+            strict=True,
+        ):
+            assert 0 < half <= most <= all_but_none < step
+        assert all(0 < share < 1 for share in record.metrics["worker_idle_share"])
+        assert all(0 < share < 1 for share in record.metrics["roofline_gap_share"])
+
+
+def test_what_bounds_a_step_is_that_of_the_preset(records):
+    """4 layers of Q and O of 128 x 128, K and V of 128 x 64, 3 x 128 x 256; 4096 rows out; 4 bytes each."""
+    found = Device(**records[0].observed["roofline"])
+    layer = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256
+    assert found.weight_bytes == 4 * (4 * layer + 128 * 4096)
+    assert found.kv_token_bytes == 2 * 4 * 2 * 32 * 4
+
+
+def test_a_trace_of_engine_steps_is_kept(records):
+    [told] = records[1].observed["traces"]
+    with gzip.open(told["trace"]) as file:
+        names = {event.get("name") for event in json.load(file)["traceEvents"]}
+    assert names & {"aten::linear", "aten::mm", "aten::addmm", "aten::embedding"}
