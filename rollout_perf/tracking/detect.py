@@ -9,13 +9,14 @@ import re
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from itertools import pairwise
+from math import inf, log, sqrt
 from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
 from .results import Commit, Key, Point, Results
-from .steps import Shift, find_shifts
+from .steps import LEAST_POINTS, Shift, find_shifts
 
 Changes = dict[str, tuple[str | None, str | None]]
 """What differs by name: what it was and what it is; None where it was not there."""
@@ -60,6 +61,17 @@ class Measured:
     """Medians of the samples."""
     spreads: list[float]
     """Standard errors of the values within a commit; 0 where there is one sample."""
+    hosts: list[str] | None
+    """The hardware of each point where it alternates, so that each has a level of its own."""
+
+
+@dataclass(frozen=True)
+class Short:
+    """A series with fewer points than a verdict takes."""
+
+    key: Key
+    metric: str
+    points: int
 
 
 def find_steps(
@@ -77,9 +89,9 @@ def find_steps(
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
             series = measured(points, metric)
-            shifts = find_shifts(series.values, series.spreads)
+            shifts = find_shifts(series.values, series.spreads, series.hosts)
             for number, shift in enumerate(shifts):
-                last, first = series.points[shift.index - 1], series.points[shift.index]
+                last, first = series.points[shift.before[-1]], series.points[shift.index]
                 worse = (shift.ratio > 1) != (metric in higher_is_better)
                 undone = _undone(shifts[number:])
                 steps.append(
@@ -102,24 +114,47 @@ def find_steps(
     return steps
 
 
+def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:
+    """Series that have points, but too few to tell a step from noise."""
+    return [
+        Short(key, metric, count)
+        for metric in (metrics_of(results) if metrics is None else metrics)
+        for key, points in results.series(metric).items()
+        if (count := len(measured(points, metric).values)) < LEAST_POINTS
+    ]
+
+
 def metrics_of(results: Results) -> list[str]:
     """Every metric that was measured, in the order in which the records have them."""
     return list(dict.fromkeys(name for point in results.points for name in point.record["metrics"]))
 
 
 def measured(points: Sequence[Point], metric: str) -> Measured:
-    """A value a commit; what a commit was measured several times gives one value of all its samples."""
+    """A value a commit; what a commit was measured several times gives one value of all its samples.
+
+    Values that are not positive are left out: nothing is a ratio to them.
+    """
     samples: dict[Commit, list[float]] = {}
     last: dict[Commit, Point] = {}
     for point in points:
         samples.setdefault(point.commit, []).extend(point.samples(metric))
         last[point.commit] = point
+    samples = {commit: values for commit, values in samples.items() if 0 < median(values) < inf}
+    kept = [last[commit] for commit in samples]
     return Measured(
         list(samples),
-        list(last.values()),
+        kept,
         [median(values) for values in samples.values()],
         [stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0 for values in samples.values()],
+        _hosts(kept),
     )
+
+
+def _hosts(points: Sequence[Point]) -> list[str] | None:
+    """Hardware by point where it comes back after a change; one that stays changed is a step's cause."""
+    names = [str([facts.get(name) for name in ("GPU", "cpu", "cores")]) for facts in map(_facts, points)]
+    runs = 1 + sum(name != before for before, name in pairwise(names))
+    return names if runs > len(set(names)) else None
 
 
 def _undone(shifts: Sequence[Shift]) -> int | None:

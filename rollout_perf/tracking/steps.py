@@ -1,17 +1,32 @@
 """Steps in a series of numbers: where the level changed, by how much, and how sure that is.
 
-Knows numbers only: no commits, no files.
+    for shift in find_shifts([100, 101, 99, ..., 105, 104, 106]): ...
+
+Outliers go first, then a likelihood-ratio scan (`scan`) judges every place at once against noise that
+may be autocorrelated. What it finds splits the series, and the parts are judged in turn. Works on
+logarithms: only ratios count. Knows numbers only: no commits, no files.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from scipy import stats
+
+from .scan import LEAST_LEVEL, PHIS, Kind, Scan, p_value, scan, whitened
 
 LEAST_POINTS = 8
-"""With fewer points nothing is said."""
-LEAST_LEVEL = 3
-"""Points that make a level: two may be two outliers."""
+"""With fewer points nothing is said: noise and level cannot be told apart."""
+FALSE_ALARMS = 0.01
+"""Share of series without a step in which one is found, at the least favourable autocorrelation."""
+_BUMPS = 0.2  # of the false alarms; the rest is for steps, which are what most changes are
+_WINDOW = 64  # points that are judged at once; the null distribution is known up to here
+_OUTLIER = 8.0  # times the median distance from neighbours: 4 to 5 standard deviations
+_NEIGHBOURS = 3
+_NO_NOISE = 1e-6  # relative; a metric that repeats exactly has this much
+_INTERVAL = 0.99
+_MEDIAN_ERROR = np.sqrt(np.pi / 2)  # of a median over that of a mean, where noise is Gaussian
 
 
 @dataclass(frozen=True)
@@ -23,44 +38,181 @@ class Shift:
     before: Sequence[int]
     """Points that make the level before, without outliers."""
     after: Sequence[int]
+    """Points that make the level after, without outliers."""
     ratio: float
-    """Median after over median before."""
+    """Median after over median before; of a series that mixes groups, as if it did not."""
     interval: tuple[float, float]
     """99 % interval of the ratio."""
     confidence: float
-    """1 less the share of step-free series in which noise alone looks like this, 0 to 1."""
+    """1 less the share of step-free series in which noise alone looks as much like this, 0 to 1."""
 
 
 def find_shifts(
     values: Sequence[float], spreads: Sequence[float] | None = None, groups: Sequence[str] | None = None
 ) -> list[Shift]:
-    """Changes of level in a series of positive values, oldest first.
+    """Changes of level in a series, oldest first; none where there are fewer than LEAST_POINTS.
 
-    `spreads` are standard errors of the values, in their unit; `groups` name the machine of each.
+    `spreads` are standard errors of the values, in their unit: noise is never taken for less.
+    `groups` name what has a level of its own, such as the machine, for each point.
+
+    Raises:
+        ValueError: a value is not positive and finite.
     """
-    logs = np.log(np.asarray(values, float))
-    if len(logs) < LEAST_POINTS:
+    given = np.asarray(values, float)
+    if not np.all(np.isfinite(given) & (given > 0)):
+        raise ValueError("values must be positive and finite")
+    logs, names = np.log(given), np.asarray(groups if groups is not None else [""] * len(given))
+    floor = _NO_NOISE if spreads is None else max(_NO_NOISE, float(np.median(np.asarray(spreads) / given)))
+    kept = without_outliers(_centred(logs, names), floor)
+    series = _Series(logs[kept], _columns(names[kept]), floor)
+    if len(kept) < LEAST_POINTS:
         return []
-    return _split(logs, 0, len(logs))
+    cuts = series.cuts()
+    edges = [0, *(cut for cut, _confidence in cuts), len(kept)]
+    shifts = []
+    for place, (cut, confidence) in enumerate(cuts, 1):
+        start, end = edges[place - 1], edges[place + 1]
+        ratio, low, high = series.ratio(start, cut, end)
+        shifts.append(
+            Shift(
+                int(kept[cut]),
+                kept[start:cut].tolist(),
+                kept[cut:end].tolist(),
+                ratio,
+                (low, high),
+                confidence,
+            )
+        )
+    return shifts
 
 
-def _split(logs: np.ndarray, start: int, end: int) -> list[Shift]:
-    best, cut = 0.0, None
-    for at in range(start + LEAST_LEVEL, end - LEAST_LEVEL + 1):
-        left, right = logs[start:at], logs[at:end]
-        spread = np.sqrt((left.var() * len(left) + right.var() * len(right)) / (end - start - 2)) + 1e-9
-        score = abs(right.mean() - left.mean()) / spread / np.sqrt(1 / len(left) + 1 / len(right))
-        if score > best:
-            best, cut, error = score, at, spread * np.sqrt(1 / len(left) + 1 / len(right))
-    if cut is None or best < 6:
-        return []
-    shift = np.median(logs[cut:end]) - np.median(logs[start:cut])
-    found = Shift(
-        cut,
-        range(start, cut),
-        range(cut, end),
-        float(np.exp(shift)),
-        (float(np.exp(shift - 3 * error)), float(np.exp(shift + 3 * error))),
-        1.0,
-    )
-    return [*_split(logs, start, cut), found, *_split(logs, cut, end)]
+def without_outliers(logs: np.ndarray, floor: float) -> np.ndarray:
+    """Indices of the points that agree with their neighbours before or with those after.
+
+    A level lasts for three points or more: what differs from both sides is no level. Goes on until all
+    that are left agree, so that two outliers in a row are found too.
+    """
+    kept = np.arange(len(logs))
+    limit: float | None = None
+    while len(kept) > LEAST_POINTS:
+        distance = _distances(logs[kept])
+        if limit is None:
+            limit = _OUTLIER * max(float(np.median(distance)), floor)
+        if distance.max() <= limit:
+            break
+        kept = np.delete(kept, distance.argmax())
+    return kept
+
+
+def _distances(logs: np.ndarray) -> np.ndarray:
+    """How far each point is from the median of the nearest on one side, the side that it fits better."""
+    distances = np.empty(len(logs))
+    for place, value in enumerate(logs):
+        sides = logs[max(0, place - _NEIGHBOURS) : place], logs[place + 1 : place + 1 + _NEIGHBOURS]
+        distances[place] = min(abs(value - np.median(side)) for side in sides if len(side))
+    return distances
+
+
+def _centred(logs: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """The series with the median of each group taken off."""
+    centred = logs.copy()
+    for name in np.unique(names):
+        centred[names == name] -= np.median(logs[names == name])
+    return centred
+
+
+def _columns(names: np.ndarray) -> np.ndarray:
+    """A column of ones and zeros for each group, shape (n, groups)."""
+    return (names[:, None] == np.unique(names)[None, :]).astype(float)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A series without outliers, and what is known of its noise."""
+
+    logs: np.ndarray
+    columns: np.ndarray
+    floor: float
+
+    def cuts(self) -> list[tuple[int, float]]:
+        """Where the level changes, and how sure that is."""
+        n = len(self.logs)
+        windows = max(1, -(-(n - _WINDOW) // (_WINDOW // 2)) + 1)
+        found: dict[int, float] = {}
+        start = 0
+        while start + LEAST_POINTS <= n:
+            end = min(start + _WINDOW, n)
+            new = self._split(start, end, FALSE_ALARMS / windows)
+            found |= new
+            if end == n:
+                break
+            start = max([start + _WINDOW // 2, *new])
+        return self._placed(found)
+
+    def _split(self, start: int, end: int, alarms: float) -> dict[int, float]:
+        """Cuts between two points with the confidence in each, found by splitting again and again."""
+        n = end - start
+        if n < LEAST_POINTS:
+            return {}
+        step = self._scan(start, end, "step")
+        p = p_value(step.gain[0], n, "step") / (1 - _BUMPS)
+        edges = [start + int(step.start[0])]
+        if p >= alarms and n >= 3 * LEAST_LEVEL:
+            bump = self._scan(start, end, "bump")
+            p = p_value(bump.gain[0], n, "bump") / _BUMPS
+            edges = [start + int(bump.start[0]), start + int(bump.end[0])]
+        if p >= alarms:
+            return {}
+        found = dict.fromkeys(edges, 1 - p)
+        bounds = [start, *edges, end]
+        for left, right in pairwise(bounds):
+            found |= self._split(left, right, alarms)
+        return found
+
+    def _placed(self, found: dict[int, float]) -> list[tuple[int, float]]:
+        """Each cut at its best place between its neighbours; one that these explain is left out."""
+        cuts = sorted(found)
+        place = 0
+        while place < len(cuts):
+            start = cuts[place - 1] if place else 0
+            end = cuts[place + 1] if place + 1 < len(cuts) else len(self.logs)
+            start, end = max(start, cuts[place] - _WINDOW // 2), min(end, cuts[place] + _WINDOW // 2)
+            best = start + int(self._scan(start, end, "step").start[0])
+            confidence = found[cuts[place]]
+            _ratio, low, high = self.ratio(start, best, end)
+            if low <= 1 <= high:
+                del cuts[place]
+                continue
+            found[best] = confidence
+            cuts[place] = best
+            place += 1
+        return [(cut, found[cut]) for cut in cuts]
+
+    def _scan(self, start: int, end: int, kind: Kind) -> Scan:
+        columns = self.columns[start:end]
+        columns = columns[:, columns.any(0)]
+        levels = columns if columns.shape[1] > 1 else None
+        return scan(self.logs[None, start:end], kind, levels, self.floor)
+
+    def ratio(self, start: int, cut: int, end: int) -> tuple[float, float, float]:
+        """Level after over level before, and its interval by generalised least squares."""
+        logs, columns = self.logs[start:end], self.columns[start:end]
+        columns = columns[:, columns.any(0)]
+        phi = self._phi(start, end)
+        step = (np.arange(start, end) >= cut).astype(float)
+        design = whitened(np.vstack([columns.T, step]), phi).T
+        white = whitened(logs[None], phi)[0]
+        fit, _rest, rank, _singular = np.linalg.lstsq(design, white, rcond=None)
+        freedom = max(1, len(logs) - int(rank) - 1)  # phi is fitted too
+        variance = max(float(((white - design @ fit) ** 2).sum()) / freedom, self.floor**2)
+        error = _MEDIAN_ERROR * float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[-1, -1]))
+        level = logs - columns @ fit[:-1]
+        shift = float(np.median(level[cut - start :]) - np.median(level[: cut - start]))
+        half = float(stats.t.ppf(0.5 + _INTERVAL / 2, freedom)) * error
+        return float(np.exp(shift)), float(np.exp(shift - half)), float(np.exp(shift + half))
+
+    def _phi(self, start: int, end: int) -> float:
+        """Autocorrelation beside a step, without the bias of -(2 + 4 phi) / n (Shaman and Stine 1988)."""
+        n = end - start
+        estimate = float(self._scan(start, end, "step").phi[0])
+        return min(max(0.0, (n * estimate + 2) / (n - 4)), PHIS[-1])

@@ -1,0 +1,70 @@
+"""`rollout-perf detect`: every step in results/, up and down; tables and a line of JSON."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..tracking.results import Results, history, read_results
+from .common import find_ruler, ruler, say
+
+SUMMARY = "find steps in the history of results/"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("--machine", action="append", metavar="NAME", help="repeatable (default: all)")
+    parser.add_argument("--metric", action="append", metavar="NAME", help="repeatable (default: all)")
+    parser.add_argument("--json", action="store_true", help="print the line of JSON alone")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Find the steps and show them; 1 where something is slower since, and still is."""
+    from ..tracking import detect, track
+    from ..tracking.steps_table import steps_table
+
+    root = find_ruler(Path.cwd())
+    results = read_results(track.results_folder(root), history(root))
+    known = ruler("metrics").METRICS
+    measured = detect.metrics_of(results)
+    metrics = _chosen("metric", given.metric, [*known, *(name for name in measured if name not in known)])
+    results = _of_machines(results, _chosen("machine", given.machine, list(results.machines)))
+    wanted = [name for name in metrics if name in measured]
+    steps = detect.find_steps(results, root, wanted)
+    short = detect.find_short(results, wanted)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    if not given.json:
+        print(steps_table(steps, short, results))
+    print(
+        json.dumps(
+            {
+                "steps": [asdict(step) | {"key": step.key._asdict()} for step in steps],
+                "short": [asdict(one) | {"key": one.key._asdict()} for one in short],
+                "damaged": [str(damage) for damage in results.damaged],
+            }
+        )
+    )
+    return 1 if any(step.worse and step.undone_by is None for step in steps) else 0
+
+
+def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    for name in given or ():
+        if name not in known:
+            raise ConfigurationError(
+                f"no results of the {what} {name!r}; known: {', '.join(known) or 'none, results/ is empty'}"
+            )
+    return list(dict.fromkeys(given or known))
+
+
+def _of_machines(results: Results, machines: Sequence[str]) -> Results:
+    chosen: dict[str, Any] = {name: facts for name, facts in results.machines.items() if name in machines}
+    return replace(
+        results,
+        machines=chosen,
+        points=[point for point in results.points if point.machine in chosen],
+        pipes=[pipe for pipe in results.pipes if pipe.machine in chosen],
+    )

@@ -1,0 +1,290 @@
+"""tracking/detect.py and `rollout-perf detect`: exactly the steps that results/ holds, with their causes."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.harness.cells import fixed
+from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+from rollout_perf import cli
+from rollout_perf.tracking.detect import changes, find_short, find_steps
+from rollout_perf.tracking.results import Commit, Point, Results, read_results
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITS = [Commit(f"{number:08x}" + "0" * 32, f"commit {number}", number) for number in range(200)]
+
+
+def provenance(torch="2.11.0", driver="580", cpu="Xeon"):
+    gpus = [{"name": "H200", "driver": driver, "memory": "1 MiB"}]
+    return {"versions": {"torch": torch}, "machine": {"cpu": cpu, "cores": 16, "gpus": gpus}}
+
+
+def point(number, samples, metric="step_seconds", path="zmq", machine="box", **facts):
+    status = MEASURED if len(samples) else FAILED
+    metrics = {metric: list(samples)} if len(samples) else {}
+    record = Record(
+        path,
+        "nano",
+        1,
+        fixed("nano", [8])[0].as_dict(),
+        status,
+        None,
+        metrics,
+        provenance=provenance(**facts),
+    )
+    return Point(machine, "py3.11", COMMITS[number], json.loads(record.to_json()), Path("x.jsonl"))
+
+
+def points(levels, seed=0, **more):
+    """A point a commit: seven samples about the level, the commit itself 0.5 % off it."""
+    random = np.random.default_rng(seed)
+    return [
+        point(number, level * (1 + 0.005 * random.normal()) * (1 + 0.002 * random.normal(size=7)), **more)
+        for number, level in enumerate(levels)
+    ]
+
+
+def places(steps):
+    return [(int(step.first.hash[:8], 16), step.worse) for step in steps]
+
+
+def test_a_step_names_its_range_its_levels_and_its_commands():
+    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    assert (step.last_before, step.first) == (COMMITS[11], COMMITS[12])
+    assert step.before == COMMITS[:12]
+    assert (step.metric, step.key.path, step.key.machine) == ("step_seconds", "zmq", "box")
+    assert step.worse
+    assert step.undone_by is None
+    assert step.environment == {}
+    assert step.interval[0] < 1.1 < step.interval[1]
+    assert step.confidence > 0.99
+    assert step.confirm == "rollout-perf gate 0000000b 0000000c --paths zmq --metrics step_seconds"
+    assert step.bisect.startswith("git bisect start 0000000c 0000000b && git bisect run sh -c")
+    assert "rollout-perf gate 0000000b HEAD --paths zmq --metrics step_seconds" in step.bisect
+
+
+def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
+    [step] = find_steps(Results(points=points([1.1] * 12 + [1.0] * 10)))
+    assert not step.worse
+    assert "rollout-perf gate HEAD 0000000b" in step.bisect
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 125)])
+def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_path):
+    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    command = step.bisect.partition("git bisect run ")[2]
+    gate = tmp_path / "rollout-perf"
+    gate.write_text(f"#!/bin/sh\nexit {code}\n")
+    gate.chmod(0o755)
+    done = subprocess.run(command, shell=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert done.returncode == ends
+
+
+def test_an_outlier_before_the_step_widens_the_range():
+    levels = [1.0] * 12 + [1.1] * 10
+    levels[11] = 1.4
+    [step] = find_steps(Results(points=points(levels)))
+    assert (step.last_before, step.first) == (COMMITS[10], COMMITS[12])
+    assert COMMITS[11] not in step.before
+
+
+def test_a_step_that_is_undone_stays_listed_with_the_commit_that_undid_it():
+    worse, better = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.0] * 10)))
+    assert (worse.worse, worse.undone_by) == (True, COMMITS[22])
+    assert (better.worse, better.undone_by) == (False, None)
+
+
+def test_a_step_that_is_undone_in_part_is_not_undone():
+    worse, better = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.05] * 10)))
+    assert (worse.undone_by, better.worse) == (None, False)
+
+
+def test_where_higher_is_better_down_is_worse():
+    results = Results(points=points([100.0] * 12 + [90.0] * 10, metric="tokens"))
+    assert [step.worse for step in find_steps(results)] == [False]
+    assert [step.worse for step in find_steps(results, higher_is_better=["tokens"])] == [True]
+
+
+def test_what_changed_in_the_environment_is_named():
+    before = point(0, [1.0])
+    after = point(1, [1.0], torch="2.13.0", driver="590")
+    assert changes(before, after) == {"torch": ("2.11.0", "2.13.0"), "driver": ("1 x 580", "1 x 590")}
+    assert changes(before, point(2, [1.0], machine="box")) == {}
+    after.record["provenance"]["versions"]["ray"] = "2.60.0"
+    assert changes(before, after)["ray"] == (None, "2.60.0")
+
+
+def test_what_changed_in_the_lock_comes_from_git(tmp_path):
+    def git(*words):
+        command = ["git", "-C", tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    lock = tmp_path / "requirements" / "cuda.lock"
+    lock.parent.mkdir()
+    commits = []
+    for text in ("ray==2.59.0 ; python_version > '3'\nzstd==1\n", "# bump\nray==2.60.0\n    # via x==1\n"):
+        lock.write_text(text)
+        git("add", ".")
+        git("commit", "-q", "-m", "lock")
+        commits.append(Commit(git("rev-parse", "HEAD")))
+    old, new = (
+        Point("box", "e", commit, point(0, [1.0]).record, Path("x")) for commit in (commits[0], commits[1])
+    )
+    assert changes(old, new, tmp_path) == {"lock: ray": ("2.59.0", "2.60.0"), "lock: zstd": ("1", None)}
+
+
+def test_hosts_that_alternate_under_one_name_have_levels_of_their_own():
+    cpus = ["Xeon", "EPYC"] * 20
+    levels = [1.0, 1.03] * 12 + [1.05, 1.05 * 1.03] * 8
+    made = points(levels)
+    mixed = [
+        point(number, one.samples("step_seconds"), cpu=cpu)
+        for number, (one, cpu) in enumerate(zip(made, cpus, strict=True))
+    ]
+    assert places(find_steps(Results(points=mixed))) == [(24, True)]
+
+
+def test_a_host_that_changes_for_good_is_a_step_with_its_cause():
+    made = points([1.0] * 15 + [1.08] * 15)
+    for one in made[15:]:
+        one.record["provenance"]["machine"]["cpu"] = "EPYC"
+    [step] = find_steps(Results(points=made))
+    assert (step.first, step.environment) == (COMMITS[15], {"cpu": ("Xeon", "EPYC")})
+
+
+def test_series_of_few_points_are_counted_and_not_judged():
+    results = Results(
+        points=[*points([1.0] * 7), *points([2.0], path="ray"), *points([1.0] * 8, path="sync")]
+    )
+    assert find_steps(results) == []
+    assert [(one.key.path, one.points) for one in find_short(results)] == [("zmq", 7), ("ray", 1)]
+
+
+def test_values_to_which_nothing_is_a_ratio_are_left_out():
+    made = points([1.0] * 12 + [1.1] * 10, metric="share")
+    for number in (3, 17):
+        made[number].record["metrics"]["share"][:] = [0.0] * 7
+    [step] = find_steps(Results(points=made))
+    assert step.first == COMMITS[12]
+
+
+def test_a_commit_that_was_measured_again_is_one_point():
+    made = points([1.0] * 7)
+    results = Results(points=[one for one in made for _ in range(3)])
+    assert [one.points for one in find_short(results)] == [7]
+
+
+def test_a_history_of_slowdowns_recoveries_a_bump_and_breaks_is_named_exactly():
+    """3, 10 and 30 % slower, faster, nothing, a new lock, broken commits: each where it is, and no other."""
+    events = [(15, 1.03), (30, 1.10), (45, 1.30), (60, 1 / 1.30), (75, 1 / 1.10), (105, 1.05), (120, 0.9)]
+    levels = np.ones(135)
+    for at, ratio in events:
+        levels[at:] *= ratio
+    made = points(levels, seed=3)
+    for number in range(105, 135):
+        made[number].record["provenance"]["versions"]["torch"] = "2.13.0"
+    for number in (7, 44, 90):
+        made[number] = point(number, [])
+    steady = points([2.0] * 135, seed=4, path="ray")
+    steps = find_steps(Results(points=[*made, *steady]))
+    assert places(steps) == [(at, ratio > 1) for at, ratio in events]
+    assert {step.key.path for step in steps} == {"zmq"}
+    assert steps[2].last_before == COMMITS[43]
+    assert [step.environment for step in steps if step.environment] == [{"torch": ("2.11.0", "2.13.0")}]
+    assert [step.first for step in steps if step.worse and step.undone_by is None] == []
+    for step, (_at, ratio) in zip(steps, events, strict=True):
+        assert step.interval[0] < ratio < step.interval[1]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout without git whose results/ are a machine's; asv's dates give the order."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "harness").symlink_to(ROOT / "benchmarks" / "harness")
+    shutil.copy(ROOT / "asv.conf.json", tmp_path)
+
+    def fill(levels, machine="box"):
+        folder = tmp_path / "results" / machine
+        (folder / "records").mkdir(parents=True)
+        for one in points(levels):
+            commit = one.commit
+            one.record["provenance"]["commit"] = commit.hash
+            absent = Record("vllm-ray", "nano", 1, fixed("nano", [8])[0].as_dict(), ABSENT, "no Ray")
+            lines = [json.dumps(one.record), absent.to_json()]
+            name = f"{commit.hash[:8]}-py3.11"
+            (folder / "records" / f"{name}-nano.jsonl").write_text("\n".join(lines))
+            content = {"commit_hash": commit.hash, "date": commit.time * 1000 + 1000}
+            (folder / f"{name}.json").write_text(json.dumps(content))
+        return read_results(tmp_path / "results")
+
+    monkeypatch.chdir(tmp_path)
+    return fill
+
+
+def test_the_command_shows_the_steps_and_says_whether_something_is_slower_still(checkout, capsys):
+    checkout([1.0] * 12 + [1.1] * 10)
+    assert cli.main(["detect"]) == 1
+    *text, last = capsys.readouterr().out.splitlines()
+    assert text[:2] == ["after 0000000b", "up to 0000000c"]
+    assert "box nano zmq batch 8" in text[3]
+    assert "step_seconds" in text[3]
+    assert text[3].endswith("worse")
+    assert text[4] == "changed between them: nothing that the records or the locks tell"
+    assert text[5].startswith("confirm: rollout-perf gate 0000000b 0000000c")
+    assert text[6].startswith("bisect:  git bisect start")
+    [step] = json.loads(last)["steps"]
+    assert step["key"]["path"] == "zmq"
+    assert step["first"]["hash"] == COMMITS[12].hash
+    assert cli.main(["detect", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["steps"] == [step]
+
+
+@pytest.mark.parametrize("levels", [[1.0] * 22, [1.1] * 12 + [1.0] * 10, [1.0] * 9 + [1.1] * 9 + [1.0] * 9])
+def test_nothing_slower_a_gain_and_what_was_undone_leave_exit_code_0(checkout, levels, capsys):
+    checkout(levels)
+    assert cli.main(["detect"]) == 0
+
+
+def test_one_commit_is_said_to_be_too_few(checkout, capsys):
+    checkout([1.0])
+    assert cli.main(["detect"]) == 0
+    out = capsys.readouterr().out
+    assert "no step was found" in out
+    assert "a verdict takes 8 points: series 1 with 1 point\n" in out
+
+
+def test_damage_is_named_and_the_rest_is_judged(checkout, capsys, tmp_path):
+    checkout([1.0] * 12 + [1.1] * 10)
+    (tmp_path / "results" / "box" / "records" / "00000003-py3.11-nano.jsonl").write_text("{")
+    assert cli.main(["detect"]) == 1
+    out, err = capsys.readouterr()
+    assert "00000003-py3.11-nano.jsonl:1: not JSON" in err
+    assert len(json.loads(out.splitlines()[-1])["damaged"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--machine", "h100"], "no results of the machine 'h100'; known: box, other"),
+        (["--metric", "speed"], "no results of the metric 'speed'; known: step_seconds, "),
+    ],
+)
+def test_a_bad_request_is_one_line(checkout, arguments, told, capsys):
+    checkout([1.0] * 3)
+    checkout([1.0] * 3, "other")
+    assert cli.main(["detect", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_only_the_machines_and_metrics_that_were_asked_for_are_judged(checkout, capsys):
+    checkout([1.0] * 12 + [1.1] * 10)
+    checkout([1.0] * 22, "steady")
+    assert cli.main(["detect", "--machine", "steady"]) == 0
+    assert cli.main(["detect", "--machine", "box", "--metric", "wire_bytes"]) == 0
+    assert cli.main(["detect", "--machine", "box", "--metric", "step_seconds"]) == 1
