@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "compare", "limit", "pipe", "track", "detect")
+COMMANDS = ("measure", "compare", "limit", "pipe", "track", "detect", "scorecard")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

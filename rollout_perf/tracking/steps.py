@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
 from .scan import LEAST_LEVEL, PHIS, Kind, Scan, p_value, scan, whitened
@@ -22,6 +23,7 @@ FALSE_ALARMS = 0.01
 """Share of series without a step in which one is found, at the least favourable autocorrelation."""
 _BUMPS = 0.2  # of the false alarms; the rest is for steps, which are what most changes are
 _WINDOW = 64  # points that are judged at once; the null distribution is known up to here
+_LEVEL = 32  # points that make a level at most: a level may drift, and the step is where it is
 _OUTLIER = 8.0  # times the median distance from neighbours: 4 to 5 standard deviations
 _NEIGHBOURS = 3
 _NO_NOISE = 1e-6  # relative; a metric that repeats exactly has this much
@@ -71,7 +73,7 @@ def find_shifts(
     edges = [0, *(cut for cut, _confidence in cuts), len(kept)]
     shifts = []
     for place, (cut, confidence) in enumerate(cuts, 1):
-        start, end = edges[place - 1], edges[place + 1]
+        start, end = max(edges[place - 1], cut - _LEVEL), min(edges[place + 1], cut + _LEVEL)
         ratio, low, high = series.ratio(start, cut, end)
         shifts.append(
             Shift(
@@ -106,11 +108,17 @@ def without_outliers(logs: np.ndarray, floor: float) -> np.ndarray:
 
 def _distances(logs: np.ndarray) -> np.ndarray:
     """How far each point is from the median of the nearest on one side, the side that it fits better."""
-    distances = np.empty(len(logs))
-    for place, value in enumerate(logs):
-        sides = logs[max(0, place - _NEIGHBOURS) : place], logs[place + 1 : place + 1 + _NEIGHBOURS]
-        distances[place] = min(abs(value - np.median(side)) for side in sides if len(side))
-    return distances
+    before, after = _medians_before(logs), _medians_before(logs[::-1])[::-1]
+    return np.fmin(np.abs(logs - before), np.abs(logs - after))
+
+
+def _medians_before(logs: np.ndarray) -> np.ndarray:
+    """The median of the nearest points before each, of as many as there are; NaN for the first."""
+    medians = np.full(len(logs), np.nan)
+    for place in range(1, _NEIGHBOURS):
+        medians[place] = np.median(logs[:place])
+    medians[_NEIGHBOURS:] = np.median(sliding_window_view(logs[:-1], _NEIGHBOURS), axis=1)
+    return medians
 
 
 def _centred(logs: np.ndarray, names: np.ndarray) -> np.ndarray:
@@ -176,7 +184,7 @@ class _Series:
         while place < len(cuts):
             start = cuts[place - 1] if place else 0
             end = cuts[place + 1] if place + 1 < len(cuts) else len(self.logs)
-            start, end = max(start, cuts[place] - _WINDOW // 2), min(end, cuts[place] + _WINDOW // 2)
+            start, end = max(start, cuts[place] - _LEVEL), min(end, cuts[place] + _LEVEL)
             best = start + int(self._scan(start, end, "step").start[0])
             confidence = found[cuts[place]]
             _ratio, low, high = self.ratio(start, best, end)
