@@ -46,6 +46,13 @@ def test_a_long_history_is_read_whole():
     assert places(noisy([100] * 90 + [95] * 80 + [100] * 60)) == [90, 170]
 
 
+def test_a_level_that_drifts_later_does_not_change_the_size_of_the_step():
+    rise = np.linspace(95, 104, 100)
+    [shift, *_later] = find_shifts(noisy([100] * 40 + [95] * 32 + list(rise)))
+    assert shift.index == 40
+    assert shift.ratio == pytest.approx(0.95, abs=0.01)
+
+
 def test_one_and_two_outliers_are_no_level_and_leave_the_step_where_it_is():
     levels = [100.0] * 15 + [105.0] * 15
     for outliers in ([7], [7, 8], [14], [16], [29], [28, 29], [0], [0, 1]):
