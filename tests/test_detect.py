@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_what_changed_in_the_lock_comes_from_git(tmp_path):
     assert changes(old, new, tmp_path) == {"lock: ray": ("2.59.0", "2.60.0"), "lock: zstd": ("1", None)}
 
 
-def test_hosts_that_alternate_under_one_name_have_levels_of_their_own():
+def test_hardware_that_alternates_under_one_name_has_levels_of_its_own():
     cpus = ["Xeon", "EPYC"] * 20
     levels = [1.0, 1.2] * 12 + [1.03, 1.03 * 1.2] * 8
     made = points(levels)
@@ -150,7 +151,7 @@ def test_hosts_that_alternate_under_one_name_have_levels_of_their_own():
     assert places(find_steps(Results(points=mixed))) == [(24, True)]
 
 
-def test_a_host_that_changes_for_good_is_a_step_with_its_cause():
+def test_hardware_that_changes_for_good_is_a_step_with_its_cause():
     made = points([1.0] * 15 + [1.08] * 15)
     for one in made[15:]:
         one.record["provenance"]["machine"]["cpu"] = "EPYC"
@@ -288,3 +289,13 @@ def test_only_the_machines_and_metrics_that_were_asked_for_are_judged(checkout, 
     assert cli.main(["detect", "--machine", "steady"]) == 0
     assert cli.main(["detect", "--machine", "box", "--metric", "wire_bytes"]) == 0
     assert cli.main(["detect", "--machine", "box", "--metric", "step_seconds"]) == 1
+
+
+@pytest.mark.parametrize("command", ["detect", "scorecard"])
+def test_what_is_not_installed_is_named(checkout, command, monkeypatch, capsys):
+    checkout([1.0])
+    for name in ("steps", "detect", "rivals"):
+        monkeypatch.delitem(sys.modules, f"rollout_perf.tracking.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert cli.main([command]) == 2
+    assert "scipy is not installed here" in capsys.readouterr().err

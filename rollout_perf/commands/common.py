@@ -42,6 +42,16 @@ def ruler(name: str) -> Any:
     return importlib.import_module(f"benchmarks.harness.{name}")
 
 
+def tool(name: str) -> Any:
+    """A module of `tracking`. Raises ConfigurationError where what it needs is not installed."""
+    try:
+        return importlib.import_module(f"rollout_perf.tracking.{name}")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed here: run `make setup`, or pip install 'rollout-perf[tools]'"
+        ) from None
+
+
 def check_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
     """Raise ConfigurationError for a path that is unknown, or that cannot be taken here."""
     for path in paths:

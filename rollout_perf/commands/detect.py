@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..tracking.results import Results, history, read_results
-from .common import find_ruler, ruler, say
+from .common import find_ruler, ruler, say, tool
 
 SUMMARY = "find steps in the history of results/"
 
@@ -23,9 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Find the steps and show them; 1 where something is slower since, and still is."""
-    from ..tracking import detect, track
-    from ..tracking.steps_table import steps_table
-
+    detect, track = tool("detect"), tool("track")
     root = find_ruler(Path.cwd())
     results = read_results(track.results_folder(root), history(root))
     known = ruler("metrics").METRICS
@@ -38,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     if not given.json:
-        print(steps_table(steps, short, results))
+        print(tool("steps_table").steps_table(steps, short, results))
     print(
         json.dumps(
             {

@@ -5,9 +5,10 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigurationError
-from .common import find_ruler, say
+from .common import find_ruler, say, tool
 
 SUMMARY = "examine the detector of steps, beside asv's, Otava's and ruptures'"
 _SHORT_SERIES = 40
@@ -21,8 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Sit the exam and show the tables; what cannot be fetched is said and left out."""
-    from ..tracking import rivals, scorecard, tigerbeetle
-
+    rivals, scorecard, tigerbeetle = (tool(name) for name in ("rivals", "scorecard", "tigerbeetle"))
     series = (_SHORT_SERIES if given.short else 1000) if given.series is None else given.series
     if series < 1:
         raise ConfigurationError(f"--series is {series}; it must be at least 1")
@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
     workers = 1 if given.short else os.cpu_count() or 1
     begin = time.monotonic()
 
-    def sit(names: list[str], questions: list[scorecard.Question], series: int) -> list[scorecard.Answer]:
+    def sit(names: list[str], questions: list[Any], series: int) -> list[Any]:
         answers = []
         for answer in scorecard.sit(names, questions, series, otava, workers):
             answers.append(answer)

@@ -61,7 +61,7 @@ class Measured:
     """Medians of the samples."""
     spreads: list[float]
     """Standard errors of the values within a commit; 0 where there is one sample."""
-    hosts: list[str] | None
+    hardware: list[str] | None
     """The hardware of each point where it alternates, so that each has a level of its own."""
 
 
@@ -89,7 +89,7 @@ def find_steps(
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
             series = measured(points, metric)
-            shifts = find_shifts(series.values, series.spreads, series.hosts)
+            shifts = find_shifts(series.values, series.spreads, series.hardware)
             for number, shift in enumerate(shifts):
                 last, first = series.points[shift.before[-1]], series.points[shift.index]
                 worse = (shift.ratio > 1) != (metric in higher_is_better)
@@ -146,11 +146,11 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
         kept,
         [median(values) for values in samples.values()],
         [stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0 for values in samples.values()],
-        _hosts(kept),
+        _hardware(kept),
     )
 
 
-def _hosts(points: Sequence[Point]) -> list[str] | None:
+def _hardware(points: Sequence[Point]) -> list[str] | None:
     """Hardware by point where it comes back after a change; one that stays changed is a step's cause."""
     names = [str([facts.get(name) for name in ("GPU", "cpu", "cores")]) for facts in map(_facts, points)]
     runs = 1 + sum(name != before for before, name in pairwise(names))
