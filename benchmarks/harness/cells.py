@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
-from .process import run_module
+from .process import Interpreter, run_module
 from .record import FAILED, MEASURED, Record, check_equal_work, now, read_records
 from .workload import Workload
 
@@ -92,6 +92,7 @@ def run_cells(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = CELL_DEADLINE_SECONDS,
     keep: Path | None = None,
+    interpreter: Interpreter | None = None,
     **options: Any,
 ) -> list[Record]:
     """Measure every path at every workload, one engine start a path, one path after the other.
@@ -99,7 +100,8 @@ def run_cells(
     `provenance` is what the caller knows of where this runs; `arguments` are added to the engine
     arguments of every path. Progress goes to `say`, a line at a time. The file `keep` has the
     records of each path as soon as it is done; paths that it already has, from a run that was
-    broken off, are not measured again. `options` are those of `cell.OPTIONS`.
+    broken off, are not measured again. `interpreter` is the Python that has the subject, where it
+    is not this one; `options` are those of `cell.OPTIONS`.
     """
     records = _kept(keep, preset, tensor_parallel_size, workloads)
     shared = engine_arguments(workloads) | (arguments or {})
@@ -112,7 +114,8 @@ def run_cells(
     while requests:
         # One process for all of them, until one breaks it; then a new one for those that are left.
         limit = deadline_seconds * len(requests) + _START_DEADLINE_SECONDS
-        outcome = run_module("harness.cell", {"requests": requests, "keep": keep and str(keep)}, say, limit)
+        asked = {"requests": requests, "keep": keep and str(keep)}
+        outcome = run_module("harness.cell", asked, say, limit, interpreter)
         found = read_records(outcome.answer)
         left = []
         for request in requests:

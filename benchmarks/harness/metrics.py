@@ -17,6 +17,8 @@ class Metric:
 
     unit: str
     meaning: str
+    exact: bool = False
+    """A count, the same in every run of the same code: judged by equality, not by an interval."""
 
 
 METRICS: dict[str, Metric] = {
@@ -26,8 +28,8 @@ METRICS: dict[str, Metric] = {
     "first_token_p50_seconds": Metric("seconds", "arrival of a request to its first token, median"),
     "first_token_p99_seconds": Metric("seconds", "arrival of a request to its first token, 99th percentile"),
     "latency_p99_seconds": Metric("seconds", "arrival of a request to its last token, 99th percentile"),
-    "wire_bytes": Metric("bytes", "bytes to and from the workers for each engine step"),
-    "wire_calls": Metric("calls", "messages to the workers for each engine step"),
+    "wire_bytes": Metric("bytes", "bytes to and from the workers for each engine step", exact=True),
+    "wire_calls": Metric("calls", "messages to the workers for each engine step", exact=True),
     "wire_encode_seconds": Metric("seconds", "encoding calls for the workers, for each engine step"),
     "wire_send_seconds": Metric("seconds", "handing calls to the channel, for each engine step"),
     "wire_wait_seconds": Metric("seconds", "waiting for replies, for each engine step"),

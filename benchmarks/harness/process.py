@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,35 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python to run modules with, and the environment variables that it gets."""
+
+    python: str
+    variables: Mapping[str, str]
+
+
 def run_module(
-    module: str, request: dict[str, Any], say: Callable[[str], None], deadline_seconds: float
+    module: str,
+    request: dict[str, Any],
+    say: Callable[[str], None],
+    deadline_seconds: float,
+    interpreter: Interpreter | None = None,
 ) -> Outcome:
     """Run `python -P -m module` on a request; its progress goes to `say`, a line at a time.
 
-    When this returns or raises, every process that it started has ended, and its folder is gone.
+    `interpreter` is this process's own where none is given. When this returns or raises, every
+    process that it started has ended, and its folder is gone.
     """
     mark = uuid.uuid4().hex
+    chosen = interpreter or Interpreter(sys.executable, os.environ)
     # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
     with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         output = Path(folder) / "output"
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
+            [chosen.python, "-P", "-m", module],
             cwd=folder,
-            env=_environment(mark),
+            env=_environment(mark, chosen.variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,13 +100,11 @@ def run_module(
             _end(process, mark)
 
 
-def _environment(mark: str) -> dict[str, str]:
+def _environment(mark: str, variables: Mapping[str, str]) -> dict[str, str]:
     """The module's environment: the ruler first on the path, the same threads for every path."""
     ruler = str(Path(__file__).resolve().parents[1])
-    environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (ruler, os.environ.get("PYTHONPATH")) if part
-    )
+    environment = {**variables, MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join(part for part in (ruler, variables.get("PYTHONPATH")) if part)
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     return environment
