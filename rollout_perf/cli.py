@@ -1,15 +1,17 @@
-"""The command `rollout-perf`: measure paths now, measure the pipe alone, track a range of commits.
+"""The command `rollout-perf`: measure paths now, the pipe alone, a range of commits; judge a commit.
 
     rollout-perf measure --path zmq --path vllm-mp --preset nano --batch 8
     rollout-perf limit --path zmq
     rollout-perf pipe
     rollout-perf track HEAD~5..HEAD
+    rollout-perf gate main HEAD
     rollout-perf detect
 
 Each command is a module of `commands`. Progress goes to standard error, tables to standard
-output; the last line of `measure`, `limit`, `pipe` and `detect` is one JSON object. Exit code 0: all
-is well; 1: something failed or is slower, and the table says what; 2: a bad request, in one line;
-130: interrupted, and nothing is left running.
+output; the last line of all but `track` is one JSON object. Exit code 0: all is well; 1: something
+failed or is slower, and the table says what; 2: a bad request, in one line; 130: interrupted, and
+nothing is left running. `gate` has its own: 0 nothing is worse, 1 something is, 2 something could
+not be measured.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "compare", "limit", "pipe", "track", "detect", "scorecard")
+COMMANDS = ("measure", "compare", "limit", "pipe", "track", "gate", "detect", "scorecard")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

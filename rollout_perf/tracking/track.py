@@ -77,6 +77,18 @@ def _git(root: Path, *arguments: str) -> str | None:
 def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
     """The machine's name in results/; asv's entry for it is made where there is none.
 
+    Raises ConfigurationError where asv is not installed.
+    """
+    entry = machine_entry(name, gpus)
+    from asv.machine import MachineCollection
+
+    MachineCollection.save(entry["machine"], entry)
+    return entry["machine"]
+
+
+def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str, str]:
+    """asv's entry for this machine under a name, as it is or would be made.
+
     What changes often and says little (kernel, exact memory) is left out: it is part of a series'
     identity. Raises ConfigurationError where asv is not installed.
     """
@@ -87,7 +99,7 @@ def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
         raise ConfigurationError("asv is not installed here: run `make setup`") from None
     asked = name or Machine.get_unique_machine_name()
     try:
-        return MachineCollection.load(asked)["machine"]
+        return MachineCollection.load(asked)
     except UserError:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         entry = Machine.get_defaults() | {
@@ -97,8 +109,7 @@ def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
         }
         if gpus:
             entry |= {"gpu": f"{len(gpus)} x {gpus[0]['name']}", "driver": gpus[0]["driver"]}
-        MachineCollection.save(asked, entry)
-        return asked
+        return entry
 
 
 def run_asv(

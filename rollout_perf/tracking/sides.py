@@ -1,0 +1,158 @@
+"""Builds a commit in an environment of asv, by the commands and locks of asv.conf.json.
+
+The base takes the environment that `asv run` has, the head a second one beside it, so that both
+are there at once and each holds what its own lock names. asv does the work; this asks it to.
+"""
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigurationError
+
+_TOLD_LINES = 15
+
+
+@dataclass(frozen=True)
+class Side:
+    """A commit that is installed, and how to run it."""
+
+    name: str
+    commit: str
+    folder: Path
+    """The environment; what is measured must come from there."""
+    python: str
+    variables: dict[str, str]
+
+
+def build(root: Path, name: str, commit: str, suffix: str, say: Callable[[str], None]) -> Side:
+    """Install `commit` into asv's environment, in a folder that ends in `suffix`.
+
+    Raises ConfigurationError where it cannot be installed; the last lines of what the installer
+    said go to `say`, all of them are in .asv/rollout-perf-gate-NAME.log.
+    """
+    from asv.config import Config
+    from asv.environment import EnvironmentUnavailable, get_environments
+    from asv.repo import get_repo
+    from asv.util import ProcessError, UserError
+
+    log = root / ".asv" / f"rollout-perf-gate-{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    # asv takes the current directory for the project's, and prints where it is told not to.
+    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say):
+        try:
+            configuration = Config.load()
+            configuration.env_dir += suffix
+            environment = next(iter(get_environments(configuration, None)), None)
+            if environment is None:
+                raise UserError("asv.conf.json names no environment that can be made here")
+            environment.create()
+            environment.install_project(configuration, get_repo(configuration), commit)
+            python = environment.find_executable("python")
+        except (ProcessError, UserError, EnvironmentUnavailable, OSError) as error:
+            for line in _last_lines(log):
+                say(f"  {line}")
+            raise ConfigurationError(
+                f"the {name}, {commit[:8]}, cannot be built: {error} (all of it: {log})"
+            ) from None
+    folder = Path(environment._path)
+    return Side(name, commit, folder, python, _variables(folder))
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    """What asv gives to the processes of an environment."""
+    variables = dict(os.environ)
+    variables["PATH"] = os.pathsep.join([str(folder / "bin"), variables.get("PATH", "")])
+    variables.pop("PYTHONPATH", None)
+    if "ASV_PYTHONPATH" in variables:
+        variables["PYTHONPATH"] = variables["ASV_PYTHONPATH"]
+    return variables
+
+
+@contextlib.contextmanager
+def _logged(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """All that asv logs goes to a file; what it is doing goes to `say` too."""
+    root = logging.getLogger()
+    level, whole, told = root.level, logging.FileHandler(path, mode="w"), _Teller(say)
+    root.addHandler(whole)
+    root.addHandler(told)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(told)
+        root.removeHandler(whole)
+        whole.close()
+
+
+class _Teller(logging.Handler):
+    def __init__(self, say: Callable[[str], None]):
+        super().__init__(logging.INFO)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.INFO:
+            self._say(f"asv: {record.getMessage()}")
+
+
+def _last_lines(log: Path) -> list[str]:
+    lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if line][-_TOLD_LINES:]
+
+
+def find_commit(root: Path, given: str) -> str:
+    """The hash of a commit. Raises ConfigurationError where git knows none of that name."""
+    done = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(root),
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            f"{given}^{{commit}}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ConfigurationError(
+            f"unknown commit {given!r}: give a hash, a branch, a tag, or such as HEAD~1 "
+            "(a shallow clone has few)"
+        )
+    return done.stdout.strip()
+
+
+def changed_files(root: Path) -> list[str]:
+    """Tracked files that differ from HEAD."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "diff", "--name-only", "HEAD"], capture_output=True, text=True
+    )
+    return done.stdout.splitlines()
+
+
+def differences(base: Side, head: Side) -> list[str]:
+    """Packages that the two environments have in other versions, in a line."""
+    before, after = _packages(base.folder), _packages(head.folder)
+    changed = [
+        f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
+        for name in sorted({*before, *after} - {"rollout-perf"})
+        if before.get(name) != after.get(name)
+    ]
+    return [f"the environments differ: {', '.join(changed)}"] if changed else []
+
+
+def _packages(folder: Path) -> dict[str, str]:
+    places = [str(place) for place in folder.glob("lib/python*/site-packages")]
+    return {
+        distribution.name.lower().replace("_", "-"): distribution.version
+        for distribution in importlib.metadata.distributions(path=places)
+    }

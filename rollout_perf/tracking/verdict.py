@@ -1,0 +1,130 @@
+"""What engine starts of two commits say of each other: better, worse, same, or cannot tell. Pure.
+
+The unit is one engine start: the median of its rollouts. Starts come in pairs, one of the base and
+one of the head, next to each other in time, so that what drifts slowly falls out of their ratio. The
+effect is the mean of the pairs' log ratios and its interval Student's t. A verdict is read off the
+interval: `worse` or `better` where all of it lies beyond the threshold, `same` where all of it lies
+within, `cannot tell` where it reaches over.
+
+A gate judges many cells and looks several times. Every one of these intervals takes an equal share
+of one error of 5 % (Bonferroni), so that all of them hold together in 95 % of gates. Looks double
+(4, 8, 16, ... pairs), so there are few of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from statistics import median
+
+import numpy as np
+from scipy.stats import t as student
+
+WORSE, BETTER, SAME, CANNOT_TELL = "worse", "better", "same", "cannot tell"
+FIRM = (WORSE, BETTER, SAME)
+"""Verdicts that more measuring would not change."""
+
+ERROR = 0.05
+"""How often any interval of a gate misses, at most."""
+
+THRESHOLD = 0.015
+"""Of a timing, where none is given: midway between nothing and the 3 % that a gate should see."""
+
+POWER = 0.9
+_FIRST_LOOK = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict with what it rests on. Ratios are head over base: above 1 the head takes more."""
+
+    verdict: str
+    ratio: float | None
+    """None where the base is zero."""
+    interval: tuple[float, float] | None
+    """None where one pair, or a count, has none."""
+    detectable: float | None
+    """The smallest slowdown, as a share, that as many pairs with this noise show in 9 of 10 gates."""
+    pairs: int
+
+
+def planned_looks(most_pairs: int) -> list[int]:
+    """After how many pairs to look, when at most `most_pairs` can be measured: doubling, and at the end."""
+    looks = []
+    pairs = _FIRST_LOOK
+    while pairs < most_pairs:
+        looks.append(pairs)
+        pairs *= 2
+    return [*looks, most_pairs]
+
+
+def half_width(logs: np.ndarray, error: float) -> np.ndarray:
+    """Half of Student's interval of the mean of `logs` along the last axis; it misses with `error`."""
+    pairs = logs.shape[-1]
+    return student.ppf(1 - error / 2, pairs - 1) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
+
+
+def decide(centre: np.ndarray, half: np.ndarray, limit: float) -> np.ndarray:
+    """Verdicts of intervals `centre` +- `half` on the log scale, against the threshold's log, `limit`."""
+    low, high = centre - half, centre + half
+    return np.select(
+        [low > limit, high < -limit, (low >= -limit) & (high <= limit)], [WORSE, BETTER, SAME], CANNOT_TELL
+    )
+
+
+def judge(base: Sequence[float], head: Sequence[float], threshold: float, error: float) -> Finding:
+    """Judge paired starts, one value a start, by an interval that misses with `error`.
+
+    A value of zero has no ratio: all zero is `same`, and some zero `cannot tell`. Raises ValueError
+    where there is no pair.
+    """
+    if not base or len(base) != len(head):
+        raise ValueError(f"{len(base)} starts of the base against {len(head)} of the head: not pairs")
+    if min(*base, *head) <= 0:
+        equal = max(*base, *head) <= 0
+        return Finding(SAME if equal else CANNOT_TELL, 1.0 if equal else None, None, None, len(base))
+    logs = np.log(np.asarray(head) / np.asarray(base))
+    pairs, centre, limit = len(logs), float(logs.mean()), math.log1p(threshold)
+    if pairs == 1:
+        return Finding(CANNOT_TELL, math.exp(centre), None, None, pairs)
+    half = float(half_width(logs, error))
+    deviation = float(logs.std(ddof=1)) / math.sqrt(pairs)
+    seen = limit + half + float(student.ppf(POWER, pairs - 1)) * deviation
+    return Finding(
+        str(decide(np.array(centre), np.array(half), limit)),
+        math.exp(centre),
+        (_exp(centre - half), _exp(centre + half)),
+        _exp(seen) - 1,
+        pairs,
+    )
+
+
+def judge_exact(
+    base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], threshold: float = 0.0
+) -> Finding:
+    """Judge counts, the samples of each start: they differ where no value of one side is among the other's.
+
+    Most counts are the same in every rollout, and then this is equality. Where the scheduler makes one
+    engine step more of it now and then, they spread over a few values: sides that overlap are the same
+    if the median of each lies within the other, and else cannot be told apart.
+    """
+    before, after = [*chain(*base)], [*chain(*head)]
+    if min(after) > max(before) * (1 + threshold):
+        verdict = WORSE
+    elif max(after) * (1 + threshold) < min(before):
+        verdict = BETTER
+    elif _inside(median(after), before, threshold) and _inside(median(before), after, threshold):
+        verdict = SAME
+    else:
+        verdict = CANNOT_TELL
+    ratio = median(after) / median(before) if median(before) else None
+    return Finding(verdict, ratio, None, None, len(base))
+
+
+def _inside(value: float, values: Sequence[float], threshold: float) -> bool:
+    return min(values) / (1 + threshold) <= value <= max(values) * (1 + threshold)
+
+
+def _exp(value: float) -> float:
+    """e to the power of `value`; the largest float where that is too large, which JSON can write."""
+    return math.exp(min(value, 700.0))

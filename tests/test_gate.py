@@ -1,0 +1,173 @@
+"""tracking/gate.py and its report: order, early stop, budget, what cannot be judged. No process starts."""
+
+import json
+import random
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import pytest
+
+from rollout_perf.errors import ConfigurationError
+from rollout_perf.tracking import gate_report
+from rollout_perf.tracking.gate import Question, run_gate
+
+FACTS = {
+    "base": "a" * 40,
+    "head": "b" * 40,
+    "machine": "box",
+    "measured_at": "2026-11-23T12:00:00+00:00",
+    "command": "rollout-perf gate a b",
+    "notes": [],
+}
+
+
+class Engines:
+    """Starts that take a known time on a clock of their own; each value is noise around the side's speed."""
+
+    def __init__(self, speeds, cv=0.004, start_seconds=10.0, seed=0, drift=0.0):
+        self.speeds = speeds  # {(side, path): seconds, or a status with its reason}
+        self.cv, self.start_seconds, self.drift = cv, start_seconds, drift
+        self.now = 0.0
+        self.legs = []
+        self._draw = random.Random(seed)
+
+    def clock(self):
+        return self.now
+
+    def measure(self, side, paths, seconds_left):
+        assert seconds_left > 0
+        self.legs.append((side, tuple(paths)))
+        records = []
+        for path in paths:
+            self.now += self.start_seconds
+            speed = self.speeds.get((side, path), 1.0)
+            record = SimpleNamespace(
+                path=path, preset="nano", workload={"batch": 8}, status="measured", reason=None, metrics={}
+            )
+            if isinstance(speed, tuple):
+                record.status, record.reason = speed
+            else:
+                value = speed * (1 + self.drift * self.now) * self._draw.gauss(1, self.cv)
+                record.metrics = {"step_seconds": [value] * 7, "wire_bytes": [100.0 * speed] * 7}
+            records.append(record)
+        return records
+
+    def gate(self, paths=("zmq",), metrics=("step_seconds",), budget_seconds=3600.0):
+        thresholds = {name: 0.015 if name == "step_seconds" else 0.0 for name in metrics}
+        exact = frozenset(metrics) - {"step_seconds"}
+        question = Question(paths, thresholds, exact, budget_seconds)
+        outcome = run_gate(question, self.measure, lambda text: None, self.clock)
+        return gate_report.content(outcome, FACTS)
+
+
+def verdicts(content, metric="step_seconds"):
+    return {row["path"]: row["verdict"] for row in content["verdicts"] if row["metric"] == metric}
+
+
+def test_sides_alternate_so_that_drift_cancels():
+    """A machine that gets slower by 1 % with every start, and two commits that are equal."""
+    engines = Engines({}, cv=0.0005, drift=0.001)
+    content = engines.gate()
+    sides = [side for side, _paths in engines.legs]
+    assert sides[:8] == ["base", "head", "head", "base"] * 2
+    assert verdicts(content) == {"zmq": "same"}
+
+
+def test_it_stops_as_soon_as_every_verdict_is_firm():
+    engines = Engines({("head", "zmq"): 1.3})
+    content = engines.gate()
+    assert verdicts(content) == {"zmq": "worse"}
+    assert (content["pairs"], content["stopped"]) == (4, "every verdict is firm")
+    assert gate_report.exit_code(content) == 1
+
+
+def test_a_path_whose_verdict_is_firm_is_not_measured_further():
+    engines = Engines({("head", "zmq"): 1.3})
+    content = engines.gate(paths=("zmq", "ray"))
+    assert verdicts(content) == {"zmq": "worse", "ray": "same"}
+    assert engines.legs[0][1] == ("zmq", "ray")
+    assert engines.legs[-1][1] == ("ray",)
+    assert content["pairs"] > 4
+
+
+def test_what_is_faster_is_better_and_no_failure():
+    content = Engines({("head", "zmq"): 0.8}).gate()
+    assert verdicts(content) == {"zmq": "better"}
+    assert gate_report.exit_code(content) == 0
+
+
+def test_it_keeps_its_budget_and_cannot_tell_what_it_had_no_time_for():
+    engines = Engines({("head", "zmq"): 1.03}, cv=0.05)
+    content = engines.gate(budget_seconds=300.0)
+    assert engines.now <= 300.0
+    assert engines.now > 250.0  # and it uses it
+    assert verdicts(content) == {"zmq": "cannot tell"}
+    assert content["stopped"] == "the budget is spent"
+    assert gate_report.exit_code(content) == 0
+
+
+def test_a_budget_too_small_for_one_round_says_what_a_round_takes():
+    engines = Engines({}, start_seconds=90.0)
+    with pytest.raises(ConfigurationError, match=r"--budget is 5 minutes, and one round .* about 6\.0"):
+        engines.gate(budget_seconds=300.0)
+    assert len(engines.legs) == 1  # told at once, not when the budget is spent
+
+
+def test_counts_alone_need_one_start_a_side():
+    engines = Engines({("head", "zmq"): 1.01})
+    content = engines.gate(metrics=("wire_bytes",))
+    assert [side for side, _paths in engines.legs] == ["base", "head"]
+    assert verdicts(content, "wire_bytes") == {"zmq": "worse"}
+    assert content["stopped"] == "every verdict is firm"
+
+
+def test_what_neither_commit_has_is_absent_and_stops_nothing():
+    gone = ("absent", "no GPU here")
+    content = Engines({("base", "vllm-ray"): gone, ("head", "vllm-ray"): gone}).gate(("vllm-ray", "zmq"))
+    assert verdicts(content) == {"vllm-ray": "absent", "zmq": "same"}
+    assert gate_report.exit_code(content) == 0
+    assert "vllm-ray batch 8 absent: base: no GPU here" in gate_report.table(content)
+
+
+def test_a_path_that_fails_could_not_be_measured_and_the_others_are():
+    content = Engines({("head", "ray"): ("failed", "WorkerDied: out of memory\nmore")}).gate(("ray", "zmq"))
+    assert verdicts(content) == {"ray": "failed", "zmq": "same"}
+    assert gate_report.exit_code(content) == 2
+    assert "ray batch 8 failed: head: WorkerDied: out of memory\n" in gate_report.table(content)
+
+
+def test_nothing_measured_is_no_success():
+    content = Engines({("base", "zmq"): ("absent", "this commit has no API")}).gate()
+    assert gate_report.exit_code(content) == 2
+
+
+def test_something_worse_outweighs_what_failed():
+    speeds = {("head", "ray"): ("failed", "no"), ("head", "zmq"): 1.3}
+    assert gate_report.exit_code(Engines(speeds).gate(("ray", "zmq"))) == 1
+
+
+def test_twenty_gates_of_a_commit_against_itself():
+    """On a machine whose starts differ by 5 %, far more than the threshold."""
+    calls = [
+        verdicts(Engines({}, cv=0.05, seed=seed).gate(("sync", "zmq", "ray"), budget_seconds=1800.0))
+        for seed in range(20)
+    ]
+    assert sum("worse" in call.values() for call in calls) <= 1
+
+
+def test_the_report_says_the_same_in_each_form():
+    speeds = {("head", "zmq"): 1.3, ("head", "ray"): ("failed", "no <such> worker"), ("head", "sync"): 1.0}
+    content = Engines(speeds).gate(("zmq", "ray", "sync"), metrics=("step_seconds", "wire_bytes"))
+    assert json.loads(json.dumps(content)) == content
+    markdown = gate_report.markdown(content)
+    assert markdown.startswith("### worse: aaaaaaaa..bbbbbbbb on box")
+    [row] = [line for line in markdown.splitlines() if "zmq" in line and "step_seconds" in line]
+    assert "worse" in row
+    assert "+30 %" in row
+    suite = ET.fromstring(gate_report.junit(content))
+    cases = {(case.get("classname"), case.get("name")): [kid.tag for kid in case] for case in suite}
+    assert cases["zmq.nano.batch-8", "step_seconds"] == ["failure"]
+    assert cases["zmq.nano.batch-8", "wire_bytes"] == ["failure"]
+    assert cases["ray.nano.batch-8", "step_seconds"] == ["error"]
+    assert cases["sync.nano.batch-8", "step_seconds"] == []
+    assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("2", "1", "5")

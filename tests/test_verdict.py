@@ -1,0 +1,161 @@
+"""tracking/verdict.py: what each verdict needs, and how often a gate is wrong, over simulated gates."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rollout_perf.tracking.verdict import (
+    BETTER,
+    CANNOT_TELL,
+    ERROR,
+    SAME,
+    THRESHOLD,
+    WORSE,
+    decide,
+    half_width,
+    judge,
+    judge_exact,
+    planned_looks,
+)
+
+QUIET = [1.00, 1.001, 0.999, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.1, WORSE), (0.9, BETTER), (1.0, SAME), (1.0145, CANNOT_TELL)]
+)
+def test_a_verdict_is_read_off_the_interval(factor, verdict):
+    head = [value * factor for value in [1.001, 1.0, 1.0, 0.999]]
+    found = judge(QUIET, head, threshold=0.015, error=0.05)
+    assert found.verdict == verdict
+    assert found.interval[0] < found.ratio < found.interval[1]
+    assert found.ratio == pytest.approx(factor, rel=0.001)
+
+
+def test_worse_needs_the_whole_interval_beyond_the_threshold():
+    """A change that is there, but too small to matter to whoever set the threshold."""
+    head = [value * 1.05 for value in QUIET]
+    noisy = [head[0] * 1.001, *head[1:]]
+    assert judge(QUIET, noisy, threshold=0.03, error=0.05).verdict == WORSE
+    assert judge(QUIET, noisy, threshold=0.10, error=0.05).verdict == SAME
+
+
+def test_one_pair_tells_nothing():
+    found = judge([1.0], [2.0], threshold=0.015, error=0.05)
+    assert (found.verdict, found.ratio, found.interval) == (CANNOT_TELL, 2.0, None)
+
+
+def test_zero_has_no_ratio():
+    assert judge([0.0, 0.0], [0.0, 0.0], 0.015, 0.05).verdict == SAME
+    assert judge([0.0, 0.0], [0.1, 0.2], 0.015, 0.05).verdict == CANNOT_TELL
+
+
+def test_starts_come_in_pairs():
+    with pytest.raises(ValueError, match="not pairs"):
+        judge([1.0, 1.0], [1.0], 0.015, 0.05)
+
+
+def test_even_an_interval_without_bounds_can_be_written_as_json():
+    found = judge([1.0, 50.0], [1.0, 1e-9], 0.015, 1e-6)
+    assert all(math.isfinite(bound) for bound in found.interval)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "verdict"),
+    [
+        ([[7, 7], [7, 7]], [[7, 7], [7, 7]], SAME),
+        ([[7, 7], [7, 7]], [[8, 8], [8, 8]], WORSE),
+        ([[7, 7], [7, 7]], [[6, 6], [6, 6]], BETTER),
+        ([[7, 8, 7]], [[8, 7, 8]], SAME),  # a step more or less, by chance, on both sides
+        ([[7, 7, 7]], [[7, 9, 9]], CANNOT_TELL),
+        ([[0, 0]], [[0, 0]], SAME),
+        ([[0, 0]], [[1, 1]], WORSE),
+    ],
+)
+def test_counts_are_judged_by_equality(base, head, verdict):
+    assert judge_exact(base, head).verdict == verdict
+
+
+def test_a_count_may_have_a_threshold_too():
+    assert judge_exact([[1000, 1000]], [[1005, 1005]], threshold=0.01).verdict == SAME
+    assert judge_exact([[1000, 1000]], [[1020, 1020]], threshold=0.01).verdict == WORSE
+
+
+def test_looks_double_and_the_last_is_at_the_end():
+    assert planned_looks(2) == [2]
+    assert planned_looks(4) == [4]
+    assert planned_looks(20) == [4, 8, 16, 20]
+
+
+# --- how often it is wrong ------------------------------------------------------------------------
+
+
+def noise(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Noise of unit size along the last axis: the starts in the order in which they were measured."""
+    draw = np.random.default_rng(seed)
+    white = draw.standard_normal(shape)
+    if kind == "outliers":  # one start in twenty is disturbed, and then only ever slower
+        return np.where(draw.random(shape) < 0.05, white + 5 * np.abs(draw.standard_normal(shape)), white)
+    if kind == "drift":
+        for start in range(1, shape[-1]):
+            white[..., start] = 0.7 * white[..., start - 1] + math.sqrt(1 - 0.49) * white[..., start]
+    return white
+
+
+def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: int = 1500, cells: int = 8):
+    """Verdicts (gates, cells) as a gate comes to them: look by look, each kept once it is firm."""
+    starts = cv * noise(kind, (gates, cells, most_pairs // 2, 4), seed=len(kind) + most_pairs)
+    if kind == "drift":  # along all starts, not anew in each round
+        starts = cv * noise(kind, (gates, cells, most_pairs * 2), 1).reshape(gates, cells, -1, 4)
+    base, head = starts[..., [0, 3]], starts[..., [1, 2]] + math.log1p(effect)
+    logs = (head - base).reshape(gates, cells, most_pairs)
+    looks = planned_looks(most_pairs)
+    error = ERROR / (cells * len(looks))
+    verdicts = np.full((gates, cells), CANNOT_TELL)
+    for pairs in looks:
+        seen = logs[..., :pairs]
+        now = decide(seen.mean(axis=-1), half_width(seen, error), math.log1p(THRESHOLD))
+        verdicts = np.where(verdicts == CANNOT_TELL, now, verdicts)
+    return verdicts
+
+
+@pytest.mark.parametrize("kind", ["even", "outliers", "drift"])
+@pytest.mark.parametrize("cv", [0.01, 0.05, 0.3])
+def test_a_commit_against_itself_is_hardly_ever_called_worse(kind, cv):
+    """At most 1 of 20 gates may: by design any of 8 cells does in at most 2.5 % of gates."""
+    any_worse = (simulate(kind, cv, effect=0.0, gates=4000) == WORSE).any(axis=1).mean()
+    assert any_worse <= 0.025
+
+
+def test_noise_far_below_the_threshold_never_alarms():
+    assert not (simulate("even", cv=0.005, effect=0.0) == WORSE).any()
+
+
+@pytest.mark.parametrize(("effect", "hits"), [(0.03, 0.95), (0.05, 0.99), (0.10, 0.99)])
+def test_slowdowns_are_found_where_starts_vary_by_one_per_cent(effect, hits):
+    assert (simulate("even", 0.01, effect) == WORSE).mean() >= hits
+
+
+def test_a_commit_against_itself_is_called_the_same_where_starts_vary_by_one_per_cent():
+    assert (simulate("even", 0.01, 0.0) == SAME).mean() >= 0.9
+
+
+def test_the_intervals_of_a_gate_hold_together():
+    """Every look at every cell: at least 95 % of gates have no interval that misses."""
+    gates, cells, looks = 1500, 8, planned_looks(16)
+    logs = np.random.default_rng(0).standard_normal((gates, cells, 16))
+    error = ERROR / (cells * len(looks))
+    missed = [
+        np.abs(logs[..., :pairs].mean(axis=-1)) > half_width(logs[..., :pairs], error) for pairs in looks
+    ]
+    assert np.any(missed, axis=(0, 2)).mean() <= ERROR
+
+
+def test_what_would_have_been_seen_is_seen_in_nine_of_ten_gates():
+    draw, cv, pairs = np.random.default_rng(0), 0.02, 8
+    logs = cv * draw.standard_normal((400, pairs))
+    promised = [judge([1.0] * pairs, list(np.exp(row)), THRESHOLD, 0.01).detectable for row in logs]
+    effect = math.log1p(float(np.median(promised)))
+    seen = [judge([1.0] * pairs, list(np.exp(row + effect)), THRESHOLD, 0.01).verdict for row in logs]
+    assert 0.8 <= seen.count(WORSE) / len(seen) <= 0.97
