@@ -110,7 +110,26 @@ def test_a_budget_too_small_for_one_round_says_what_a_round_takes():
     engines = Engines({}, start_seconds=90.0)
     with pytest.raises(ConfigurationError, match=r"--budget is 5 minutes, and one round .* about 6\.0"):
         engines.gate(budget_seconds=300.0)
-    assert len(engines.legs) == 1  # told at once, not when the budget is spent
+    assert len(engines.legs) == 2  # told when it is clear, not when the budget is spent
+
+
+def test_what_the_end_of_the_budget_cuts_off_is_no_failure():
+    """A start that hangs after a round is ended with the budget; the pairs before it count."""
+    engines = Engines({}, cv=0.05)
+    measure = engines.measure
+
+    def hanging(side, paths, seconds_left):
+        if len(engines.legs) < 5:
+            return measure(side, paths, seconds_left)
+        engines.now += seconds_left
+        record = SimpleNamespace(path="zmq", preset="nano", workload={"batch": 8}, metrics={})
+        record.status, record.reason = "failed", "did not end in time"
+        return [record]
+
+    engines.measure = hanging
+    content = engines.gate(budget_seconds=600.0)
+    assert engines.now <= 600.0
+    assert (verdicts(content), content["pairs"]) == ({"zmq": "cannot tell"}, 2)
 
 
 def test_counts_alone_need_one_start_a_side():

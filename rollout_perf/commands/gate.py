@@ -123,9 +123,10 @@ def _dirty(files: Sequence[str]) -> list[str]:
         return []
     own = [file for file in files if file.startswith("benchmarks/")]
     ruled = f"; the ruler is that of the working tree, with {', '.join(own)} changed" if own else ""
+    count = f"{len(files)} file{'s' * (len(files) > 1)}"
     return [
-        f"the working tree has uncommitted changes ({len(files)} files): what is measured is the two "
-        f"commits, without them{ruled}"
+        f"the working tree has uncommitted changes ({count}): what is measured is the two commits, "
+        f"without them{ruled}"
     ]
 
 

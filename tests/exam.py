@@ -1,0 +1,200 @@
+"""A repository to examine the judges with: commits of known speed, everything real but the engine.
+
+git, asv's environments, the wheels, the locks, the ruler and its processes are the real ones. The
+subject is a package whose engine takes the time that its commit says, with noise that is known: it
+moves the clock instead of waiting, so that a busy machine does not disturb an exam of statistics.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = "exam"
+PATHS = ("sync", "zmq")
+_TAKEN = ("asv.conf.json", "benchmarks", "pyproject.toml", "requirements/install.py")
+
+SUBJECT = '''
+"""A subject that takes the time it says."""
+
+import json, os, random, time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from exam_engine import STEP_SECONDS
+from .speed import BYTES, SLOWDOWN
+
+PRESETS = ("nano",)
+Sampling = SimpleNamespace
+TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("sync", "zmq")}
+_ADAPTER = "rollout_perf.transports.executor.TransportExecutor"
+_UNIPROC = "vllm.v1.executor.uniproc_executor"
+EXECUTORS = {"sync": f"{_UNIPROC}.UniProcExecutor", "zmq": _ADAPTER}
+CARRIERS = {"sync": _UNIPROC, "zmq": "rollout_perf.transports.zeromq"}
+
+
+class ConfigurationError(ValueError):
+    pass
+
+
+class Clock:
+    """The one that the ruler reads, and that passes only when the engine works."""
+
+    now = time.perf_counter()
+
+    def __call__(self):
+        return self.now
+
+
+class Rollout:
+    def __init__(self, path):
+        self.path = path
+        counter = Path(os.environ["EXAM_STARTS"])
+        with counter.open("a") as file:
+            file.write(".")
+        self.noise = random.Random(f"{os.environ['EXAM_SEED']} {counter.stat().st_size}")
+        self.start = self.noise.gauss(1, float(os.environ["EXAM_CV"]))
+        self.steps = self.calls = 0
+
+    async def generate(self, prompts, samplings):
+        steps = max(sampling.max_tokens for sampling in samplings)
+        seconds = steps * STEP_SECONDS * SLOWDOWN.get(self.path, 1) * self.start * self.noise.gauss(1, 0.002)
+        time.perf_counter.now += seconds
+        self.steps += steps
+        self.calls += steps
+        return [
+            SimpleNamespace(
+                token_ids=[0] * sampling.max_tokens,
+                first_token_seconds=seconds / steps,
+                latency_seconds=seconds * sampling.max_tokens / steps,
+            )
+            for sampling in samplings
+        ]
+
+    async def describe(self):
+        counters = {"sent_bytes": BYTES * self.calls, "received_bytes": 0, "calls": self.calls}
+        facts = {"executor": EXECUTORS[self.path], "channel": "zmq ipc", "vllm": "none"}
+        facts["engine"] = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
+        return facts | ({"counters": counters} if self.path == "zmq" else {})
+
+    async def call_workers(self, method):
+        if method == "probe_begin":
+            self.steps = 0
+        if method == "probe_device":
+            return ['{"unknown": "there is no device"}']
+        worker = {"pid": os.getpid(), "carriers": [CARRIERS[self.path]], "ray_actor": False}
+        worker |= {"async_scheduling": True, "torch_threads": 1, "omp_num_threads": "1"}
+        worker |= {"engine_steps": self.steps, "preemptions": 0, "prompt_tokens": 0, "cached_tokens": 0}
+        worker |= dict.fromkeys(("gpu_peak_bytes", "gpu_busy_seconds", "worker_busy_seconds", "untimed"))
+        return [json.dumps(worker)]
+
+
+@asynccontextmanager
+async def open_rollout(preset, path, size, **settings):
+    time.perf_counter = Clock()
+    yield Rollout(path)
+'''
+
+SETUP = """
+from setuptools import setup
+setup(name="rollout-perf", version="0.1.0", packages=["rollout_perf"])
+"""
+
+
+@dataclass
+class Repository:
+    """The exam's repository, and how to run commands in it."""
+
+    folder: Path
+    variables: Mapping[str, str]
+    commits: dict[str, str] = field(default_factory=dict)
+
+    def call(self, *command: str, **more: str) -> subprocess.CompletedProcess:
+        """Run a command there; output and errors are kept apart."""
+        return subprocess.run(
+            command, cwd=self.folder, env={**self.variables, **more}, capture_output=True, text=True
+        )
+
+    def commit(self, name: str, contents: Mapping[str, str]) -> None:
+        """Write files and commit them under a name."""
+        for path, content in contents.items():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(content)
+        self.call("git", "add", "-A")
+        done = self.call("git", "commit", "-q", "--allow-empty", "-m", name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.commits[name] = self.call("git", "rev-parse", "HEAD").stdout.strip()
+
+    def gate(self, base: str, head: str, *options: str, **more: str) -> subprocess.CompletedProcess:
+        """`rollout-perf gate` of two commits by their names here."""
+        hashes = (self.commits.get(name, name) for name in (base, head))
+        command = (sys.executable, "-P", "-m", "rollout_perf.cli", "gate", *hashes, "--machine", MACHINE)
+        return self.call(*command, *options, **more)
+
+
+def speed(zmq: float = 1.0, wire_bytes: int = 1000) -> dict[str, str]:
+    """The file that makes a commit's transport slower by a factor."""
+    return {"rollout_perf/speed.py": f"SLOWDOWN = {{'zmq': {zmq}}}\nBYTES = {wire_bytes}\n"}
+
+
+def lock(version: str) -> dict[str, str]:
+    """The lock of a commit: its engine in a version."""
+    return {"requirements/cpu.lock": f"exam-engine=={version}\n"}
+
+
+def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
+    """An empty repository that asv can measure, with engines 1.0 and 1.1 to install."""
+    home, repository, wheels = (folder / name for name in ("home", "repository", "wheels"))
+    for made in (home, repository, wheels):
+        made.mkdir()
+    for name in _TAKEN:
+        source, target = ROOT / name, repository / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for version in ("1.0", "1.1"):
+        _wheel(wheels, version)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ASV_"))}
+    variables |= {
+        "HOME": str(home),  # asv keeps ~/.asv-machine.json
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]]),  # uv
+        "ROLLOUT_PERF_FLAVOUR": "cpu",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(wheels),
+        "EXAM_STARTS": str(folder / "starts"),
+        "EXAM_CV": str(cv),
+        "EXAM_SEED": str(seed),
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "user.name",
+        "GIT_CONFIG_VALUE_0": "Exam",
+        "GIT_CONFIG_KEY_1": "user.email",
+        "GIT_CONFIG_VALUE_1": "exam@localhost",
+    }
+    variables.pop("PYTHONPATH", None)
+    made = Repository(repository, variables)
+    made.call("git", "init", "-q", "-b", "main")
+    (repository / ".gitignore").write_text("/.asv/\n/results/\n__pycache__/\n")
+    made.commit("first", {"setup.py": SETUP, "rollout_perf/__init__.py": SUBJECT, **speed(), **lock("1.0")})
+    return made
+
+
+def _wheel(folder: Path, version: str) -> None:
+    """A wheel of the package that the lock names: the time of an engine step."""
+    info = f"exam_engine-{version}.dist-info"
+    contents = {
+        "exam_engine.py": "STEP_SECONDS = 0.01\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: exam-engine\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: exam\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(folder / f"exam_engine-{version}-py3-none-any.whl", "w") as wheel:
+        for name, content in contents.items():
+            wheel.writestr(name, content)
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*contents, f"{info}/RECORD"]))

@@ -1,0 +1,132 @@
+"""The exam of the whole: commits of known speed, and the gate names exactly the right ones.
+
+A real repository, asv's real environments, wheels and locks, the real ruler in its processes; only
+the engine and the clock are not real (exam.py says why). `make exam` has the real engines.
+"""
+
+import json
+import re
+
+import exam
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+STEPS = {
+    # what the commit does to the first one: the files it changes, the verdict on zmq, the exit code
+    "3 % slower": (exam.speed(1.03), "worse", 1),
+    "10 % slower": (exam.speed(1.1), "worse", 1),
+    "30 % slower": (exam.speed(1.3), "worse", 1),
+    "faster": (exam.speed(0.9), "better", 0),
+    "nothing": ({"NOTES": "nothing that is measured"}, "same", 0),
+    "lock bump": (exam.lock("1.1"), "same", 0),
+}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> exam.Repository:
+    made = exam.make_repository(tmp_path_factory.mktemp("exam"), cv=0.002)
+    for name, (contents, _verdict, _code) in STEPS.items():
+        made.commit(name, {**exam.speed(), **exam.lock("1.0"), **contents})
+    made.commit("a byte more", {**exam.speed(wire_bytes=1001), **exam.lock("1.0")})
+    made.commit("broken", {"setup.py": "raise SystemExit('this commit cannot be built')\n"})
+    return made
+
+
+def gate(repository, base, head, *options, **more):
+    done = repository.gate(base, head, "--paths", "sync,zmq", "--budget", "2", *options, **more)
+    print(done.stderr[-3000:], done.stdout)  # pytest shows it where a test fails
+    content = json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+    return done, content
+
+
+def verdicts(content, metric="step_seconds"):
+    found = {}
+    for row in content["verdicts"]:
+        if row["metric"] == metric:
+            found.setdefault(row["path"], set()).add(row["verdict"])
+    return found
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_gate_names_exactly_what_a_commit_changed(repository, name):
+    """Slower, faster or neither, and only the path that the commit touches."""
+    _contents, verdict, code = STEPS[name]
+    done, content = gate(repository, "first", name)
+    assert verdicts(content) == {"sync": {"same"}, "zmq": {verdict}}
+    assert verdicts(content, "wire_bytes") == {"zmq": {"same"}}
+    assert done.returncode == code
+    assert content["notes"] == (
+        ["the environments differ: exam-engine 1.0 -> 1.1"] if name == "lock bump" else []
+    )
+
+
+def test_a_byte_more_on_the_wire_is_found_by_one_start_a_side(repository):
+    done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes")
+    assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
+    assert content["pairs"] == 1
+    assert done.returncode == 1
+
+
+def test_a_gate_leaves_its_verdict_and_every_record_and_nothing_else_in_results(repository):
+    """asv must not take what a gate measured for a commit's place in the history."""
+    files = ("--summary", "summary.md", "--junit", "junit.xml")
+    _done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes", *files)
+    results = repository.folder / "results" / exam.MACHINE
+    assert sorted(path.name for path in results.iterdir()) == ["gates", "machine.json"]
+    newest = max(results.glob("gates/*.json"), key=lambda path: path.stat().st_mtime)
+    assert newest.name.startswith(f"{content['base'][:8]}-{content['head'][:8]}-")
+    assert json.loads(newest.read_text()) == content
+    records = [json.loads(line) for line in newest.with_suffix(".jsonl").read_text().splitlines()]
+    assert {record["provenance"]["commit"] for record in records} == {content["base"], content["head"]}
+    for record in records:
+        ours = ".asv/env-head/" if record["provenance"]["side"] == "head" else ".asv/env/"
+        assert ours in record["observed"]["subject"]
+    assert (repository.folder / "summary.md").read_text().startswith("### worse: ")
+    assert 'failures="2"' in (repository.folder / "junit.xml").read_text()
+
+
+def test_a_dirty_tree_is_said_and_the_commits_are_measured(repository):
+    speed = repository.folder / "rollout_perf" / "speed.py"
+    committed = speed.read_text()
+    try:
+        speed.write_text(exam.speed(wire_bytes=9)["rollout_perf/speed.py"])
+        _done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes")
+    finally:
+        speed.write_text(committed)
+    assert content["notes"] == [
+        "the working tree has uncommitted changes (1 file): what is measured is the two commits, without them"
+    ]
+    assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
+
+
+def test_a_budget_too_small_for_one_round(repository):
+    done, _content = gate(repository, "first", "a byte more", "--budget", "0.001")
+    assert done.returncode == 2
+    assert "--budget is 0.001 minutes, and one round" in done.stderr.splitlines()[-1]
+
+
+def test_a_commit_that_does_not_build_is_told_with_the_last_lines_of_the_log(repository):
+    done, _content = gate(repository, "first", "broken")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    told, error = done.stderr.rstrip().rsplit("\n", 1)
+    assert "this commit cannot be built" in told
+    assert re.match(
+        r"rollout-perf: the head, [0-9a-f]{8}, cannot be built: .*rollout-perf-gate-head.log", error
+    )
+
+
+def test_asv_continuous_agrees_on_the_30_per_cent_case(repository):
+    """With seven samples a side asv's own test can tell; by default it asks for 10 % and significance."""
+    repository.call("asv", "machine", "--yes", "--machine", exam.MACHINE)
+    hashes = (repository.commits["first"], repository.commits["30 % slower"])
+    done = repository.call(
+        "asv", "continuous", *hashes, "--machine", exam.MACHINE, "--bench", "Nano.track_step_seconds"
+    )
+    print(done.stdout)
+    assert "PERFORMANCE DECREASED" in done.stdout
+    assert done.returncode == 1
+    changed = [line for line in done.stdout.splitlines() if line.startswith("| +")]
+    assert len(changed) == 2  # zmq at both batches, and not sync
+    assert all("'zmq'" in line for line in changed)
