@@ -134,8 +134,11 @@ class Repository:
     def gate(self, base: str, head: str, *options: str, **more: str) -> subprocess.CompletedProcess:
         """`rollout-perf gate` of two commits by their names here."""
         hashes = (self.commits.get(name, name) for name in (base, head))
-        command = (sys.executable, "-P", "-m", "rollout_perf.cli", "gate", *hashes, "--machine", MACHINE)
-        return self.call(*command, *options, **more)
+        return self.tool("gate", *hashes, "--machine", MACHINE, *options, **more)
+
+    def tool(self, *arguments: str, **more: str) -> subprocess.CompletedProcess:
+        """`rollout-perf` of this checkout, and not of the one that is examined."""
+        return self.call(sys.executable, "-P", "-m", "rollout_perf.cli", *arguments, **more)
 
 
 def speed(zmq: float = 1.0, wire_bytes: int = 1000) -> dict[str, str]:
@@ -150,9 +153,9 @@ def lock(version: str) -> dict[str, str]:
 
 def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
     """An empty repository that asv can measure, with engines 1.0 and 1.1 to install."""
-    home, repository, wheels = (folder / name for name in ("home", "repository", "wheels"))
-    for made in (home, repository, wheels):
-        made.mkdir()
+    repository, wheels = folder / "repository", folder / "wheels"
+    repository.mkdir()
+    wheels.mkdir()
     for name in _TAKEN:
         source, target = ROOT / name, repository / name
         target.parent.mkdir(exist_ok=True)
@@ -162,28 +165,39 @@ def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
             shutil.copy(source, target)
     for version in ("1.0", "1.1"):
         _wheel(wheels, version)
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ASV_"))}
-    variables |= {
-        "HOME": str(home),  # asv keeps ~/.asv-machine.json
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]]),  # uv
-        "ROLLOUT_PERF_FLAVOUR": "cpu",
-        "UV_NO_INDEX": "1",
-        "UV_FIND_LINKS": str(wheels),
-        "EXAM_STARTS": str(folder / "starts"),
-        "EXAM_CV": str(cv),
-        "EXAM_SEED": str(seed),
+    made = Repository(repository, variables(folder) | _engine(folder, wheels, cv, seed))
+    made.call("git", "init", "-q", "-b", "main")
+    (repository / ".gitignore").write_text("/.asv/\n/results/\n__pycache__/\n")
+    made.commit("first", {"setup.py": SETUP, "rollout_perf/__init__.py": SUBJECT, **speed(), **lock("1.0")})
+    return made
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """The environment of every command: asv's and git's settings are the exam's own."""
+    (folder / "home").mkdir()
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ASV_"))}
+    mine.pop("PYTHONPATH", None)
+    return mine | {
+        "HOME": str(folder / "home"),  # asv keeps ~/.asv-machine.json
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), mine["PATH"]]),  # asv, uv
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "user.name",
         "GIT_CONFIG_VALUE_0": "Exam",
         "GIT_CONFIG_KEY_1": "user.email",
         "GIT_CONFIG_VALUE_1": "exam@localhost",
     }
-    variables.pop("PYTHONPATH", None)
-    made = Repository(repository, variables)
-    made.call("git", "init", "-q", "-b", "main")
-    (repository / ".gitignore").write_text("/.asv/\n/results/\n__pycache__/\n")
-    made.commit("first", {"setup.py": SETUP, "rollout_perf/__init__.py": SUBJECT, **speed(), **lock("1.0")})
-    return made
+
+
+def _engine(folder: Path, wheels: Path, cv: float, seed: int) -> dict[str, str]:
+    """Where the locks' packages come from, and what the engine's noise is."""
+    return {
+        "ROLLOUT_PERF_FLAVOUR": "cpu",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(wheels),
+        "EXAM_STARTS": str(folder / "starts"),
+        "EXAM_CV": str(cv),
+        "EXAM_SEED": str(seed),
+    }
 
 
 def _wheel(folder: Path, version: str) -> None:

@@ -1,0 +1,97 @@
+"""The long exam, `make exam`: twenty gates of a commit against itself, a history, and real engines.
+
+Each test prints what it counted. EXAM_GATES sets how many gates the real engines get (default: 2).
+"""
+
+import json
+import os
+import shutil
+import sysconfig
+from collections import Counter
+
+import exam
+import pytest
+
+pytestmark = [pytest.mark.exam, pytest.mark.timeout(7200)]
+
+COMMITS_A_LEVEL = 9
+DELAYED = "        time.sleep(0.004)\n        with self._lock:"
+
+
+def verdict_of(done) -> dict:
+    print(done.stderr[-2000:], done.stdout)
+    assert done.stdout, "it could not measure"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path):
+    """Everything but the engine is real; its starts differ by 5 %, three times the threshold."""
+    repository = exam.make_repository(tmp_path, cv=0.05)
+    count = Counter(
+        verdict_of(repository.gate("first", "first", "--paths", "sync,zmq", "--budget", "0.5"))["verdict"]
+        for _ in range(20)
+    )
+    print(f"verdicts of 20 gates: {dict(count)}")
+    assert count["worse"] <= 1
+
+
+def test_detect_names_exactly_the_steps_of_a_history(tmp_path):
+    """asv over commits of known speed: slower by 3 and 30 %, back again, a lock bump, a broken one."""
+    pytest.importorskip("rollout_perf.tracking.detect")
+    repository = exam.make_repository(tmp_path, cv=0.003)
+    factors = [1.0, 1.03, 1.03 * 1.3, 1.0]
+    steps = []
+    for level, factor in enumerate(factors):
+        for number in range(COMMITS_A_LEVEL):
+            name = f"level {level} commit {number}"
+            repository.commit(name, exam.speed(factor))
+            steps += [name] if level and not number else []
+            if number == 4:
+                repository.commit(f"{name}, lock", exam.lock("1.1" if level == 0 else "1.0"))
+                repository.commit(f"{name}, broken", {"setup.py": "raise SystemExit('no')\n"})
+                repository.commit(f"{name}, mended", {"setup.py": exam.SETUP})
+    repository.call("asv", "machine", "--yes", "--machine", exam.MACHINE)
+    bench = ("--bench", "Nano.track_step_seconds", "--record-samples")
+    done = repository.call(
+        "asv", "run", "ALL", "--machine", exam.MACHINE, *bench, ROLLOUT_PERF_MACHINE=exam.MACHINE
+    )
+    print(done.stdout[-3000:])
+    told = repository.tool("detect", "--metric", "step_seconds", "--json")
+    print(told.stdout, told.stderr)
+    found = {
+        (step["key"]["path"], step["first"]["subject"], step["worse"])
+        for step in json.loads(told.stdout.splitlines()[-1])["steps"]
+    }
+    slower = [True, True, False]
+    assert found == {("zmq", name, worse) for name, worse in zip(steps, slower, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> exam.Repository:
+    """This checkout with its real engines, and a commit that delays every engine step over ZeroMQ."""
+    folder = tmp_path_factory.mktemp("real")
+    made = exam.Repository(folder / "repository", exam.variables(folder))
+    made.variables = {**made.variables, "ASV_PYTHONPATH": sysconfig.get_path("purelib")}
+    left_out = shutil.ignore_patterns(".*", "results", "html", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(exam.ROOT, made.folder, ignore=left_out)
+    made.call("git", "init", "-q", "-b", "main")
+    made.commit("first", {".gitignore": "/.asv/\n/results/\n__pycache__/\n"})
+    transport = "rollout_perf/transports/zeromq.py"
+    code = (made.folder / transport).read_text()
+    head, send, rest = code.partition("    def send(")
+    assert "        with self._lock:" in rest
+    made.commit("delayed", {transport: head + send + rest.replace("        with self._lock:", DELAYED, 1)})
+    return made
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("EXAM_GATES", "2"))))
+def test_a_gate_with_real_engines_does_not_call_a_commit_worse_than_itself(real, number):
+    content = verdict_of(real.gate("first", "first", "--paths", "zmq", "--budget", "8"))
+    assert content["verdict"] in ("same", "cannot tell"), content
+
+
+def test_a_gate_with_real_engines_finds_a_delay(real):
+    content = verdict_of(real.gate("first", "delayed", "--paths", "zmq,sync", "--budget", "30"))
+    found = {(row["path"], row["verdict"]) for row in content["verdicts"] if row["metric"] == "step_seconds"}
+    assert ("zmq", "worse") in found
+    assert ("sync", "worse") not in found
