@@ -28,7 +28,7 @@ def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path
     """Everything but the engine is real; its starts differ by 5 %, three times the threshold."""
     repository = exam.make_repository(tmp_path, cv=0.05)
     count = Counter(
-        verdict_of(repository.gate("first", "first", "--paths", "sync,zmq", "--budget", "0.5"))["verdict"]
+        verdict_of(repository.gate("first", "first", "--paths", "sync,zmq", "--budget", "0.3"))["verdict"]
         for _ in range(20)
     )
     print(f"verdicts of 20 gates: {dict(count)}")
