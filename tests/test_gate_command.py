@@ -40,6 +40,7 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--threshold", "much"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "-3"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "beauty=3"], "unknown metric 'beauty'"),
+        (["HEAD", "HEAD", "--summary", "no/such/folder/file.md"], "there is no folder no/such/folder"),
         (["HEAD", "HEAD", "--budget", "0"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "nan"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "long"], "long"),

@@ -92,6 +92,10 @@ def _question(given: argparse.Namespace) -> Any:
     own = dict(_threshold(text, metrics) for text in given.threshold)
     timing = own.pop("", THRESHOLD)
     thresholds = {name: own.get(name, 0.0 if name in exact else timing) for name in judged}
+    for option in ("summary", "junit"):
+        file = getattr(given, option)
+        if file and not file.parent.is_dir():
+            raise ConfigurationError(f"--{option} is {file}; there is no folder {file.parent}")
     if not given.budget > 0:
         raise ConfigurationError(f"--budget is {given.budget:g}; it must be above 0 minutes")
     return Question(paths, thresholds, exact & set(judged), given.budget * 60)
@@ -205,6 +209,6 @@ class _Records:
 def _of_side(record: Any, side: Any) -> Any:
     """The record, failed where what it measured did not come from the side's environment."""
     subject = record.observed.get("subject")
-    if record.status != ruler("record").MEASURED or Path(subject).is_relative_to(side.folder):
+    if record.status != ruler("record").MEASURED or Path(subject).resolve().is_relative_to(side.folder):
         return record
     return record.failed(f"measured {subject}, which is not the {side.name}'s environment {side.folder}")

@@ -61,7 +61,7 @@ def build(root: Path, name: str, commit: str, suffix: str, say: Callable[[str], 
             raise ConfigurationError(
                 f"the {name}, {commit[:8]}, cannot be built: {error} (all of it: {log})"
             ) from None
-    folder = Path(environment._path)
+    folder = (root / configuration.env_dir / environment.dir_name).resolve()
     return Side(name, commit, folder, python, _variables(folder))
 
 
