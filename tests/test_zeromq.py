@@ -107,6 +107,17 @@ def test_a_port_that_is_taken_and_a_path_that_is_are_named_and_the_next_start_wo
         assert ask(again, "echo", "works") == ["works"]
 
 
+@pytest.mark.parametrize(("cores", "spins"), [(2, False), (7, False), (8, True)])
+def test_it_spins_where_cores_are_to_spare_and_carries_all_the_same(folder, monkeypatch, cores, spins):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    with listening(folder) as transport:
+        assert (transport.describe()["spin_seconds"] > 0) == spins
+        assert ask(transport, "echo", "first") == ["first"]
+        time.sleep(0.05)  # longer than it spins
+        assert ask(transport, "echo", "second") == ["second"]
+        assert ask(transport, "later", (0.05, "third")) == ["third"]
+
+
 def test_sockets_over_ipc_are_in_the_folder_and_go_with_the_transport(folder):
     with listening(folder):
         assert len(list(folder.iterdir())) == 2

@@ -54,6 +54,8 @@ _CLOSE = b"close"
 _COPY_BELOW_BYTES = 64 * 1024  # under this, copying a frame is cheaper than sharing it
 _MOST_FRAMES = 4096
 _MOST_WORKERS = 64  # bits of the mask
+_SPIN_SECONDS = 0.003  # a step of a small model; longer waits sleep
+_CORES_TO_SPIN = 4  # for the driver and each worker: fewer, and whoever spins keeps the others from work
 
 
 class Garbage(Exception):
@@ -75,12 +77,28 @@ def _send(socket: zmq.Socket, frames: list, size: int) -> None:
         socket.send_multipart(frames, copy=size < _COPY_BELOW_BYTES)
 
 
-def _receive(socket: zmq.Socket, header: struct.Struct) -> tuple[tuple, list[memoryview]]:
+def spin_seconds(world_size: int) -> float:
+    """How long to look for a message before sleeping: a sleeper's waking costs more than the message."""
+    enough = len(os.sched_getaffinity(0)) >= _CORES_TO_SPIN * (1 + world_size)
+    return _SPIN_SECONDS if enough else 0.0
+
+
+def _first_frame(socket: zmq.Socket, spin: float) -> zmq.Frame:
+    end = time.perf_counter() + spin if spin else 0.0
+    while spin and time.perf_counter() < end:
+        try:
+            return socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            continue
+    return socket.recv(copy=False)
+
+
+def _receive(socket: zmq.Socket, header: struct.Struct, spin: float = 0.0) -> tuple[tuple, list[memoryview]]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    frame = socket.recv(copy=False)
+    frame = _first_frame(socket, spin)
     head, frames = frame.buffer, []
     while frame.more:
         frame = socket.recv(copy=False)
@@ -105,6 +123,7 @@ class ZeroMQ(Transport):
         if world_size > _MOST_WORKERS:
             raise EngineError(f"{world_size} workers; this transport takes {_MOST_WORKERS} at most")
         self._identities = [b"%d" % rank for rank in range(world_size)]
+        self._spin = spin_seconds(world_size)
         self._endpoint = Endpoint.of(endpoint, folder)
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context) if self._endpoint.is_open else None
@@ -129,7 +148,8 @@ class ZeroMQ(Transport):
             keys = self._doorkeeper.keys if self._doorkeeper else None
             addresses = tuple(socket.get_string(zmq.LAST_ENDPOINT) for socket in (self._calls, self._replies))
             self._processes.launch(
-                [(addresses, rank, keys, spec) for rank in range(self.world_size)], spec.environment
+                [(addresses, rank, keys, self._spin, spec) for rank in range(self.world_size)],
+                spec.environment,
             )
             self._watcher = threading.Thread(target=self._watch, name="zmq-worker-watch", daemon=True)
             self._watcher.start()
@@ -222,7 +242,7 @@ class ZeroMQ(Transport):
         begin = time.perf_counter()
         try:
             # One receive with a timeout: polling first would cost a second system call a step.
-            (number, rank, status, _count), message = _receive(self._replies, _REPLY)
+            (number, rank, status, _count), message = _receive(self._replies, _REPLY, self._spin)
         except zmq.Again:
             self._check_deadline(awaited)
             return
@@ -304,6 +324,7 @@ class ZeroMQ(Transport):
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
+            "spin_seconds": self._spin,
             "endpoint_kind": self._endpoint.scheme,
             "security": "CURVE" if self._doorkeeper else "a folder of the user's own",
             "pyzmq": zmq.__version__,
@@ -346,21 +367,22 @@ class _Worker:
             os._exit(CUT)
         monitor.close()
 
-    def serve(self, spec: HostSpec) -> None:
+    def serve(self, spec: HostSpec, spin: float) -> None:
+        """Build the host, say so, and handle calls until told to close."""
         status, host = answer(lambda: spec.build(self.rank))
         # On the socket of the calls, so that the driver knows it before it sends the first one.
         self._reply(_READY, status, [] if status == OK else host, self._calls)
         if status != OK:
             return
         try:
-            self._serve(host)
+            self._serve(host, spin)
         finally:
             host.close()
 
-    def _serve(self, host: Host) -> None:
+    def _serve(self, host: Host, spin: float) -> None:
         while True:
             try:
-                (number, mask, _count), message = _receive(self._calls, _CALL)
+                (number, mask, _count), message = _receive(self._calls, _CALL, spin)
             except Garbage:
                 self._closing = True  # the word to close, which is no call
                 break
@@ -401,10 +423,10 @@ class _Worker:
 
 def main() -> None:
     """Serve as a worker until told to close or until the driver is gone."""
-    addresses, rank, keys, spec = take_bootstrap()
+    addresses, rank, keys, spin, spec = take_bootstrap()
     worker = _Worker(addresses, rank, keys)
     try:
-        worker.serve(spec)
+        worker.serve(spec, spin)
     finally:
         worker.close()
     sys.stdout.flush()
