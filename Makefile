@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track test exam check publish preview lock clean
+.PHONY: help setup track test exam check publish preview browser pictures lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,10 +31,17 @@ check: setup ## everything that guards quality: ruff, mypy, tests
 	python -m pytest
 
 publish: setup ## write the site from results/ to html/
-	asv publish
+	rollout-perf publish
 
 preview: setup ## serve html/ on this machine
 	asv preview
+
+browser: ## install Debian's Chromium, for the tests and the pictures of the site; needs root
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+
+pictures: setup ## take the README's pictures of the site; needs a Chromium
+	python docs/pictures.py
 
 lock: $(VENV)/bin/uv ## compile requirements/*.in to *.lock; UPGRADE=1 takes the newest versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "compare", "limit", "pipe", "track", "gate", "detect", "scorecard")
+COMMANDS = ("measure", "compare", "limit", "pipe", "track", "publish", "gate", "detect", "scorecard")
 """Modules of `commands`, in the order in which the help lists them."""
 
 

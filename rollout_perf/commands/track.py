@@ -26,7 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Run asv, publish, show; 0 where nothing failed."""
     from ..tracking import track
+    from ..tracking.publish import check_tools, publish
 
+    if not given.no_publish:
+        check_tools()
     root = find_ruler(Path.cwd())
     wanted, commits = track.find_range(root, given.range)
     machine = track.name_machine(given.machine, ruler("machine").gpus())
@@ -41,11 +44,11 @@ def run(given: argparse.Namespace) -> int:
         raise
     if code not in (0, 2):
         raise RolloutError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
-    site = None if given.no_publish else track.publish(root)
+    site = None if given.no_publish else publish(root, say)
     results = read_results(track.results_folder(root), commits[::-1])
     failed = _show(results, machine, commits, log)
     if site is not None:
-        print(f"site: {site}")
+        print(f"site: {site.relative_to(root)}")
     return 1 if failed or code else 0
 
 

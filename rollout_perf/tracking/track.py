@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, RolloutError
+from ..errors import ConfigurationError
 from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"
@@ -126,7 +126,7 @@ def run_asv(
     `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
     cells, which asv does not know. On Ctrl-C asv and the cells end, then Interrupted is raised.
     """
-    command = [_asv(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
+    command = [asv_command(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
     command += ["--machine", machine, *(["--bench", bench] if bench else [])]
     log = root / ".asv" / "rollout-perf-track.log"
     log.parent.mkdir(exist_ok=True)
@@ -158,7 +158,8 @@ def run_asv(
             end_processes(_MARK, progress.name, _CELL_END_SECONDS)
 
 
-def _asv() -> str:
+def asv_command() -> str:
+    """asv beside the Python that runs this. Raises ConfigurationError where it is not."""
     asv = Path(sys.executable).with_name("asv")
     if not asv.is_file():
         raise ConfigurationError(f"asv is not installed beside {sys.executable}: run `make setup`")
@@ -224,15 +225,6 @@ class _Teller:
     def _tell(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._begin), 60)
         self._say(f"[{minutes:3d}:{seconds:02d}] {text}")
-
-
-def publish(root: Path) -> Path:
-    """Write the site and return its first page, relative to `root`. Raises RolloutError with asv's words."""
-    done = subprocess.run([_asv(), "publish"], cwd=root, capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise RolloutError(f"asv publish failed: {said[-1] if said else f'exit code {done.returncode}'}")
-    return Path(configuration(root).get("html_dir", "html")) / "index.html"
 
 
 def configuration(root: Path) -> dict[str, Any]:

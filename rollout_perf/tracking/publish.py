@@ -1,0 +1,120 @@
+"""Writes the whole site into html/: our pages over results/, asv's and asv-tachyon's under html/asv.
+
+asv's part may fail, as it does without any result of asv's own: our pages are written all the same
+and say so.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, RolloutError
+from .detect import Step, find_steps, metrics_of
+from .results import Results, history, read_results
+from .site.asv_pages import write_asv_pages
+from .site.pages import write_pages
+from .track import asv_command, configuration, results_folder
+
+
+def check_tools() -> None:
+    """Raise ConfigurationError where a package that publishing needs is not installed."""
+    for name in ("asv", "asv_tachyon", "plotly"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigurationError(f"{name} is not installed here, and the site needs it: run `make setup`")
+
+
+def publish(root: Path, say: Callable[[str], None], folder: Path | None = None) -> Path:
+    """Write the site of the checkout `root`, by default where asv.conf.json says; its first page.
+
+    What could not be read or made goes to `say` and onto the page. Raises ConfigurationError where
+    `folder` exists and is no site, or a tool is not installed.
+    """
+    check_tools()
+    folder = folder or root / configuration(root).get("html_dir", "html")
+    _clear(folder)
+    begin = time.monotonic()
+    commits = history(root)
+    results = read_results(results_folder(root), commits)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    told: dict[str, Any] = {}
+    # Forks, so that a long history is shared with the other cores and not sent to them.
+    with ProcessPoolExecutor(
+        mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
+    ) as pool:
+        asv = pool.submit(write_asv_pages, asv_command(), root, folder / "asv", commits)
+        steps = [step for found in pool.map(_steps_of, metrics_of(results)) for step in found]
+        try:
+            asv.result()
+        except RolloutError as error:
+            shutil.rmtree(folder / "asv", ignore_errors=True)
+            told = {"asv": False, "asv_reason": str(error)}
+            say(f"asv's own pages are left out: {error}")
+    gates = read_gates(results_folder(root), say)
+    page = write_pages(folder, results, datetime.now(UTC), steps, gates, commit_url(root), told)
+    say(f"{_counted(results)}, {len(steps)} steps, in {time.monotonic() - begin:.1f} s")
+    return page
+
+
+_shared: tuple[Results, Path]
+"""What a forked process of the pool works on."""
+
+
+def _share(results: Results, root: Path) -> None:
+    global _shared
+    _shared = results, root
+
+
+def _steps_of(metric: str) -> list[Step]:
+    return find_steps(*_shared, [metric])
+
+
+def _counted(results: Results) -> str:
+    commits = {point.commit for point in results.points}
+    return f"{len(results.points)} records of {len(commits)} commits"
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder of an earlier site; nothing else is ever removed."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file()):
+        raise ConfigurationError(f"{folder} is there and is no site: give another folder, or remove it")
+    shutil.rmtree(folder)
+
+
+def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What gate runs left under results/MACHINE/gates/; what cannot be read is told and passed over."""
+    found = []
+    for file in sorted(folder.glob("*/gates/*.json")):
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            say(f"damaged and passed over: {file}: {error}")
+            continue
+        if isinstance(content, dict):
+            found.append({"machine": file.parent.parent.name, **content})
+    return found
+
+
+def commit_url(root: Path) -> str:
+    """Where a commit can be looked at, with {commit} for its hash: asv's setting, else the origin's page.
+
+    Empty where neither tells.
+    """
+    given = configuration(root).get("show_commit_url", "")
+    if given.startswith("http"):
+        return f"{given}{{commit}}"
+    asked = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    remote = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    host = re.fullmatch(r"(?:https://(?:[^@/]*@)?|git@|ssh://git@)([\w.-]+)[:/](.+?)(?:\.git)?/?", remote)
+    return f"https://{host[1]}/{host[2]}/commit/{{commit}}" if host else ""

@@ -1,0 +1,153 @@
+// Numbers and units for people, elements without HTML strings, and each path's looks. Names come from
+// results/ and may hold anything: they reach the page as text nodes, and charts through RP.plain.
+"use strict";
+
+window.RP = window.RP || {};
+
+RP.number = function (value) {
+  const size = Math.abs(value);
+  return value.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : size >= 0.0995 || size === 0 ? 2 : 3);
+};
+
+// Divisor and sign of the unit that reads best for a value of the metric.
+RP.unit = function (value, name) {
+  const size = Math.abs(value);
+  if (name.endsWith("_seconds")) {
+    return size >= 1 ? [1, "s"] : size >= 1e-3 ? [1e-3, "ms"] : [1e-6, "µs"];
+  }
+  if (name.endsWith("_bytes")) {
+    const power = Math.min(3, Math.max(0, Math.floor(Math.log2(size || 1) / 10)));
+    return [1024 ** power, ["B", "KiB", "MiB", "GiB"][power]];
+  }
+  if (name.endsWith("_share")) return [0.01, "%"];
+  if (name.endsWith("_calls")) return [1, "calls"];
+  return [1, ""];
+};
+
+RP.quantity = function (value, name) {
+  const [divisor, sign] = RP.unit(value, name);
+  return `${RP.number(value / divisor)} ${sign}`.trim();
+};
+
+// The interval of a value, in the unit of the value; one sample gives none.
+RP.interval = function (value, name) {
+  const [divisor] = RP.unit(value[0], name || "");
+  if (value[1] === null) return "(one sample)";
+  return `[${RP.number(value[1] / divisor)} .. ${RP.number(value[2] / divisor)}]`;
+};
+
+// One value over another; its bounds are those of the two intervals at their farthest.
+RP.ratio = function (value, base) {
+  const bounded = value[1] !== null && base[1] !== null;
+  return [value[0] / base[0], bounded ? value[1] / base[2] : null, bounded ? value[2] / base[1] : null];
+};
+
+RP.rate = (perSecond) => `${Math.round(perSecond).toLocaleString("en")} tokens/s`;
+
+RP.payload = (size) =>
+  size < 1024 ? `${size} B` : size < 1024 ** 2 ? `${size / 1024} KiB` : `${size / 1024 ** 2} MiB`;
+
+RP.date = (seconds) => (seconds ? new Date(seconds * 1000).toISOString().slice(0, 10) : "no date");
+
+// A chart's library reads a little HTML in its labels.
+RP.plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+// el("a", {href: "x", onclick: f}, "text", child): an element.
+RP.el = function (tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return made;
+};
+
+// Okabe and Ito's colours, darker on white and lighter on black; no two paths share sign and colour.
+const LOOKS = {
+  "vllm-mp": ["#4d5663", "#b6c0cc", "square", "dash"],
+  zmq: ["#0067a5", "#5db9f0", "circle", "solid"],
+  ray: ["#c44e00", "#ff9350", "diamond", "solid"],
+  sync: ["#00795a", "#3fcfa5", "triangle-up", "solid"],
+  "vllm-ray": ["#a03d76", "#eba3cb", "cross", "dashdot"],
+  "ray-graph": ["#8f6200", "#f2c14e", "star", "solid"],
+  "verl-zmq": ["#3b4cc0", "#a3b1ff", "circle-open", "dot"],
+  "verl-ray": ["#7b4a2a", "#d8a57f", "diamond-open", "dot"],
+  "bare-zmq": ["#0067a5", "#5db9f0", "circle-open", "dash"],
+  "bare-ray-graph": ["#8f6200", "#f2c14e", "star-open", "dash"],
+  "bare-ray": ["#c44e00", "#ff9350", "diamond-open", "dash"],
+};
+const OTHERS = [
+  ["#6a3d9a", "#c6a5f0", "triangle-down", "longdash"],
+  ["#00757d", "#52d1da", "pentagon", "longdashdot"],
+  ["#8a1538", "#f78fa7", "hexagram", "longdash"],
+];
+const SIGNS = {
+  square: "■",
+  circle: "●",
+  diamond: "◆",
+  "triangle-up": "▲",
+  cross: "✚",
+  star: "★",
+  "star-open": "☆",
+  "circle-open": "○",
+  "diamond-open": "◇",
+  "triangle-down": "▼",
+  pentagon: "⬟",
+  hexagram: "✶",
+};
+
+RP.dark = function () {
+  if (RP.printing) return false;
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+};
+
+RP.looks = function (path) {
+  let sum = 0;
+  for (const letter of path) sum += letter.charCodeAt(0);
+  const [light, dark, symbol, dash] = LOOKS[path] || OTHERS[sum % OTHERS.length];
+  return { color: RP.dark() ? dark : light, symbol, dash, sign: SIGNS[symbol] };
+};
+
+RP.sign = (path) =>
+  RP.el(
+    "span",
+    { class: "sign", style: `color:${RP.looks(path).color}`, "aria-hidden": "true" },
+    RP.looks(path).sign,
+  );
+
+RP.change = (ratio) => `${ratio >= 1 ? "+" : "−"}${RP.number(Math.abs(ratio - 1) * 100)} %`;
+
+// Never "100 %".
+RP.sure = (share) => (share > 0.999 ? "over 99.9 %" : `${Math.floor(share * 1000) / 10} %`);
+
+RP.bad = () => (RP.dark() ? "#ff9350" : "#b34700");
+
+RP.good = () => (RP.dark() ? "#5db9f0" : "#0067a5");
+
+// A table whose first column names its rows; a cell is a text, an element or a list of them.
+RP.table = function (titles, rows) {
+  const head = RP.el(
+    "tr",
+    {},
+    titles.map((title) => RP.el("th", { scope: "col" }, title)),
+  );
+  const line = (row) =>
+    RP.el(
+      "tr",
+      {},
+      row.map((cell, place) => (place ? RP.el("td", {}, cell) : RP.el("th", { scope: "row" }, cell))),
+    );
+  return RP.el(
+    "div",
+    { class: "scroll" },
+    RP.el("table", {}, RP.el("thead", {}, head), RP.el("tbody", {}, rows.map(line))),
+  );
+};
+
+// The content of the element of that id, and a paragraph that says what is absent.
+RP.put = (id, ...content) =>
+  document.getElementById(id).replaceChildren(...content.flat(Infinity).filter((one) => one !== null));
+RP.say = (...content) => RP.el("p", { class: "absent" }, ...content);

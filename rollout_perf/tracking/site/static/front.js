@@ -1,0 +1,308 @@
+// The front page: the selection, the answer, and a section for each chart, from RP.front (data/front.js).
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+
+RP.tell = (text) => byId("told").append(RP.el("p", {}, text));
+
+RP.render = function () {
+  if (!RP.front.groups.length) return empty();
+  controls();
+  RP.answer();
+  RP.matrix();
+  const metric = RP.selection.metric;
+  RP.put("history-title", `${capital(RP.title(metric))} over the commits`);
+  RP.put("history-better", RP.better);
+  RP.put("compare-better", RP.better);
+  RP.columns(metric, (content) => {
+    RP.draw("history", () => RP.historyChart(content, metric));
+    RP.put("history-numbers", historyTable(content, metric));
+    compare(content, metric);
+  });
+  RP.breakdown();
+  RP.gpu();
+  RP.tail();
+  RP.limit();
+  RP.pipe();
+  steps();
+  read();
+};
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+function empty() {
+  RP.put("lead", "Nothing has been measured yet.");
+  RP.put(
+    "facts",
+    RP.say(
+      "results/ holds no record. ",
+      RP.el("code", {}, "make track"),
+      " measures the last two commits and writes this page again.",
+    ),
+  );
+  for (const section of document.querySelectorAll(
+    "main > section:not(#answer):not(#read-section), .choices, .two",
+  ))
+    section.hidden = true;
+  read();
+  document.body.dataset.drawn = "all";
+}
+
+function controls() {
+  const chosen = RP.selection;
+  const groups = RP.front.groups;
+  const distinct = (name, some) => [...new Set(some.map((group) => String(group[name])))];
+  const fill = (id, values, value) => {
+    byId(id).closest("label").hidden =
+      values.length < 2 && !["machine", "preset", "workload", "metric"].includes(id);
+    RP.put(
+      id,
+      values.map((one) =>
+        RP.el(
+          "option",
+          { value: one[0] || one, selected: (one[0] || one) === value },
+          Array.isArray(one) ? one[1] : one,
+        ),
+      ),
+    );
+  };
+  const pairs = (values, words) => values.map((value) => [value, words(value)]);
+  fill("machine", pairs(distinct("machine", groups), machineName), chosen.machine);
+  const here = groups.filter((group) => group.machine === chosen.machine);
+  fill("preset", pairs(distinct("preset", here), String), chosen.preset);
+  const shape = here.filter((group) => group.preset === chosen.preset);
+  fill("workload", pairs(distinct("workload", shape), String), chosen.workload);
+  fill("tp", pairs(distinct("tensor_parallel_size", shape), String), chosen.tp);
+  fill("env", pairs(distinct("environment", shape), String), chosen.env);
+  fill("metric", pairs(RP.group().metrics[RP.batch()] || [], RP.title), chosen.metric);
+  RP.put(
+    "batches",
+    RP.group().batches.map((batch) =>
+      RP.el(
+        "label",
+        { class: "pill" },
+        RP.el("input", {
+          type: "radio",
+          name: "batch",
+          value: batch,
+          checked: String(batch) === chosen.batch,
+          onchange: () => RP.select({ batch: String(batch) }),
+        }),
+        RP.el("span", {}, String(batch)),
+      ),
+    ),
+  );
+  RP.put(
+    "paths",
+    RP.group().paths.map((path) =>
+      RP.el(
+        "label",
+        { class: "pill" },
+        RP.el("input", { type: "checkbox", checked: !RP.hidden(path), onchange: () => toggle(path) }),
+        RP.el(
+          "span",
+          {},
+          RP.sign(path),
+          " ",
+          path,
+          path === RP.front.reference ? " (reference, dashed)" : "",
+        ),
+      ),
+    ),
+  );
+}
+
+function machineName(name) {
+  const facts = RP.front.machines[name] || {};
+  return facts.gpu ? `${name} (${facts.gpu})` : name;
+}
+
+function toggle(path) {
+  const hidden = new Set((RP.selection.hide || "").split(",").filter(Boolean));
+  if (!hidden.delete(path)) hidden.add(path);
+  RP.select({ hide: [...hidden].join(",") });
+}
+
+function compare(content, metric) {
+  const group = RP.group();
+  const chosen = RP.chosenCommit();
+  const newest = Math.max(
+    -1,
+    ...group.paths.flatMap((path) => (content.paths[path] ? content.paths[path].at.slice(-1) : [])),
+  );
+  const at = chosen === null ? newest : chosen;
+  const entries = group.paths
+    .filter((path) => content.paths[path] && !RP.hidden(path))
+    .map((path) => {
+      const found = RP.row(content, path).find(([place]) => place === at);
+      if (!found) return null;
+      const figure = RP.columnFigure(content, path, found[2], metric);
+      return {
+        path,
+        value: figure.value,
+        samples: Array.isArray(figure.samples) ? figure.samples : null,
+        figure,
+      };
+    })
+    .filter(Boolean)
+    .sort((a, b) => a.value[0] - b.value[0]);
+  RP.put(
+    "compare-title",
+    "Side by side at ",
+    RP.commitLink(at),
+    chosen === null ? " (newest)" : " ",
+    chosen === null
+      ? ""
+      : RP.el("button", { type: "button", onclick: () => RP.select({ commit: "" }) }, "back to the newest"),
+  );
+  byId("compare").hidden = !entries.length;
+  RP.put(
+    "compare-absent",
+    entries.length ? "" : RP.say("No path that is shown was measured at this commit."),
+  );
+  if (entries.length) RP.draw("compare", () => RP.compareChart(entries, metric));
+  RP.put(
+    "compare-numbers",
+    RP.table(
+      [
+        "path",
+        RP.title(metric),
+        "99 % interval",
+        `against ${RP.front.reference}`,
+        "samples",
+        "engine starts",
+        "",
+      ],
+      entries.map((one) => {
+        const base = entries.find((other) => other.path === RP.front.reference);
+        const ratio = base && RP.ratio(one.value, base.value);
+        const count = one.samples ? one.samples.length : one.figure.samples;
+        return [
+          one.path,
+          RP.quantity(one.value[0], metric),
+          RP.interval(one.value, metric),
+          ratio ? `${RP.number(ratio[0])} ${RP.interval(ratio)}` : "",
+          count,
+          one.figure.starts,
+          RP.askButton(one.figure),
+        ];
+      }),
+    ),
+  );
+}
+
+// The newest commits of the history as a table, and buttons that ask where each figure comes from.
+function historyTable(content, metric) {
+  const paths = RP.group().paths.filter((path) => content.paths[path] && !RP.hidden(path));
+  const rows = Object.fromEntries(
+    paths.map((path) => [path, new Map(RP.row(content, path).map((row) => [row[0], row]))]),
+  );
+  const places = [...new Set(paths.flatMap((path) => content.paths[path].at))].sort((a, b) => b - a);
+  const shown = places.slice(0, 30);
+  const line = (at) => [
+    [RP.commitLink(at), ` ${RP.front.commits.subject[at]}`],
+    RP.el(
+      "button",
+      { type: "button", onclick: () => RP.select({ commit: RP.commitName(at) }) },
+      "compare here",
+    ),
+    ...paths.map((path) => {
+      const row = rows[path].get(at);
+      if (!row) return "absent";
+      return [
+        `${RP.quantity(row[1][0], metric)} ${RP.interval(row[1], metric)} `,
+        RP.askButton(RP.columnFigure(content, path, row[2], metric)),
+      ];
+    }),
+  ];
+  const older =
+    places.length > shown.length
+      ? RP.say(`${places.length - shown.length} older commits are in the chart and in asv's explorer.`)
+      : null;
+  return [RP.table(["commit", "", ...paths], shown.map(line)), older].filter(Boolean);
+}
+
+function steps() {
+  const found = RP.front.steps.filter((step) => step.group === RP.group().id);
+  if (!found.length) {
+    const { commits } = RP.group();
+    const least = RP.front.least_commits;
+    const short = `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to tell a step from noise.`;
+    RP.put(
+      "steps",
+      RP.say(commits < least ? short : `No step was found in ${commits} commits of this selection.`),
+    );
+    return;
+  }
+  const row = (step) => [
+    RP.el(
+      "a",
+      { href: `steps/${step.slug}.html` },
+      `${step.worse ? "▲ worse" : "▼ better"} ${RP.change(step.ratio)}`,
+    ),
+    step.path,
+    String(step.batch),
+    RP.title(step.metric),
+    RP.commitLink(step.first),
+    RP.sure(step.confidence),
+    step.undone === null ? "no" : RP.commitLink(step.undone),
+  ];
+  RP.put(
+    "steps",
+    RP.table(["step", "path", "batch", "metric", "first commit", "sure", "undone by"], found.map(row)),
+  );
+}
+
+function read() {
+  const front = RP.front;
+  const cells = front.groups.length ? RP.group().cells.filter((cell) => cell.status !== "measured") : [];
+  const left = front.groups.length ? RP.group().left_out[RP.batch()] : 0;
+  RP.put(
+    "read",
+    cells.length
+      ? [
+          RP.el("h3", {}, "Cells without values"),
+          RP.table(
+            ["path", "batch", "commit", "", "why"],
+            cells.map((cell) => [
+              cell.path,
+              cell.batch,
+              RP.commitLink(cell.at),
+              cell.status,
+              RP.el("pre", {}, cell.reason || "no reason was given"),
+            ]),
+          ),
+        ]
+      : null,
+    left
+      ? RP.say(
+          `${left} older records did other work under the same name (another fingerprint) and are left out.`,
+        )
+      : null,
+    front.damaged.length
+      ? [
+          RP.el("h3", {}, "Damaged and passed over"),
+          RP.el(
+            "ul",
+            { class: "damaged" },
+            front.damaged.map((one) => RP.el("li", {}, one)),
+          ),
+        ]
+      : RP.el("p", {}, "No damaged file was met."),
+    front.machines_without_gpu.length
+      ? RP.say(`No GPU facts are kept of ${front.machines_without_gpu.join(", ")}.`)
+      : null,
+    RP.el(
+      "p",
+      {},
+      `Written ${front.made.replace("T", " ").replace("+00:00", " UTC")} from ${front.records} records of ${front.commits.hash.length} commits. asv's own pages: `,
+      front.asv
+        ? [
+            RP.el("a", { href: "asv/index.html" }, "explorer"),
+            ", ",
+            RP.el("a", { href: "asv/classic.html" }, "classic"),
+          ]
+        : `absent: ${front.asv_reason}`,
+    ),
+  );
+}

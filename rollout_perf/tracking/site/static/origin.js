@@ -1,0 +1,147 @@
+// Where a figure comes from: a dialog, asked for by clicking a point or a button of a table's row.
+"use strict";
+
+const WORKLOAD_WORDS = {
+  prompts: "prompts",
+  samples: "samples a prompt",
+  prompt_tokens: "prompt tokens",
+  output_tokens: "output tokens",
+  seed: "seed",
+  fingerprint: "fingerprint",
+};
+
+RP.workload = function (load) {
+  const known = Object.keys(WORKLOAD_WORDS).filter((name) => load[name] !== undefined && load[name] !== null);
+  const many = (value) =>
+    typeof value === "object" ? `${value.min} to ${value.max}, median ${value.median}` : value;
+  return [
+    `${load.name}, batch ${load.batch}`,
+    ...known.map((name) => `${WORKLOAD_WORDS[name]} ${many(load[name])}`),
+  ].join("; ");
+};
+
+// The commands that make the figure again: at its commit with asv, and by hand with what is checked out.
+RP.again = function (facts, path, at, group) {
+  const load = facts.workload;
+  const made = facts.command || "";
+  const hash = RP.commitName(at);
+  const lines = [];
+  if (made && made !== "asv run") lines.push(made);
+  else lines.push(`asv run "${hash}^!" --machine ${RP.quote(group.machine)} --record-samples`);
+  const size = group.tensor_parallel_size > 1 ? ` --tp ${group.tensor_parallel_size}` : "";
+  const lengths = ` --prompt-tokens ${load.prompt_tokens} --output-tokens ${load.output_tokens} --samples ${load.samples}`;
+  const work = { fixed: lengths, grpo: " --workload grpo", verl: " --workload verl" }[load.name];
+  if (work) {
+    const cell = `--path ${RP.quote(path)} --preset ${RP.quote(group.preset)} --batch ${load.batch}`;
+    lines.push(`rollout-perf measure ${cell}${work} --seed ${load.seed}${size}`);
+  }
+  return lines;
+};
+
+RP.quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${String(word).replace(/'/g, "'\\''")}'`);
+
+// A figure: {title, value, metric, path, at, group, facts, samples (list or number), starts, measured, source}
+RP.origin = function (figure) {
+  const { facts, group } = figure;
+  const machine = RP.front.machines[group.machine] || {};
+  const environment = facts.environment || {};
+  const hardware = [
+    environment.GPU || machine.gpu || "no GPU facts",
+    facts.cpu || machine.cpu,
+    facts.cores && `${facts.cores} cores`,
+  ];
+  const count = Array.isArray(figure.samples) ? figure.samples.length : figure.samples;
+  const rows = [
+    [
+      "value",
+      `${RP.quantity(figure.value[0], figure.metric)}, 99 % interval ${RP.interval(figure.value, figure.metric)}`,
+    ],
+    ["commit", [RP.commitLink(figure.at), ` ${RP.front.commits.subject[figure.at] || ""}`]],
+    ["measured", figure.measured ? `${figure.measured.replace("T", " ")} UTC` : "no time kept"],
+    ["samples", `${count}, from ${figure.starts} engine start${figure.starts > 1 ? "s" : ""}`],
+    ["machine", [group.machine, ...hardware].filter(Boolean).join(", ")],
+    ["workload", RP.workload(facts.workload)],
+    ["preset", `${group.preset}, tensor-parallel size ${group.tensor_parallel_size}`],
+    ["executor", [facts.executor, facts.channel].filter(Boolean).join(", ") || "not kept"],
+    [
+      "versions",
+      Object.entries(environment)
+        .map(([name, version]) => `${name} ${version}`)
+        .join(", ") || "not kept",
+    ],
+    ["file", figure.source],
+    ["again", RP.again(facts, figure.path, figure.at, group).map((line) => RP.el("pre", {}, line))],
+  ];
+  if (Array.isArray(figure.samples)) {
+    rows.splice(4, 0, ["each", figure.samples.map((one) => RP.quantity(one, figure.metric)).join(", ")]);
+  }
+  const dialog = document.getElementById("origin");
+  dialog.replaceChildren(
+    RP.el(
+      "form",
+      { method: "dialog" },
+      RP.el("h2", {}, RP.sign(figure.path), " ", figure.title),
+      RP.el("button", { autofocus: true }, "Close"),
+    ),
+    RP.el(
+      "dl",
+      {},
+      rows.map(([name, content]) => [RP.el("dt", {}, name), RP.el("dd", {}, content)]),
+    ),
+  );
+  dialog.showModal();
+};
+
+// The figure of a cell at its newest commit.
+RP.cellFigure = (cell, metric) => ({
+  title: `${cell.path}, ${RP.title(metric)}`,
+  value: cell.metrics[metric],
+  metric,
+  path: cell.path,
+  at: cell.at,
+  group: RP.group(),
+  facts: cell,
+  samples: cell.metrics[metric][3],
+  starts: cell.starts,
+  measured: cell.measured,
+  source: cell.source,
+});
+
+// The figure of a point of a column; that of the newest commit has its samples too.
+RP.columnFigure = function (content, path, number, metric) {
+  const column = content.paths[path];
+  const at = column.at[number];
+  const cell = RP.cells().find((one) => one.path === path && one.at === at && one.metrics[metric]);
+  if (cell) return RP.cellFigure(cell, metric);
+  const facts = content.surroundings[RP.nth(column.from, number)];
+  const group = RP.group();
+  return {
+    title: `${path}, ${RP.title(metric)}`,
+    value: RP.row(content, path)[number][1],
+    metric,
+    path,
+    at,
+    group,
+    facts,
+    samples: RP.nth(column.samples, number),
+    starts: RP.nth(column.starts, number),
+    measured: RP.nth(column.measured, number),
+    source: RP.nth(column.source, number).replace("{commit}", RP.commitName(at)),
+  };
+};
+
+RP.title = (metric) => RP.front.metrics[metric] || metric.replace(/_/g, " ");
+
+RP.better = "lower is better ↓"; // of every metric that the ruler makes
+
+RP.askButton = (figure) =>
+  RP.el(
+    "button",
+    {
+      type: "button",
+      class: "ask",
+      onclick: () => RP.origin(figure),
+      "aria-label": `Where ${figure.title} comes from`,
+    },
+    "?",
+  );

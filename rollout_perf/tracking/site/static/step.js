@@ -1,0 +1,310 @@
+// A step's page, from RP.step (data/step-SLUG.js).
+"use strict";
+
+(function () {
+  const step = RP.step;
+  const page = step.page;
+  const key = page.key;
+  const metric = step.metric;
+  RP.root = "../";
+  RP.tell = (text) => RP.put("told", RP.el("p", {}, text));
+  RP.selection = {
+    machine: key.machine,
+    preset: key.preset,
+    workload: key.workload,
+    tp: String(key.tensor_parallel_size),
+    env: key.environment,
+    batch: String(key.batch),
+    metric,
+  };
+  const home = `../index.html${RP.address(RP.selection)}`;
+  for (const id of ["home", "back"]) document.getElementById(id).href = home;
+
+  const side = (name) => page.points.filter((point) => point.side === name);
+  const level = (name) => median(side(name).map((point) => point.value[0]));
+  const fact = (name, value, more) =>
+    RP.el(
+      "div",
+      { class: "fact" },
+      RP.el("h3", {}, name),
+      RP.el("p", { class: "big" }, value),
+      RP.el("p", {}, more),
+    );
+  const bounds = step.interval.map((bound) => RP.change(bound)).join(" .. ");
+
+  RP.put(
+    "lead",
+    RP.sign(step.path),
+    " ",
+    RP.el("strong", {}, step.path),
+    ` got ${step.worse ? "worse" : "better"}: ${RP.title(metric)} ${RP.change(step.ratio)}`,
+  );
+  RP.put(
+    "facts",
+    fact("Change", RP.change(step.ratio), `99 % interval ${bounds}`),
+    fact(
+      "Before, after",
+      `${RP.quantity(level("before"), metric)} → ${RP.quantity(level("after"), metric)}`,
+      `medians of ${side("before").length} and ${side("after").length} commits`,
+    ),
+    fact(
+      "How sure",
+      RP.sure(step.confidence),
+      step.undone === null ? "not undone since" : ["undone by ", RP.commitLink(step.undone)],
+    ),
+    RP.el(
+      "p",
+      { class: "where" },
+      `${key.machine}, ${key.preset}, tensor-parallel size ${key.tensor_parallel_size}, workload ${key.workload}, batch ${key.batch}; ${RP.better}`,
+    ),
+  );
+  RP.put("better", RP.better);
+
+  const figure = function (number, path) {
+    const point = page.points[number];
+    const column = page.column.paths[path];
+    return {
+      title: `${path}, ${RP.title(metric)}`,
+      value: point.value,
+      metric,
+      path,
+      at: point.at,
+      group: key,
+      facts: page.column.surroundings[RP.nth(column.from, number)],
+      samples: point.samples,
+      starts: RP.nth(column.starts, number),
+      measured: RP.nth(column.measured, number),
+      source: RP.nth(column.source, number).replace("{commit}", RP.commitName(point.at)),
+    };
+  };
+
+  function chart() {
+    const [divisor, sign] = RP.unit(Math.max(...page.points.map((point) => point.value[0])), metric);
+    const color = {
+      before: RP.looks(step.path).color,
+      after: step.worse ? RP.bad() : RP.good(),
+      null: RP.dark() ? "#8793a0" : "#8793a0",
+    };
+    const dots = page.points.flatMap((point, number) =>
+      point.samples.map((sample, place) => [number + ((place % 5) - 2) * 0.07, sample / divisor, point.side]),
+    );
+    const places = page.points.map((_, number) => number);
+    const across = (name) => {
+      const numbers = places.filter((number) => page.points[number].side === name);
+      return {
+        type: "line",
+        x0: numbers[0] - 0.4,
+        x1: numbers[numbers.length - 1] + 0.4,
+        y0: level(name) / divisor,
+        y1: level(name) / divisor,
+        line: { color: color[name], width: 3, dash: name === "before" ? "dash" : "solid" },
+      };
+    };
+    const first = page.points.findIndex((point) => point.at === step.first);
+    const labelled = places.filter(
+      (number) => number % Math.ceil(places.length / (RP.narrow() ? 4 : 12)) === 0,
+    );
+    return {
+      traces: [
+        {
+          x: dots.map(([x]) => x),
+          y: dots.map(([, y]) => y),
+          mode: "markers",
+          hoverinfo: "skip",
+          marker: {
+            size: 5,
+            opacity: 0.55,
+            color: dots.map(([, , name]) => color[name]),
+            symbol: dots.map(([, , name]) => (name ? "circle" : "circle-open")),
+          },
+        },
+        {
+          x: places,
+          y: page.points.map((point) => point.value[0] / divisor),
+          mode: "markers",
+          marker: {
+            symbol: page.points.map((point) =>
+              point.side === "after" ? "diamond" : point.side ? "circle" : "circle-open",
+            ),
+            size: 11,
+            color: page.points.map((point) => color[point.side]),
+          },
+          customdata: places,
+          hovertemplate: page.points.map(
+            (point) =>
+              `${RP.commitName(point.at)} ${RP.quantity(point.value[0], metric)} ${RP.interval(point.value, metric)}<extra></extra>`,
+          ),
+        },
+      ],
+      layout: {
+        xaxis: {
+          tickvals: labelled,
+          ticktext: labelled.map((number) => RP.commitName(page.points[number].at)),
+          ...RP.axisTitle("commit, oldest to newest"),
+          showgrid: false,
+          zeroline: false,
+        },
+        yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better})`),
+        shapes: [
+          across("before"),
+          across("after"),
+          {
+            type: "line",
+            x0: first - 0.5,
+            x1: first - 0.5,
+            yref: "paper",
+            y0: 0,
+            y1: 1,
+            line: { width: 1.5, dash: "dot", color: color.null },
+          },
+        ],
+        annotations: [
+          {
+            x: first - 0.5,
+            y: 1,
+            yref: "paper",
+            xanchor: "right",
+            yanchor: "top",
+            showarrow: false,
+            text: "before ",
+          },
+          {
+            x: first - 0.5,
+            y: 1,
+            yref: "paper",
+            xanchor: "left",
+            yanchor: "top",
+            showarrow: false,
+            text: ` after: ${RP.change(step.ratio)}`,
+          },
+        ],
+        hovermode: "closest",
+      },
+      clicked: ([point]) => point.customdata !== undefined && RP.origin(figure(point.customdata, step.path)),
+    };
+  }
+
+  function median(values) {
+    const sorted = values.slice().sort((a, b) => a - b);
+    const half = sorted.length / 2;
+    return sorted.length % 2 ? sorted[Math.floor(half)] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+
+  RP.put(
+    "numbers",
+    RP.table(
+      ["commit", "side", "median", "99 % interval", "samples", ""],
+      page.points.map((point, number) => [
+        [RP.commitLink(point.at), ` ${RP.front.commits.subject[point.at]}`],
+        point.side || "neither",
+        RP.quantity(point.value[0], metric),
+        RP.interval(point.value, metric),
+        point.samples.length,
+        RP.askButton(figure(number, step.path)),
+      ]),
+    ),
+  );
+
+  const [old, fresh] = page.range;
+  const compare =
+    RP.front.commit_url.endsWith("/commit/{commit}") &&
+    RP.front.commit_url.replace("/commit/{commit}", `/compare/${old}...${fresh}`);
+  RP.put(
+    "range",
+    RP.table(
+      ["", "commit", "date"],
+      [
+        [
+          "last at the old level",
+          [RP.commitLink(step.last_before), ` ${RP.front.commits.subject[step.last_before]}`],
+          RP.date(RP.front.commits.time[step.last_before]),
+        ],
+        [
+          "first at the new level",
+          [RP.commitLink(step.first), ` ${RP.front.commits.subject[step.first]}`],
+          RP.date(RP.front.commits.time[step.first]),
+        ],
+      ],
+    ),
+    compare
+      ? RP.el("p", {}, RP.el("a", { href: compare }, "All changes between them"))
+      : command("All commits between them", `git log --oneline ${old.slice(0, 8)}..${fresh.slice(0, 8)}`),
+  );
+
+  RP.put(
+    "environment",
+    page.environment.length
+      ? RP.table(
+          ["", "before", "after"],
+          page.environment.map((one) => [one.name, one.before || "not there", one.after || "not there"]),
+        )
+      : RP.el(
+          "p",
+          { class: "absent" },
+          "No version, driver or GPU differs between the two commits: what changed is in the code, or on the machine.",
+        ),
+  );
+
+  function command(name, line) {
+    const button = RP.el(
+      "button",
+      {
+        type: "button",
+        onclick: async () => {
+          try {
+            await navigator.clipboard.writeText(line);
+            button.textContent = "Copied";
+          } catch (error) {
+            button.textContent = "Select it and copy";
+          }
+        },
+      },
+      "Copy",
+    );
+    return RP.el(
+      "div",
+      { class: "command" },
+      RP.el("h3", {}, name, " ", button),
+      RP.el("pre", { tabindex: "0" }, line),
+    );
+  }
+  RP.put(
+    "commands",
+    command("Measure both sides again, in alternation", page.confirm),
+    command("Find the commit", page.bisect),
+  );
+
+  const verdict = (gate) => {
+    const one = gate.verdict;
+    if (!one) return "did not judge this cell and metric";
+    const seen = one.detectable
+      ? `; the smallest effect it could have seen: ${RP.number(one.detectable * 100)} %`
+      : "";
+    const ratio = one.ratio
+      ? `, ratio ${RP.number(one.ratio)}${one.interval ? ` [${one.interval.map(RP.number).join(" .. ")}]` : ""}`
+      : "";
+    return [RP.el("strong", {}, one.verdict), ratio, seen];
+  };
+  RP.put(
+    "gates",
+    page.gates.length
+      ? RP.table(
+          ["base to head", "measured", "verdict", "command"],
+          page.gates.map((gate) => [
+            `${gate.base.slice(0, 8)} .. ${gate.head.slice(0, 8)}`,
+            gate.measured_at || "",
+            verdict(gate),
+            RP.el("code", {}, gate.command || ""),
+          ]),
+        )
+      : RP.el(
+          "p",
+          { class: "absent" },
+          "No gate run over these commits is kept. The first command above makes one.",
+        ),
+  );
+
+  const draw = () => RP.draw("samples", chart);
+  draw();
+  RP.bindTheme(draw);
+})();

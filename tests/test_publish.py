@@ -1,0 +1,135 @@
+"""tracking/publish.py: one folder, ours and asv's; what is missing or damaged is said, never fatal."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from simulated import MACHINE, write_asv, write_records, write_repository
+
+from rollout_perf.errors import ConfigurationError
+from rollout_perf.tracking.publish import commit_url, publish
+from rollout_perf.tracking.site import asv_pages
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout of two commits without any result."""
+    folder = tmp_path / "checkout"
+    commits = write_repository(folder, 2)
+    shutil.copy2(ROOT / "asv.conf.json", folder / "asv.conf.json")
+    return folder, commits
+
+
+def front(folder):
+    text = (folder / "html" / "data" / "front.js").read_text()
+    return json.loads(text.removeprefix("RP.front = ").rstrip(";\n"))
+
+
+def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
+    folder, commits = checkout
+    write_records(folder / "results", commits, batches=[8])
+    write_asv(folder / "results", commits, 3)
+    page = publish(folder, say=lambda text: None)
+    assert page == folder / "html" / "index.html"
+    content = front(folder)
+    assert (content["asv"], content["records"], len(content["commits"]["hash"])) == (True, 10, 2)
+    index = json.loads((folder / "html" / "asv" / "index.json").read_text())
+    assert [one["less_is_better"] for one in index["benchmarks"].values()] == [True]
+    for html in ("index.html", "asv/index.html", "asv/classic.html"):
+        text = (folder / "html" / html).read_text()
+        assert "://" not in text.replace("https://github.com/airspeed-velocity/asv/", "")  # a link, no load
+    files = (folder / "html" / "asv" / "files.js").read_text()
+    assert '"index.json": {' in files
+    assert '"graphs/' in files
+    publish(folder, say=lambda text: None)  # over the one that is there
+
+
+def test_without_results_the_page_says_so(checkout):
+    folder, _commits = checkout
+    told = []
+    publish(folder, say=told.append)
+    content = front(folder)
+    assert (content["records"], content["asv"]) == (0, False)
+    assert content["asv_reason"]
+    assert any("asv's own pages are left out" in line for line in told)
+
+
+def test_damaged_files_are_told_and_the_rest_is_published(checkout):
+    folder, commits = checkout
+    write_records(folder / "results", commits, batches=[8], gpu=False)
+    (folder / "results" / MACHINE / "records" / "00000000-env-x.jsonl").write_text("{")
+    (folder / "results" / MACHINE / "gates").mkdir()
+    (folder / "results" / MACHINE / "gates" / "x.json").write_text("{")
+    told = []
+    publish(folder, say=told.append)
+    content = front(folder)
+    assert content["records"] == 10
+    assert "00000000-env-x.jsonl:1" in content["damaged"][0]
+    assert content["machines_without_gpu"] == [MACHINE]
+    assert sum("damaged and passed over" in line for line in told) == 2
+
+
+def test_a_folder_that_is_no_site_is_left_alone(checkout, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="is no site"):
+        publish(checkout[0], say=print, folder=precious)
+    assert (precious / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("remote", "url"),
+    [
+        ("https://github.com/a/b.git", "https://github.com/a/b/commit/{commit}"),
+        ("git@github.com:a/b.git", "https://github.com/a/b/commit/{commit}"),
+        ("https://user:word@host.org/a/b", "https://host.org/a/b/commit/{commit}"),
+        ("/some/folder", ""),
+        (None, ""),
+    ],
+)
+def test_commits_are_linked_where_the_origin_has_pages(remote, url, checkout):
+    folder, _commits = checkout
+    if remote:
+        subprocess.run(["git", "-C", folder, "remote", "add", "origin", remote], check=True)
+    assert commit_url(folder) == url
+
+
+def test_a_tool_that_is_not_installed_is_named_before_anything_is_removed(checkout, monkeypatch):
+    folder, _commits = checkout
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "plotly" else find(name, *rest)
+    )
+    (folder / "html").mkdir()
+    (folder / "html" / "index.html").write_text("an earlier site")
+    with pytest.raises(ConfigurationError, match="plotly is not installed"):
+        publish(folder, say=print)
+    assert (folder / "html" / "index.html").exists()
+
+
+def test_without_npm_the_classic_page_says_so_and_asks_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(asv_pages.shutil, "which", lambda name: None)
+    page = '<html><head><script src="https://cdn.x/jquery.js"></script></head><body><p>x</p></body></html>'
+    (tmp_path / "index.html").write_text(page)
+    asv_pages._write_classic(tmp_path, tmp_path / "npm")
+    text = (tmp_path / "classic.html").read_text()
+    assert "npm was not installed" in text
+    assert "://" not in text
+
+
+def test_every_library_that_asvs_page_asks_for_is_in_the_lock():
+    """asv asks CDNs; a version of asv that asks for something else must be noticed here."""
+    import asv
+
+    page = (Path(asv.__file__).parent / "www" / "index.html").read_text()
+    asked = {url.rpartition("/")[2] for url in asv_pages._TAG.findall(page)}
+    assert asked == set(asv_pages._LIBRARIES)
+    lock = json.loads((Path(asv_pages.__file__).parent / "classic" / "package-lock.json").read_text())
+    for file in asv_pages._LIBRARIES.values():
+        assert lock["packages"][f"node_modules/{file.partition('/')[0]}"]["integrity"].startswith("sha512-")

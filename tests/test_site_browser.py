@@ -1,0 +1,315 @@
+"""The site in a real browser, opened as files: no error, no request elsewhere, every chart, every promise."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from browser import open_browser, why_no_browser
+from simulated import MACHINE, PATHS, write_records
+
+from rollout_perf.tracking.detect import find_steps
+from rollout_perf.tracking.publish import publish
+from rollout_perf.tracking.results import Commit, read_results
+from rollout_perf.tracking.site.pages import write_pages
+
+ROOT = Path(__file__).resolve().parent.parent
+REASON = why_no_browser()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+
+LOCAL = ("file:", "data:", "blob:")
+NASTY = '<img src=x onerror="window.pwned=1">'
+BARE = "bare"
+COMMITS = [Commit(f"{number:x}" * 40, f"change {number} {NASTY}", 1_700_000_000) for number in range(1, 15)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a page; afterwards: nothing on the console, no error, no request but for files."""
+    wrong: list[str] = []
+    tabs = []
+
+    def opened(page: Path, address: str = "", ready: str = "body[data-drawn=all]", **options):
+        tab = browser.new_context(**options).new_page()
+        tabs.append(tab)
+        tab.set_default_timeout(30_000)
+        tab.on("console", lambda message: wrong.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        tab.on(
+            "request",
+            lambda asked: asked.url.startswith(("file:", "data:", "blob:")) or wrong.append(asked.url),
+        )
+        tab.goto(page.as_uri() + address)
+        tab.wait_for_selector(ready, state="attached")
+        return tab
+
+    yield opened
+    for tab in tabs:
+        tab.context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """The site over the committed results of the GPU machine."""
+    return publish(ROOT, say=print, folder=tmp_path_factory.mktemp("site") / "html")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A site with everything a record may have, two workloads, a step, a bump, and HTML in every name."""
+    folder = tmp_path_factory.mktemp("simulated")
+    paths = PATHS | {NASTY: 1.2}
+
+    def slower(path, batch, number):
+        return 1.3 if path == "zmq" and number >= 8 else 1.0
+
+    def versions(number):
+        return {"vllm": "0.27.0" if number >= 8 else f"0.26.0{NASTY}"}
+
+    write_records(folder / "results", COMMITS, [8, 64], paths, slower=slower, versions=versions)
+    metrics = ["step_seconds", "engine_step_seconds"]
+    write_records(
+        folder / "results", COMMITS, [8], metrics=metrics, workload=NASTY, machine="bare", gpu=False
+    )
+    records = folder / "results" / MACHINE / "records"
+    newest = next(records.glob(f"{COMMITS[-1].hash[:8]}*"))
+    broken = [json.loads(line) for line in newest.read_text().splitlines()]
+    for record in broken:
+        if record["path"] == "vllm-ray":
+            record |= {"status": "failed", "reason": f"it broke {NASTY}\nTraceback", "metrics": {}}
+    newest.write_text("\n".join(map(json.dumps, broken)))
+    (records / "ffffffff-env-x.jsonl").write_text(NASTY)
+    results = read_results(folder / "results", COMMITS)
+    steps = find_steps(results, metrics=["step_seconds"])
+    zmq = {"path": "zmq", "batch": 8, "preset": "simulated", "metric": "step_seconds"}
+    verdict = zmq | {"verdict": "worse", "ratio": 1.29, "interval": [1.25, 1.33], "detectable": 0.02}
+    gate = {
+        "machine": MACHINE,
+        "base": COMMITS[7].hash,
+        "head": COMMITS[8].hash,
+        "command": "rollout-perf gate",
+        "measured_at": "2026-01-01",
+        "verdicts": [verdict],
+    }
+    page = write_pages(folder / "html", results, datetime.now(UTC), steps, [gate], told={"asv": False})
+    return page, steps
+
+
+def charts(tab):
+    """Ids of the charts that are drawn and shown."""
+    return tab.evaluate(
+        "[...document.querySelectorAll('.chart[data-drawn]')].filter(c => !c.hidden).map(c => c.id)"
+    )
+
+
+def text(tab, selector):
+    return " ".join(tab.inner_text(selector).split())
+
+
+def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committed, visit):
+    tab = visit(committed, viewport={"width": 1280, "height": 800})
+    assert re.search(r"^● zmq (leads|is fastest) at batch 256", text(tab, "#lead"))
+    assert "582 ms" in text(tab, "#facts")
+    assert "0.75 ×" in text(tab, "#facts")
+    assert tab.locator("#facts").bounding_box()["y"] < 400
+    assert set(charts(tab)) == {"history", "compare", "breakdown", "pipe", "limit"}
+    assert tab.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 10
+    for absent in ("#idle-absent", "#roofline-absent", "#tail-absent"):
+        assert "absent: " in text(tab, absent)
+    assert "at least " in text(tab, "#steps")
+    assert tab.evaluate("document.querySelectorAll('.better').length") >= 6
+
+
+def test_a_selection_is_in_the_address_and_a_link_shows_it_again(committed, visit):
+    tab = visit(committed)
+    tab.click("#batches label:has-text('64')")
+    tab.select_option("#metric", "engine_cpu_seconds")
+    tab.click("#paths label:has-text('sync')")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert text(tab, "#lead").startswith("■ vllm-mp leads at batch 64")
+    address = tab.evaluate("location.hash")
+    again = visit(committed, address)
+    assert text(again, "#history-title") == "Engine CPU in an engine step over the commits"
+    assert again.locator("#batches input:checked").get_attribute("value") == "64"
+    assert "sync" not in text(again, "#compare-numbers") + "".join(
+        again.locator("#history .legendtext").all_inner_texts()
+    )
+    assert again.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 8
+
+
+def test_an_address_that_names_nothing_there_is_shows_what_there_is(committed, visit):
+    tab = visit(committed, "#machine=moon&batch=7&metric=beauty&commit=zzzz&hide=nobody")
+    assert "at batch 256" in text(tab, "#lead")
+
+
+def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit):
+    tab = visit(committed)
+    tab.focus("#matrix tbody tr:nth-child(4) td:nth-child(3) button")
+    tab.keyboard.press("Enter")
+    said = text(tab, "#origin")
+    for part in (
+        "zmq, step time",
+        "338 ms",
+        "c9ff6fe7",
+        "7, from 1 engine start",
+        "NVIDIA H200",
+        "vllm 0.26.0",
+        "fixed, batch 64",
+        "results/h200-1x/records/c9ff6fe7",
+        "asv run",
+        "rollout-perf measure --path zmq",
+    ):
+        assert part in said
+    tab.keyboard.press("Escape")
+    assert not tab.locator("#origin").is_visible()
+    tab.click("#history-numbers >> xpath=../summary")
+    tab.click("#history-numbers tbody tr:nth-child(3) .ask >> nth=0")
+    assert "88e583f6" in text(tab, "#origin")
+
+
+def test_a_commit_can_be_chosen_and_left_again(committed, visit):
+    tab = visit(committed, "#commit=e45d8b24")
+    assert text(tab, "#compare-title").startswith("Side by side at e45d8b24")
+    tab.click("#compare-title button")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert text(tab, "#compare-title") == "Side by side at c9ff6fe7 (newest)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_colour_schemes_and_the_button_between_them(scheme, committed, visit):
+    tab = visit(committed, color_scheme=scheme)
+
+    def look():
+        return tab.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, "
+            "document.querySelector('#history .xtick text').style.fill]"
+        )
+
+    light, dark = ["rgb(244, 246, 248)", "rgb(22, 32, 43)"], ["rgb(16, 22, 29)", "rgb(232, 237, 242)"]
+    assert look() == (light if scheme == "light" else dark)
+    tab.click("#theme")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert look() == (dark if scheme == "light" else light)
+
+
+def test_a_phone_needs_no_sideways_scrolling(committed, visit):
+    tab = visit(committed, viewport={"width": 375, "height": 700})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
+    assert tab.locator("#lead").bounding_box()["y"] < 400
+
+
+def test_on_paper_it_is_light_with_all_charts(committed, visit):
+    tab = visit(committed, color_scheme="dark")
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.evaluate("document.querySelector('#history .xtick text').style.fill") == "rgb(22, 32, 43)"
+
+
+def test_asvs_explorer_works_from_files(committed, visit):
+    tab = visit(
+        committed.parent / "asv" / "index.html", ready="text=rollout.Qwen05B.track_step_seconds >> nth=0"
+    )
+    assert "26 benchmarks" in text(tab, "body")
+
+
+def test_asvs_classic_pages_work_from_files(committed, visit):
+    file = committed.parent / "asv" / "classic.html"
+    if "npm was" in file.read_text():
+        pytest.skip("npm could not fetch what asv's classic pages need")
+    visit(file, "#rollout.Qwen05B.track_step_seconds?x-axis=batch", ready="#main-graph canvas >> nth=0")
+
+
+def test_with_every_metric_there_every_chart_is_drawn(simulated, visit):
+    tab = visit(simulated[0], f"#machine={MACHINE}")
+    assert set(charts(tab)) == {"history", "compare", "breakdown", "limit", "idle", "roofline", "tail"}
+    assert "has not been measured" in text(tab, "#pipe-absent")
+    for part in ("GPU", "encode", "send", "wait", "receive", "decode", "rest of the host"):
+        assert part in text(tab, "#breakdown-key")
+    parts = tab.evaluate(
+        "RP.cells().filter(c => c.path === 'zmq').map(c => [RP.parts(c), c.metrics.engine_step_seconds[0]])"
+    )
+    for split, whole in parts:
+        assert sum(split.values()) == pytest.approx(whole)
+
+
+def test_a_detected_step_is_marked_listed_and_has_its_page(simulated, visit):
+    page, steps = simulated
+    found = {(step.key.path, step.key.batch, step.first) for step in steps}
+    assert found >= {("zmq", 8, COMMITS[8]), ("zmq", 64, COMMITS[8])}
+    tab = visit(page, f"#machine={MACHINE}&batch=8")
+    assert tab.locator("#history .textpoint").all_inner_texts() == ["+30.0 %"] or "+" in tab.inner_text(
+        "#history"
+    )
+    assert "vllm 0.26.0" in tab.text_content("#history")
+    href = tab.locator("#steps tbody tr", has_text="zmq").locator("a").first.get_attribute("href")
+    step = visit(page.parent / href)
+    assert charts(step) == ["samples"]
+    assert re.match(r"● zmq got worse: step time \+\d", text(step, "#lead"))
+    assert "0.27.0" in text(step, "#environment")
+    assert COMMITS[7].hash[:8] in text(step, "#range")
+    assert steps[0].bisect.split()[0] in text(step, "#commands")
+    step.click("#numbers >> xpath=../summary")
+    step.click("#numbers .ask >> nth=0")
+    assert "7, from 1 engine start" in text(step, "#origin")
+
+
+def test_the_gates_verdict_is_on_the_steps_page_where_there_is_one(simulated, visit):
+    page, _steps = simulated
+    told = {}
+    for file in (page.parent / "steps").glob("*-zmq-*.html"):
+        tab = visit(file)
+        told[re.search(r"batch (\d+);", text(tab, "#facts"))[1]] = text(tab, "#gates")
+    assert "worse, ratio 1.29 [1.25 .. 1.33]; the smallest effect it could have seen: 2.00 %" in told["8"]
+    assert "did not judge" in told["64"]
+
+
+def test_names_with_html_in_them_stay_text(simulated, visit):
+    page, _steps = simulated
+    for address in (f"#machine={MACHINE}", "#machine=bare"):
+        tab = visit(page, address)
+        assert tab.evaluate("window.pwned") is None
+        assert tab.locator("img[src=x]").count() == 0
+        tab.click("#matrix tbody button >> nth=0")
+        assert tab.evaluate("window.pwned") is None
+    assert NASTY in tab.inner_text("body")
+    for file in list((page.parent / "steps").glob("*.html"))[:1]:
+        step = visit(file)
+        assert NASTY in step.inner_text("#range")
+        assert step.evaluate("window.pwned") is None
+
+
+def test_failed_cells_damaged_files_and_machines_without_gpu_are_told(simulated, visit):
+    tab = visit(simulated[0], f"#machine={MACHINE}")
+    said = text(tab, "#read")
+    assert "it broke" in said
+    assert "ffffffff-env-x.jsonl:1: not JSON" in said
+    assert "No GPU facts are kept of bare" in said
+    assert "failed" in text(tab, "#matrix")
+    tab = visit(simulated[0], "#machine=bare")
+    assert "no record of this selection has gpu_idle_share: no CUDA here." in text(tab, "#idle-absent")
+    assert f"It is there for {MACHINE}, simulated, fixed" in text(tab, "#idle-absent")
+
+
+@pytest.mark.parametrize("commits", [0, 1])
+def test_no_result_and_one_commit(commits, tmp_path, visit):
+    if commits:
+        write_records(tmp_path / "results", COMMITS[:1], [8])
+    results = read_results(tmp_path / "results", COMMITS)
+    tab = visit(
+        write_pages(tmp_path / "html", results, datetime.now(UTC), told={"asv": False, "asv_reason": "x"})
+    )
+    if commits:
+        assert "history" in charts(tab)
+        assert "1 commit in a row" in text(tab, "#facts")
+    else:
+        assert text(tab, "#lead") == "Nothing has been measured yet."
+        assert charts(tab) == []
