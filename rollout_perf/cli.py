@@ -22,7 +22,9 @@ from typing import NoReturn
 
 from .errors import ConfigurationError, RolloutError
 
-COMMANDS = ("measure", "compare", "limit", "pipe", "track", "publish", "gate", "detect", "scorecard")
+COMMANDS = (
+    "measure", "compare", "limit", "pipe", "track", "publish", "report", "gate", "detect", "scorecard",
+)  # fmt: skip
 """Modules of `commands`, in the order in which the help lists them."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 WIDTH = 100
 _GAP = "  "
 _REASON_LINES = 15
+_BINARY = ((3, "GiB"), (2, "MiB"))
 
 
 class Record(Protocol):
@@ -59,7 +60,9 @@ def scale(value: float, name: str) -> tuple[float, str]:
     if name.endswith("_seconds"):
         return (1.0, "s") if value >= 1 else (1e-3, "ms") if value >= 1e-3 else (1e-6, "µs")
     if name.endswith("_bytes"):
-        return (1024.0**2, "MiB") if value >= 1024.0**2 else (1024.0, "KiB")
+        return next(((1024.0**n, unit) for n, unit in _BINARY if value >= 1024.0**n), (1024.0, "KiB"))
+    if name.endswith("_share"):
+        return 0.01, "%"
     return 1.0, ""
 
 

@@ -1,0 +1,99 @@
+"""`rollout-perf report`: the site's answer as text and as Markdown, and bad requests in one line."""
+
+import pytest
+from simulated import MACHINE, write_asv, write_records, write_repository
+
+from rollout_perf import cli
+from rollout_perf.tracking.report import report
+from rollout_perf.tracking.results import read_results
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout of three commits, the last of which has a slower ray."""
+    folder = tmp_path_factory.mktemp("checkout")
+    commits = write_repository(folder, 3)
+    (folder / "asv.conf.json").write_text("{}")
+    (folder / "benchmarks" / "harness").mkdir(parents=True)
+    write_records(
+        folder / "results",
+        commits,
+        batches=[8],
+        slower=lambda path, batch, number: 2.0 if path == "ray" and number == 2 else 1.0,
+    )
+    write_asv(folder / "results", commits, 3)
+    return folder, commits
+
+
+@pytest.fixture
+def here(checkout, monkeypatch):
+    monkeypatch.chdir(checkout[0])
+    return [commit.hash for commit in checkout[1]]
+
+
+def test_it_names_the_fastest_and_every_path_in_a_terminals_width(here, capsys):
+    assert cli.main(["report", "newest"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"commit {here[2][:8]} change 2")
+    assert "batch 8: sync " in out
+    assert "ray       " in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_two_commits_are_compared_path_by_path(here, capsys):
+    assert cli.main(["report", here[0], "HEAD"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [ray] = [line for line in lines if line.split()[1:2] == ["ray"]]
+    assert ray.endswith("worse")
+    [zmq] = [line for line in lines if line.split()[1:2] == ["zmq"]]
+    assert zmq.endswith("cannot tell")
+
+
+def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
+    folder, commits = checkout
+    results = read_results(folder / "results", commits)
+    text = report(results, [commits[0], commits[2]], markdown=True)
+    [titles] = [line for line in text.splitlines() if line.startswith("|   batch |")]
+    assert [cell.strip() for cell in titles.split("|")][1:6] == [
+        "batch", "path", "step time [99 %]", "ratio to vllm-mp", f"ratio to {commits[0].hash[:8]}",
+    ]  # fmt: skip
+    [point] = [one for one in results.points if one.commit == commits[2] and one.record["path"] == "zmq"]
+    point.record["path"] = "<b>|"
+    assert "| &lt;b>\\| " in report(results, [commits[2]], markdown=True)
+
+
+def test_a_cell_that_failed_and_a_damaged_file_are_told(checkout, tmp_path):
+    _folder, commits = checkout
+    write_records(tmp_path, commits, batches=[8])
+    [file] = (tmp_path / MACHINE / "records").glob(f"{commits[2].hash[:8]}*")
+    lines = file.read_text().splitlines()
+    failed = lines[-1].replace('"status": "measured"', '"status": "failed"')
+    failed = failed.replace('"reason": null', '"reason": "out of memory\\nand more"')
+    file.write_text("\n".join([*lines[:-1], failed, "{"]))
+    text = report(read_results(tmp_path, commits), [commits[2]])
+    assert "ray batch 8 on simulated-1x: failed: out of memory" in text
+    assert "Damaged and passed over:" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["report"], "A"),
+        (["report", "no-such-commit"], "the newest commits that have"),
+        (["report", "newest", "--metric", "beauty"], "step_seconds"),
+        (["report", "newest", "--machine", "moon"], MACHINE),
+    ],
+)
+def test_a_bad_request_is_one_line_and_exit_code_2(arguments, told, here, capsys):
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_without_results_it_says_how_to_get_some(checkout, tmp_path, monkeypatch, capsys):
+    (tmp_path / "asv.conf.json").write_text("{}")
+    (tmp_path / "benchmarks" / "harness").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "newest"]) == 2
+    assert "make track" in capsys.readouterr().err
