@@ -17,12 +17,12 @@ pytestmark = [pytest.mark.exam, pytest.mark.timeout(7200)]
 COMMITS_A_LEVEL = 9
 DELAY = """
 
-_send = ZeroMQ.send
+_send_at_once = ZeroMQ.send
 
 
 def _delayed(self, *arguments, **options):
     time.sleep(0.004)
-    return _send(self, *arguments, **options)
+    return _send_at_once(self, *arguments, **options)
 
 
 ZeroMQ.send = _delayed
