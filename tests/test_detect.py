@@ -64,14 +64,14 @@ def test_a_step_names_its_range_its_levels_and_its_commands():
     assert step.interval[0] < 1.1 < step.interval[1]
     assert step.confidence > 0.99
     assert step.confirm == "rollout-perf gate 0000000b 0000000c --paths zmq --metrics step_seconds"
-    assert step.bisect.startswith("git bisect start 0000000c 0000000b && git bisect run sh -c")
-    assert "rollout-perf gate 0000000b HEAD --paths zmq --metrics step_seconds" in step.bisect
+    assert step.bisect.startswith("git bisect start --no-checkout 0000000c 0000000b && git bisect run sh -c")
+    assert "rollout-perf gate 0000000b BISECT_HEAD --paths zmq --metrics step_seconds" in step.bisect
 
 
 def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
     [step] = find_steps(Results(points=points([1.1] * 12 + [1.0] * 10)))
     assert not step.worse
-    assert "rollout-perf gate HEAD 0000000b" in step.bisect
+    assert "rollout-perf gate BISECT_HEAD 0000000b" in step.bisect
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")

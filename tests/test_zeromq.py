@@ -134,7 +134,7 @@ def test_strangers_on_the_port_are_refused_told_of_once_and_the_rollout_goes_on(
         listening(folder, f"tcp://127.0.0.1:{free_port()}") as transport,
     ):
         wrong = (transport._doorkeeper.keys.driver_public, *zmq.curve_keypair())
-        forged = zeromq._REPLY.pack(1, 0, OK, 0)
+        forged = zeromq.REPLY.pack(1, 0, OK, 0)
         with (
             peer(transport) as plain,
             peer(transport, keys=wrong) as keyed,
@@ -174,9 +174,9 @@ def test_keys_stand_neither_on_a_command_line_nor_in_an_environment(folder):
     ("frames", "why"),
     [
         ([b"short"], "what is no reply: 1 frames, the first of 5 bytes"),
-        ([zeromq._REPLY.pack(1, 0, OK, 3), b"one"], "3 frames were announced, 1 came"),
-        ([zeromq._REPLY.pack(99, 0, OK, 0)], "answered call 99 twice, late or unasked"),
-        ([zeromq._REPLY.pack(1, 7, OK, 0)], "worker 7 answered call 1 twice, late or unasked"),
+        ([zeromq.REPLY.pack(1, 0, OK, 3), b"one"], "3 frames were announced, 1 came"),
+        ([zeromq.REPLY.pack(99, 0, OK, 0)], "answered call 99 twice, late or unasked"),
+        ([zeromq.REPLY.pack(1, 7, OK, 0)], "worker 7 answered call 1 twice, late or unasked"),
     ],
 )
 def test_garbage_and_answers_that_nobody_asked_for_fail_the_transport_with_the_cause(folder, frames, why):
@@ -192,7 +192,7 @@ def test_garbage_and_answers_that_nobody_asked_for_fail_the_transport_with_the_c
 def test_a_second_answer_to_a_call_fails_the_transport(folder):
     with listening(folder) as transport, peer(transport) as worker:
         assert ask(transport, "echo", 1) == [1]
-        worker.send(zeromq._REPLY.pack(1, 0, OK, 0))
+        worker.send(zeromq.REPLY.pack(1, 0, OK, 0))
         with pytest.raises(EngineError, match="worker 0 answered call 1 twice"):
             ask(transport, "sleep", 5)
 

@@ -210,10 +210,13 @@ def _confirm(key: Key, metric: str, last: Commit, first: Commit) -> str:
 
 
 def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str:
-    """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125)."""
-    sides = f"{last.hash[:8]} HEAD" if worse else f"HEAD {last.hash[:8]}"
+    """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
+
+    Nothing is checked out, so that one ruler measures every commit.
+    """
+    sides = f"{last.hash[:8]} BISECT_HEAD" if worse else f"BISECT_HEAD {last.hash[:8]}"
     gate = f"rollout-perf gate {sides} --paths {key.path} --metrics {metric}"
     return (
-        f"git bisect start {first.hash[:8]} {last.hash[:8]} && "
+        f"git bisect start --no-checkout {first.hash[:8]} {last.hash[:8]} && "
         f"git bisect run sh -c '{gate}; code=$?; [ $code -lt 2 ] || code=125; exit $code'"
     )

@@ -2,8 +2,7 @@
 
 A worker receives calls on a DEALER, in its main thread, and sends replies by a PUSH, so that a
 thread that waits for the GPU can reply while the main thread is in the next call. A call is
-packed once for all workers. Header and a lone small frame travel as one: two more frames cost
-half a round trip.
+packed once for all workers; see `zeromq_frames`.
 
 Over ipc the sockets are in a folder that only the user can enter. Over tcp they are bound to the
 interface asked for, encrypted and authenticated by CURVE with keys made for the run; nothing
@@ -46,71 +45,10 @@ from .base import (
 from .processes import CUT, WorkerProcesses, take_bootstrap
 from .wire import Message, byte_count
 from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
+from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send, spin_seconds
 
-_CALL = struct.Struct("<QQI")  # number of the call, ranks that reply as a bit mask, frames
-_REPLY = struct.Struct("<QHcI")  # number of the call, rank, status, frames
 _READY = 0  # the number under which a worker reports that its host is built
 _CLOSE = b"close"
-_COPY_BELOW_BYTES = 64 * 1024  # under this, copying a frame is cheaper than sharing it
-_MOST_FRAMES = 4096
-_MOST_WORKERS = 64  # bits of the mask
-_SPIN_SECONDS = 0.003  # a step of a small model; longer waits sleep
-_CORES_TO_SPIN = 4  # for the driver and each worker: fewer, and whoever spins keeps the others from work
-
-
-class Garbage(Exception):
-    """What came is no message of this transport."""
-
-
-def _pack(header: struct.Struct, values: tuple, message: Message, size: int) -> list:
-    """The frames of a message of `size` bytes; a lone small frame joins the header's."""
-    head = header.pack(*values, len(message))
-    if len(message) == 1 and size < _COPY_BELOW_BYTES:
-        return [b"".join((head, message[0]))]
-    return [head, *message]
-
-
-def _send(socket: zmq.Socket, frames: list, size: int) -> None:
-    if len(frames) == 1:
-        socket.send(frames[0])
-    else:
-        socket.send_multipart(frames, copy=size < _COPY_BELOW_BYTES)
-
-
-def spin_seconds(world_size: int) -> float:
-    """How long to look for a message before sleeping: a sleeper's waking costs more than the message."""
-    enough = len(os.sched_getaffinity(0)) >= _CORES_TO_SPIN * (1 + world_size)
-    return _SPIN_SECONDS if enough else 0.0
-
-
-def _first_frame(socket: zmq.Socket, spin: float) -> zmq.Frame:
-    end = time.perf_counter() + spin if spin else 0.0
-    while spin and time.perf_counter() < end:
-        try:
-            return socket.recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            continue
-    return socket.recv(copy=False)
-
-
-def _receive(socket: zmq.Socket, header: struct.Struct, spin: float = 0.0) -> tuple[tuple, list[memoryview]]:
-    """Values of the header, the count of frames last, and the message.
-
-    Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
-    """
-    frame = _first_frame(socket, spin)
-    head, frames = frame.buffer, []
-    while frame.more:
-        frame = socket.recv(copy=False)
-        frames.append(frame.buffer)
-    if len(head) < header.size or len(frames) > _MOST_FRAMES:
-        raise Garbage(f"{len(frames) + 1} frames, the first of {len(head)} bytes")
-    values = header.unpack_from(head)
-    if values[-1] == 1 and not frames:
-        frames.append(head[header.size :])
-    if values[-1] != len(frames):
-        raise Garbage(f"{values[-1]} frames were announced, {len(frames)} came")
-    return values, frames
 
 
 class ZeroMQ(Transport):
@@ -120,8 +58,8 @@ class ZeroMQ(Transport):
 
     def __init__(self, world_size: int, folder: Path, endpoint: str | None = None):
         super().__init__(world_size, folder)
-        if world_size > _MOST_WORKERS:
-            raise EngineError(f"{world_size} workers; this transport takes {_MOST_WORKERS} at most")
+        if world_size > MOST_WORKERS:
+            raise EngineError(f"{world_size} workers; this transport takes {MOST_WORKERS} at most")
         self._identities = [b"%d" % rank for rank in range(world_size)]
         self._spin = spin_seconds(world_size)
         self._endpoint = Endpoint.of(endpoint, folder)
@@ -182,7 +120,7 @@ class ZeroMQ(Transport):
             self.check()
             try:
                 self._calls.recv()
-                (_number, rank, status, _count), message = _receive(self._calls, _REPLY)
+                (_number, rank, status, _count), message = receive(self._calls, REPLY)
             except zmq.Again:
                 if time.monotonic() > end:
                     raise self._stalled(sorted(missing), deadline_seconds) from None
@@ -214,11 +152,11 @@ class ZeroMQ(Transport):
                 self._pending[number] = reply
             else:
                 reply.set_result(None)
-            frames = _pack(_CALL, (number, mask), message, size)
+            frames = pack(CALL, (number, mask), message, size)
             for rank, identity in enumerate(self._identities):
                 try:
                     self._calls.send(identity, zmq.SNDMORE)
-                    _send(self._calls, frames, size)
+                    send(self._calls, frames, size)
                 except zmq.ZMQError as error:
                     time.sleep(2 * POLL_SECONDS)  # whoever watches may know more of it
                     raise self._fail(WorkerDied(f"worker {rank} cannot be reached: {error}")) from error
@@ -242,7 +180,7 @@ class ZeroMQ(Transport):
         begin = time.perf_counter()
         try:
             # One receive with a timeout: polling first would cost a second system call a step.
-            (number, rank, status, _count), message = _receive(self._replies, _REPLY, self._spin)
+            (number, rank, status, _count), message = receive(self._replies, REPLY, self._spin)
         except zmq.Again:
             self._check_deadline(awaited)
             return
@@ -382,7 +320,7 @@ class _Worker:
     def _serve(self, host: Host, spin: float) -> None:
         while True:
             try:
-                (number, mask, _count), message = _receive(self._calls, _CALL, spin)
+                (number, mask, _count), message = receive(self._calls, CALL, spin)
             except Garbage:
                 self._closing = True  # the word to close, which is no call
                 break
@@ -407,8 +345,8 @@ class _Worker:
 
     def _reply(self, number: int, status: bytes, message: Message, socket: zmq.Socket | None = None) -> None:
         size = byte_count(message)
-        frames = _pack(_REPLY, (number, self.rank, status), message, size)
-        _send(socket or self._replies, frames, size)
+        frames = pack(REPLY, (number, self.rank, status), message, size)
+        send(socket or self._replies, frames, size)
 
     def close(self) -> None:
         """Let what has been sent arrive, and end."""
