@@ -214,3 +214,15 @@ def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subj
     probe = record.observed["probe"]
     assert len(probe["on_step_seconds"]) == len(probe["off_step_seconds"]) == 2
     assert 0 < probe["seconds_for_each_step"] < 1e-3
+
+
+def test_a_batch_that_cannot_be_at_once_is_refused_unless_the_limit_is_sought(subject):
+    """The KV cache of the subject has 1600 tokens, a sequence 48."""
+    small, large = run_cells("nano", ["sync"], fixed("nano", [8, 64]), rollouts=1, say=print)
+    assert small.status == MEASURED
+    assert large.status == FAILED
+    assert large.reason.startswith("a batch of 64 x 48 tokens does not fit the KV cache of 1600 tokens")
+    searched = run_cells(
+        "nano", ["sync"], fixed("nano", [64]), rollouts=1, say=print, until_limit_seconds=60.0
+    )
+    assert searched[0].status == MEASURED

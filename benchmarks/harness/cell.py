@@ -188,14 +188,9 @@ class Cell:
         self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> Record:
         workload = self.pending[0]
-        capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
-        if capacity < workload.length:
-            return self.done(
-                FAILED,
-                f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
-                "ask for shorter ones or for more memory",
-            )
-
+        reason = self._too_large(workload)
+        if reason:
+            return self.done(FAILED, reason)
         warmups, rollouts = self.request["warmups"], self.request["rollouts"]
         try:
             metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
@@ -214,6 +209,23 @@ class Cell:
             )
         assert set(metrics) <= set(METRICS)
         return self.done(MEASURED, metrics=metrics, observed=observed)
+
+    def _too_large(self, workload: Workload) -> str | None:
+        """Why the KV cache cannot take a workload. A batch is to run at once, but where it is the limit that
+        is sought, or samples wait for others anyway."""
+        capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
+        if capacity < workload.length:
+            return (
+                f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
+                "ask for shorter ones or for more memory"
+            )
+        at_once = workload.name == "fixed" and self.options["until_limit_seconds"] is None
+        if at_once and capacity < workload.batch * workload.length:
+            return (
+                f"a batch of {workload.batch} x {workload.length} tokens does not fit the KV cache of "
+                f"{capacity} tokens; ask for a smaller batch or for more memory"
+            )
+        return None
 
     def worked(self, workload: Workload, watch: drive.Watch, rollouts: int) -> dict[str, Any]:
         """What was observed of a workload that was measured with so many rollouts."""
