@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track test exam check publish preview browser pictures lock clean
+.PHONY: help setup track test baselines exam check publish preview browser pictures lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,9 @@ track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 
 test: setup ## run the tests; those in need of a GPU are left out where there is none
 	python -m pytest
+
+baselines: setup ## run the tests of the baselines' transports, which `make test` leaves out
+	python -m pytest -m baseline
 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or two
 	python -m pytest -m exam -rP

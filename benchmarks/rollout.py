@@ -83,8 +83,8 @@ def _measure(
 ) -> Cache:
     """Records of every path, and a file of them for the commit; `part` tells a preset's files apart."""
     on_gpu = bool(machine.gpus())
+    provenance = {"commit": history.commit(), "command": "asv run"}
     if on_gpu == (preset != TRACKED[False]):
-        provenance = {"commit": history.commit(), "command": "asv run"}
         target = history.records_file(preset + part)
         keep = None if target is None else history.unfinished(target)
         # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
@@ -99,20 +99,28 @@ def _measure(
             keep=keep,
             **options,
         )
-        records += _absent(preset, left_out, workloads, size, "baselines are tracked on a GPU")
+        reason = "baselines are tracked on a GPU"
+        records += _absent(preset, left_out, workloads, size, reason, provenance)
         if target is not None:
             history.save(records, target)
     else:
         reason = f"{preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-        records = _absent(preset, paths, workloads, size, reason)
+        records = _absent(preset, paths, workloads, size, reason, provenance)
     return {path: [record for record in records if record.path == path] for path in paths}
 
 
 def _absent(
-    preset: str, paths: Iterable[str], workloads: Iterable[Workload], size: int, reason: str
+    preset: str,
+    paths: Iterable[str],
+    workloads: Iterable[Workload],
+    size: int,
+    reason: str,
+    provenance: dict[str, Any],
 ) -> list[Record]:
     return [
-        Record(path, preset, size, load.as_dict(), ABSENT, reason) for path in paths for load in workloads
+        Record(path, preset, size, load.as_dict(), ABSENT, reason, provenance=provenance)
+        for path in paths
+        for load in workloads
     ]
 
 

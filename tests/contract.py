@@ -16,7 +16,10 @@ from rollout_perf.transports.base import HostSpec, Transport
 DEADLINE = 60.0
 
 PATHS = [
-    pytest.param(name, marks=[pytest.mark.slow] if row.surroundings else [])
+    pytest.param(
+        name,
+        marks=[pytest.mark.slow] * bool(row.surroundings) + [pytest.mark.baseline] * row.baseline,
+    )
     for name, row in TRANSPORTS.items()
     if row.transport
 ]

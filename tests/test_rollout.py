@@ -192,8 +192,19 @@ def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
     assert tokens(seen.again) == tokens(seen.greedy)
 
 
-EXECUTORS = {"sync": "UniProcExecutor", "vllm-mp": "MultiprocExecutor"}
-CHANNELS = {"zmq": "zmq ROUTER/DEALER and PUSH/PULL", "ray": "ray actor call"}
+EXECUTORS = {
+    "sync": "UniProcExecutor",
+    "vllm-mp": "MultiprocExecutor",
+    "verl-zmq": "BlockingExecutor",
+    "verl-ray": "BlockingExecutor",
+}
+CHANNELS = {
+    "zmq": "zmq ROUTER/DEALER and PUSH/PULL",
+    "ray": "ray actor call",
+    "ray-graph": "ray compiled graph",
+    "verl-zmq": "zmq REQ/REP ipc",
+    "verl-ray": "ray actor call to every rank",
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
