@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import RolloutError
 from ..tracking.results import Commit, Results, read_results
@@ -59,11 +60,11 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
     record = ruler("record")
     any_failed = False
     for number, commit in enumerate(commits):
-        records = [
-            record.Record(**point.record)
-            for point in results.points
-            if (point.machine, point.commit) == (machine, commit)
-        ]
+        mine = [point for point in results.points if (point.machine, point.commit) == (machine, commit)]
+        by_environment: dict[str, list[Any]] = {}
+        for point in mine:
+            by_environment.setdefault(point.environment, []).append(record.Record(**point.record))
+        records = [one for group in by_environment.values() for one in group]
         pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
         failed = any(one.status == record.FAILED for one in records)
         failed |= any(bool(pipe.result.get("failed")) for pipe in pipes)
@@ -74,8 +75,7 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
         print(f"commit {commit}")
         if empty:
             print(f"failed: nothing was measured; see {log}")
-        if records:
-            print(rollout_table(records, record.REFERENCE))
+        print("\n\n".join(rollout_table(group, record.REFERENCE) for group in by_environment.values()))
         if pipes:
             print()
             print(pipe_table(pipes[-1].result))

@@ -183,7 +183,7 @@ def _lines(
     damaged: list[Damage],
     wanted: Mapping[str, type] = _RECORD,
 ) -> list[tuple[Commit, str, dict[str, Any]]]:
-    """Commit, environment and content of each line; the file's name holds COMMIT-ENVIRONMENT[-PRESET]."""
+    """Commit, environment and content of each line of COMMIT-ENVIRONMENT[-PRESET[-PART]].jsonl."""
     try:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -202,8 +202,9 @@ def _lines(
             damaged.append(Damage(file, number, reason))
             continue
         if wanted is _RECORD:
-            # Behind the preset may stand which of its workloads these are.
-            environment = file.stem.removeprefix(f"{short}-").partition(f"-{content['preset']}")[0]
+            # What stands behind the preset's name was measured with an engine of its own: another series.
+            before, _, behind = file.stem.removeprefix(f"{short}-").rpartition(f"-{content['preset']}")
+            environment = before + behind
         commit = _commit(content.get("provenance", {}).get("commit") or short, known, dated)
         found.append((commit, environment, content))
     return found
