@@ -257,27 +257,36 @@ def import_vllm() -> None:
         import vllm.v1.engine.async_llm  # noqa: F401
 
 
+def fork_cell(make: Callable[[Callable[[Record], None]], Cell], targets: list[str]) -> int:
+    """Run a cell in a fork, which appends its records to the targets and ends with its code; the fork's pid.
+
+    `make` is given what keeps a record.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+
+    def keep(record: Record) -> None:
+        for target in targets:
+            with open(target, "a") as file:
+                file.write(record.to_json() + "\n")
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
+        code = make(keep).run()
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # what the parent has open is not for the fork to close
+
+
 def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> int | None:
     """Measure a path in a fork; its exit code, or None where it broke off or was stopped."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-
-        def keep(record: Record) -> None:
-            for target in targets:
-                with open(target, "a") as file:
-                    file.write(record.to_json() + "\n")
-
-        try:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
-            code = Cell(request, keep).run()
-        except Exception:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)  # what the parent has open is not for the fork to close
+    pid = fork_cell(lambda keep: Cell(request, keep), targets)
     end = os.pidfd_open(pid)
     try:
         ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])

@@ -123,7 +123,7 @@ def run_cells(
             left += [request] if request["workloads"] else []
         requests = left
         if requests:
-            found += _failed(requests.pop(0), outcome.reason or "the process left no record of it")
+            found += failed_records(requests.pop(0), outcome.reason or "the process left no record of it")
         records += found
     checked = check_equal_work(records)
     for record in checked:
@@ -178,7 +178,8 @@ def _kept(
     ]
 
 
-def _failed(request: dict[str, Any], reason: str) -> list[Record]:
+def failed_records(request: dict[str, Any], reason: str) -> list[Record]:
+    """A failed record of every workload of a request."""
     return [
         Record(
             path=request["path"],

@@ -17,15 +17,13 @@ import os
 import select
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TextIO
 
-from . import drive, machine, probe
-from .cell import Cell, import_vllm
-from .cells import cell_request, engine_arguments
+from . import drive, machine
+from .cell import Cell, fork_cell, import_vllm
+from .cells import cell_request, engine_arguments, failed_records
 from .metrics import gather, rollout_metrics
 from .process import MARK, kill_marked, run_module, say
 from .record import FAILED, MEASURED, Record, check_equal_work, read_records
@@ -62,19 +60,11 @@ def take_turns(
     request = {"requests": requests, "rounds": rounds}
     outcome = run_module("harness.turns", request, tell, deadline_seconds)
     records = read_records(outcome.answer)
+    found = {(record.path, record.workload["fingerprint"]) for record in records}
     for one in requests:
-        for workload in workloads:
-            if not any(
-                (record.path, record.workload["fingerprint"]) == (one["path"], workload.fingerprint())
-                for record in records
-            ):
-                reason = outcome.reason or "the process left no record of it"
-                records.append(
-                    Record(
-                        one["path"], preset, tensor_parallel_size, workload.as_dict(), FAILED, reason,
-                        provenance=one["provenance"],
-                    )
-                )  # fmt: skip
+        left = [load for load in workloads if (one["path"], load.fingerprint()) not in found]
+        reason = outcome.reason or "the process left no record of it"
+        records += failed_records(one | {"workloads": [vars(load) for load in left]}, reason)
     return check_equal_work(records)
 
 
@@ -121,33 +111,16 @@ class _Player:
         self.path: str = request["path"]
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
+
+        def player(keep: Callable[[Record], None]) -> Cell:
             os.close(self._orders)
             os.close(self._answers)
-            self._play(request, target, orders, answers)
+            return _Turn(request, keep, orders, os.fdopen(answers, "w"))
+
+        self.pid = fork_cell(player, [target])
         os.close(orders)
         os.close(answers)
         self._reader = os.fdopen(self._answers)
-
-    @staticmethod
-    def _play(request: dict[str, Any], target: str, orders: int, answers: int) -> None:
-        code = 1
-
-        def keep(record: Record) -> None:
-            with open(target, "a") as file:
-                file.write(record.to_json() + "\n")
-
-        try:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
-            code = _Turn(request, keep, orders, os.fdopen(answers, "w")).run()
-        except Exception:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
     def answer(self, deadline_seconds: float) -> str | None:
         """What it says next; None where it has ended, or says nothing in time."""
@@ -170,7 +143,7 @@ class _Player:
         os.waitpid(self.pid, 0)
 
 
-def _play(requests: list[dict[str, Any]], rounds: int, target: str) -> None:
+def _give_turns(requests: list[dict[str, Any]], rounds: int, target: str) -> None:
     """Give the turns, one workload after the other, until all are done."""
     players = [_Player(request, target) for request in requests]
     begin = time.monotonic()
@@ -198,7 +171,7 @@ def main() -> int:
     """Take the turns that standard input asks for."""
     request = json.loads(sys.stdin.readline())
     import_vllm()
-    _play(request["requests"], request["rounds"], request["output"])
+    _give_turns(request["requests"], request["rounds"], request["output"])
     kill_marked(MARK, os.environ[MARK])
     return 0
 

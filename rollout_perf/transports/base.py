@@ -218,6 +218,7 @@ class Transport(ABC):
         self.world_size = world_size
         self.folder = folder
         self.counters = Counters()
+        self._counting = threading.Lock()
         self._failure: EngineError | None = None
         self._failure_lock = threading.Lock()
         self._on_failure: Callable[[EngineError], None] | None = None
@@ -229,7 +230,6 @@ class Transport(ABC):
         Raises WorkerError with what a host raised, WorkerDied or Stalled; nothing is left then.
         """
 
-    @abstractmethod
     def send(
         self,
         message: Message,
@@ -237,10 +237,40 @@ class Transport(ABC):
         deadline_seconds: float,
         then: Callable[[list[Message]], Any] = list,
     ) -> Reply:
-        """Send a call to every worker; those in `reply_ranks` answer. Does not wait.
+        """Send a call to every worker; those in `reply_ranks` answer. Does not wait for them.
 
         The reply resolves to `then` of the messages, in the order of `reply_ranks`.
         """
+        self._check_open()
+        begin = time.perf_counter()
+        reply = Reply(reply_ranks, self._wait_for, then)
+        if not reply_ranks:
+            reply.set_result(None)
+        size = byte_count(message)
+        self._carry(message, size, reply, deadline_seconds)
+        with self._counting:
+            self.counters.calls += self.world_size
+            self.counters.sent_bytes += size * self.world_size
+            self.counters.send_seconds += time.perf_counter() - begin
+        return reply
+
+    @abstractmethod
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
+        """Hand a call of `size` bytes to the channel; `reply.ranks` answer it."""
+
+    @abstractmethod
+    def _wait_for(self, reply: Reply) -> None:
+        """Receive until the reply has resolved, to an error at its deadline or where the transport fails."""
+
+    @property
+    @abstractmethod
+    def _is_closed(self) -> bool:
+        """Whether `close` has been called."""
+
+    def _check_open(self) -> None:
+        self.check()
+        if self._is_closed:
+            raise EngineError("the transport is closed")
 
     @abstractmethod
     def close(self) -> None:

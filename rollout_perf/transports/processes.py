@@ -7,16 +7,17 @@ has gone, and it ends at once. So nothing secret stands on a command line or in 
 import contextlib
 import os
 import pickle
+import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .base import python_path
+from .base import POLL_SECONDS, python_path
 
 CUT = 75
 """Exit code of a worker whose connection to the driver was cut."""
@@ -30,6 +31,8 @@ class WorkerProcesses:
     def __init__(self, module: str):
         self._module = module
         self._processes: list[subprocess.Popen] = []
+        self._ending = os.eventfd(0)
+        self._watcher: threading.Thread | None = None
 
     def launch(self, bootstraps: Sequence[Any], environment: Mapping[str, str]) -> None:
         """Start a process for each bootstrap, which `take_bootstrap` returns there."""
@@ -45,14 +48,26 @@ class WorkerProcesses:
                 process.stdin.write(_LENGTH.pack(len(block)) + block)
                 process.stdin.flush()
 
-    def ends(self) -> dict[int, int]:
-        """A descriptor for each process, which can be read when it has ended, and its rank.
+    def watch(self, notice: Callable[[str], Any]) -> None:
+        """Have a thread call `notice` with how the first of them ended, unless it is expected to."""
+        self._watcher = threading.Thread(target=self._watch, args=[notice], name="worker-watch", daemon=True)
+        self._watcher.start()
 
-        The caller closes them.
-        """
-        return {os.pidfd_open(process.pid): rank for rank, process in enumerate(self._processes)}
+    def _watch(self, notice: Callable[[str], Any]) -> None:
+        ends = {os.pidfd_open(process.pid): rank for rank, process in enumerate(self._processes)}
+        poller = select.poll()
+        for readable in (self._ending, *ends):
+            poller.register(readable, select.POLLIN)
+        try:
+            ready = [descriptor for descriptor, _event in poller.poll()]
+            if self._ending not in ready:
+                time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
+                notice(self._epitaph(ends[ready[0]]))
+        finally:
+            for end in ends:
+                os.close(end)
 
-    def epitaph(self, rank: int) -> str:
+    def _epitaph(self, rank: int) -> str:
         """How a process ended, in a sentence."""
         process = self._processes[rank]
         try:
@@ -66,8 +81,15 @@ class WorkerProcesses:
         )
         return f"worker {rank} (process {process.pid}) ended {how}"
 
+    def expect_end(self) -> None:
+        """From now on a process that ends is told of to nobody."""
+        os.eventfd_write(self._ending, 1)
+
     def end(self, grace_seconds: float) -> None:
-        """Wait for all to end by themselves, and kill what has not in time."""
+        """Wait for all to end by themselves, after `expect_end`, and kill what has not in time; once."""
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+        os.close(self._ending)
         end = time.monotonic() + grace_seconds
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -15,7 +15,6 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched
 from .ray_workers import RayTransport, RayWorker, abandon, first_line
-from .wire import Message, byte_count, join, split
+from .wire import Message, join, split
 
 IN_FLIGHT = 8
 """Calls that may wait for their replies at once; further ones queue."""
@@ -113,30 +112,15 @@ class RayActor(RayTransport):
             self._call = [actor.call for actor in self._actors]
             self._work = [actor.work for actor in self._actors]
             self._watch_workers()
-            ready = Reply(range(self.world_size), self._get_until_done, list)
+            ready = Reply(range(self.world_size), self._wait_for, list)
             self._ask(_BUILD, wire.encode(spec), ready, deadline_seconds)
             ready.result()
         except BaseException:
             self.close()
             raise
 
-    def send(
-        self,
-        message: Message,
-        reply_ranks: Sequence[int],
-        deadline_seconds: float,
-        then: Callable[[list[Message]], Any] = list,
-    ) -> Reply:
-        self._check_open()
-        begin = time.perf_counter()
-        reply = Reply(reply_ranks, self._get_until_done, then)
-        if not reply_ranks:
-            reply.set_result(None)
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
         self._ask(_CALL, message, reply, deadline_seconds)
-        self.counters.calls += self.world_size
-        self.counters.sent_bytes += byte_count(message) * self.world_size
-        self.counters.send_seconds += time.perf_counter() - begin
-        return reply
 
     def _ask(self, asked: int, message: Message, reply: Reply, deadline_seconds: float) -> list:
         lone = len(message) == 1 and type(message[0]) is bytes
@@ -154,7 +138,7 @@ class RayActor(RayTransport):
                     self._work[rank].remote(header, block)
         return references
 
-    def _get_until_done(self, reply: Reply) -> None:
+    def _wait_for(self, reply: Reply) -> None:
         with self._counting_wait():
             for rank in reply.ranks:
                 while not reply.done() and self._waiting[rank]:
@@ -186,7 +170,7 @@ class RayActor(RayTransport):
 
     def _end_workers(self) -> None:
         if self._failure is None:
-            closed = Reply(range(self.world_size), self._get_until_done, list)
+            closed = Reply(range(self.world_size), self._wait_for, list)
             references = self._ask(_CLOSE, [b""], closed, CLOSE_SECONDS)
             ray.wait(references, num_returns=len(references), timeout=CLOSE_SECONDS)
         self._kill()

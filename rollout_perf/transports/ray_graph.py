@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
 from .blocks import Receiver, Sender
 from .ray_workers import RayTransport, RayWorker, abandon, first_line
-from .wire import Message, byte_count
+from .wire import Message
 
 IN_FLIGHT = 8
 """Executions that a graph may have under way; one more waits for the oldest."""
@@ -164,7 +164,7 @@ class RayGraph(RayTransport):
                 ) from error
             loops = self._graph.worker_task_refs
             self._watch_workers({loops[actor]: rank for rank, actor in enumerate(self._actors)})
-            ready = Reply(range(self.world_size), self._receive_until_done, list)
+            ready = Reply(range(self.world_size), self._wait_for, list)
             self._execute(_BUILD, wire.encode(spec), ready, end - time.monotonic(), deadline_seconds)
             ready.result()
         except BaseException:
@@ -193,24 +193,9 @@ class RayGraph(RayTransport):
             # check, Ray 2.60) where the channel has gone with its writer.
             channel.ensure_registered_as_reader()
 
-    def send(
-        self,
-        message: Message,
-        reply_ranks: Sequence[int],
-        deadline_seconds: float,
-        then: Callable[[list[Message]], Any] = list,
-    ) -> Reply:
-        """Send a call; see `Transport.send`. Waits only where IN_FLIGHT calls are under way."""
-        self._check_open()
-        begin = time.perf_counter()
-        reply = Reply(reply_ranks, self._receive_until_done, then)
-        if not reply_ranks:
-            reply.set_result(None)
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
+        """See `Transport._carry`. Waits only where IN_FLIGHT calls are under way."""
         self._execute(_CALL, message, reply, deadline_seconds, deadline_seconds)
-        self.counters.calls += self.world_size
-        self.counters.sent_bytes += byte_count(message) * self.world_size
-        self.counters.send_seconds += time.perf_counter() - begin
-        return reply
 
     def _execute(self, asked: int, message: Message, reply: Reply, left: float, seconds: float) -> None:
         """Write a message to the graph, and expect what its executions return."""
@@ -236,7 +221,7 @@ class RayGraph(RayTransport):
         self._abandon(error)
         return error
 
-    def _receive_until_done(self, reply: Reply) -> None:
+    def _wait_for(self, reply: Reply) -> None:
         with self._counting_wait():
             for rank in reply.ranks:
                 while rank in reply.missing and not reply.done():

@@ -110,10 +110,9 @@ class RayTransport(Transport):
             return self._failure
         return self._stalled(ranks, seconds) if time.monotonic() > end else None
 
-    def _check_open(self) -> None:
-        self.check()
-        if self._closed.is_set():
-            raise EngineError("the transport is closed")
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed.is_set()
 
     def close(self) -> None:
         if self._closed.is_set():
@@ -124,8 +123,9 @@ class RayTransport(Transport):
             self._watcher.join()
         if not ray.is_initialized():
             return  # the cluster could not be joined, so there is nothing of ours in it
-        with contextlib.suppress(RayError):
-            self._end_workers()
+        if self._actors:
+            with contextlib.suppress(RayError):
+                self._end_workers()
         self._actors = []
         if self._joined:
             ray.shutdown()

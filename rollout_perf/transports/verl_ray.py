@@ -12,7 +12,6 @@ Not kept: verl waited without a deadline. Waits and deaths are as in `base`.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,36 +61,21 @@ class VerlRay(RayTransport):
         try:
             self._launch(_Actor, spec)
             self._watch_workers()
-            ready = Reply(range(self.world_size), self._get_until_done, list)
+            ready = Reply(range(self.world_size), self._wait_for, list)
             self._expect(ready, [actor.start.remote(spec) for actor in self._actors], deadline_seconds)
             ready.result()
         except BaseException:
             self.close()
             raise
 
-    def send(
-        self,
-        message: Message,
-        reply_ranks: Sequence[int],
-        deadline_seconds: float,
-        then: Callable[[list[Message]], Any] = list,
-    ) -> Reply:
-        self._check_open()
-        begin = time.perf_counter()
-        reply = Reply(reply_ranks, self._get_until_done, then)
-        if not reply_ranks:
-            reply.set_result(None)
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
         block = join(message)
         self._expect(reply, [actor.call.remote(block) for actor in self._actors], deadline_seconds)
-        self.counters.calls += self.world_size
-        self.counters.sent_bytes += byte_count(message) * self.world_size
-        self.counters.send_seconds += time.perf_counter() - begin
-        return reply
 
     def _expect(self, reply: Reply, references: list, seconds: float) -> None:
         self._waiting.append((reply, references, time.monotonic() + seconds, seconds))
 
-    def _get_until_done(self, reply: Reply) -> None:
+    def _wait_for(self, reply: Reply) -> None:
         with self._counting_wait():
             while not reply.done():
                 with self._getting:

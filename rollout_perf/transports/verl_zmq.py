@@ -15,11 +15,9 @@ sockets are in a folder that only the user can enter, and waits and deaths are a
 
 import contextlib
 import os
-import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +47,6 @@ class VerlZeroMQ(Transport):
         self._reply: Reply | None = None
         self._silent: list[int] = []  # ranks that have not answered it yet
         self._end = self._seconds = 0.0
-        self._closing = os.eventfd(0)
-        self._watcher: threading.Thread | None = None
         self._closed = False
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
@@ -63,45 +59,28 @@ class VerlZeroMQ(Transport):
                 self._sockets.append(socket)
             bootstraps = [(path, rank, spec) for rank, path in enumerate(self._paths)]
             self._processes.launch(bootstraps, spec.environment)
-            self._watcher = threading.Thread(target=self._watch, name="verl-zmq-watch", daemon=True)
-            self._watcher.start()
-            ready = Reply(range(self.world_size), self._receive_until_done, list)
+            self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
+            ready = Reply(range(self.world_size), self._wait_for, list)
             self._ask(_BUILD, [], ready, deadline_seconds)
             ready.result()
         except BaseException:
             self.close()
             raise
 
-    def send(
-        self,
-        message: Message,
-        reply_ranks: Sequence[int],
-        deadline_seconds: float,
-        then: Callable[[list[Message]], Any] = list,
-    ) -> Reply:
-        """Send a call, see `Transport.send`; waits until the call before has been answered by all."""
-        reply = Reply(reply_ranks, self._receive_until_done, then)
-        if not reply_ranks:
-            reply.set_result(None)
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
+        """See `Transport._carry`; waits until the call before has been answered by all."""
         self._finish()
-        begin = time.perf_counter()
         self._ask(_CALL, message, reply, deadline_seconds)
-        self.counters.calls += self.world_size
-        self.counters.sent_bytes += byte_count(message) * self.world_size
-        self.counters.send_seconds += time.perf_counter() - begin
-        return reply
 
     def _ask(self, asked: bytes, message: Message, reply: Reply, deadline_seconds: float) -> None:
         with self._lock:
-            self.check()
-            if self._closed:
-                raise EngineError("the transport is closed")
+            self._check_open()
             self._reply, self._silent = reply, list(range(self.world_size))
             self._end, self._seconds = time.monotonic() + deadline_seconds, deadline_seconds
             for socket in self._sockets:
                 socket.send_multipart([asked, *message])
 
-    def _receive_until_done(self, reply: Reply) -> None:
+    def _wait_for(self, reply: Reply) -> None:
         with self._counting_wait():
             self._finish()
 
@@ -138,41 +117,27 @@ class VerlZeroMQ(Transport):
         if reply is not None and not reply.done():
             reply.set_exception(error)
 
-    def _watch(self) -> None:
-        """Fail the transport when a worker's process ends before it is told to."""
-        ends = self._processes.ends()
-        poller = select.poll()
-        for readable in (self._closing, *ends):
-            poller.register(readable, select.POLLIN)
-        try:
-            ready = [descriptor for descriptor, _event in poller.poll()]
-            if self._closing not in ready:
-                time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
-                self._fail(WorkerDied(self._processes.epitaph(ends[ready[0]])))
-        finally:
-            for end in ends:
-                os.close(end)
-
     def close(self) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            os.eventfd_write(self._closing, 1)
+            self._processes.expect_end()
             self._abandon(EngineError("the transport was closed while a call was under way"))
             for socket in self._sockets:
                 with contextlib.suppress(zmq.ZMQError):  # lockstep: one that owes an answer is not told
                     socket.send(_CLOSE, zmq.NOBLOCK)
-        if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join()
         self._processes.end(CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
-        os.close(self._closing)
         for socket in self._sockets:
             socket.close()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._context.term()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"pyzmq": zmq.__version__, "libzmq": zmq.zmq_version()}

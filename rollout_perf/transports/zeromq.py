@@ -16,15 +16,13 @@ A worker is a process of its own, which runs
 import contextlib
 import os
 import queue
-import select
 import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -51,6 +49,15 @@ _READY = 0  # the number under which a worker reports that its host is built
 _CLOSE = b"close"
 
 
+class _Pending(NamedTuple):
+    """A call that has not been answered by all that were asked."""
+
+    reply: Reply
+    end: float
+    """When it has stalled, on the monotonic clock."""
+    seconds: float
+
+
 class ZeroMQ(Transport):
     """ROUTER to DEALER, PUSH to PULL; the caller of `Reply.result` receives for all."""
 
@@ -70,10 +77,7 @@ class ZeroMQ(Transport):
         self._sending = threading.Lock()  # guards _calls, the order of calls and what is pending
         self._receiving = threading.Lock()  # guards _replies
         self._processes = WorkerProcesses("rollout_perf.transports.zeromq")
-        self._closing = os.eventfd(0)
-        self._watcher: threading.Thread | None = None
-        self._pending: dict[int, Reply] = {}
-        self._deadlines: dict[int, tuple[float, float]] = {}  # number: (monotonic end, seconds)
+        self._pending: dict[int, _Pending] = {}  # by the number of the call
         self._answered = [_READY] * world_size  # the last call that each worker has answered
         self._number = _READY
         self._closed = False
@@ -89,8 +93,7 @@ class ZeroMQ(Transport):
                 [(addresses, rank, keys, self._spin, spec) for rank in range(self.world_size)],
                 spec.environment,
             )
-            self._watcher = threading.Thread(target=self._watch, name="zmq-worker-watch", daemon=True)
-            self._watcher.start()
+            self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
             self._wait_until_built(time.monotonic() + deadline_seconds, deadline_seconds)
         except BaseException:
             self.close()
@@ -129,29 +132,17 @@ class ZeroMQ(Transport):
                 raise self._fail(worker_error(rank, message))
             missing.discard(rank)
 
-    def send(
-        self,
-        message: Message,
-        reply_ranks: Sequence[int],
-        deadline_seconds: float,
-        then: Callable[[list[Message]], Any] = list,
-    ) -> Reply:
-        begin = time.perf_counter()
-        self.check()
-        reply = Reply(reply_ranks, self._receive_until_done, then)
-        size, mask = byte_count(message), 0
-        for rank in reply_ranks:
+    def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
+        mask = 0
+        for rank in reply.ranks:
             mask |= 1 << rank
         with self._sending:
-            if self._closed:
-                raise EngineError("the transport is closed")
+            self._check_open()
             assert self._calls is not None
             self._number = number = self._number + 1
             if mask:
-                self._deadlines[number] = (time.monotonic() + deadline_seconds, deadline_seconds)
-                self._pending[number] = reply
-            else:
-                reply.set_result(None)
+                end = time.monotonic() + deadline_seconds
+                self._pending[number] = _Pending(reply, end, deadline_seconds)
             frames = pack(CALL, (number, mask), message, size)
             for rank, identity in enumerate(self._identities):
                 try:
@@ -160,12 +151,8 @@ class ZeroMQ(Transport):
                 except zmq.ZMQError as error:
                     time.sleep(2 * POLL_SECONDS)  # whoever watches may know more of it
                     raise self._fail(WorkerDied(f"worker {rank} cannot be reached: {error}")) from error
-            self.counters.calls += self.world_size
-            self.counters.sent_bytes += size * self.world_size
-            self.counters.send_seconds += time.perf_counter() - begin
-        return reply
 
-    def _receive_until_done(self, reply: Reply) -> None:
+    def _wait_for(self, reply: Reply) -> None:
         while not reply.done():
             with self._receiving:
                 if self._closed:
@@ -192,66 +179,44 @@ class ZeroMQ(Transport):
         self._take(number, rank, status, message)
 
     def _take(self, number: int, rank: int, status: bytes, message: Message) -> None:
-        answered = self._pending.get(number)
-        asked = answered is not None and rank in answered.missing
+        pending = self._pending.get(number)
+        asked = pending is not None and rank in pending.reply.missing
         if status != OK and not asked:
             # A worker that was not asked to reply reports an error all the same.
             self._abandon(self._fail(worker_error(rank, message)))
-        elif answered is None or not asked or number <= self._answered[rank]:
+        elif pending is None or not asked or number <= self._answered[rank]:
             self._abandon(
                 self._fail(EngineError(f"worker {rank} answered call {number} twice, late or unasked"))
             )
         else:
             self._answered[rank] = number
-            self._deliver(answered, rank, status, message)
-            if not answered.missing:
-                del self._pending[number], self._deadlines[number]
+            self._deliver(pending.reply, rank, status, message)
+            if not pending.reply.missing:
+                del self._pending[number]
 
     def _check_deadline(self, awaited: Reply) -> None:
-        for number, pending in list(self._pending.items()):
-            if pending is awaited:
-                end, seconds = self._deadlines[number]
-                if time.monotonic() > end:
-                    self._abandon(self._stalled(awaited.ranks, seconds))
+        for pending in list(self._pending.values()):
+            if pending.reply is awaited and time.monotonic() > pending.end:
+                self._abandon(self._stalled(awaited.ranks, pending.seconds))
 
     def _abandon(self, error: EngineError) -> None:
-        for reply in list(self._pending.values()):
-            if not reply.done():
-                reply.set_exception(error)
+        for pending in list(self._pending.values()):
+            pending.reply.set_exception(error)
         self._pending.clear()
-        self._deadlines.clear()
-
-    def _watch(self) -> None:
-        """Fail the transport when a worker's process ends before it is told to."""
-        ends = self._processes.ends()
-        poller = select.poll()
-        for readable in (self._closing, *ends):
-            poller.register(readable, select.POLLIN)
-        try:
-            ready = [descriptor for descriptor, _event in poller.poll()]
-            if self._closing not in ready:
-                time.sleep(POLL_SECONDS)  # a last reply may still be on its way, and says more
-                self._fail(WorkerDied(self._processes.epitaph(ends[ready[0]])))
-        finally:
-            for end in ends:
-                os.close(end)
 
     def close(self) -> None:
         with self._sending:
             if self._closed:
                 return
             self._closed = True
-            os.eventfd_write(self._closing, 1)
+            self._processes.expect_end()
             for identity in self._identities:
                 with contextlib.suppress(zmq.ZMQError):
                     if self._calls is not None:
                         self._calls.send_multipart([identity, _CLOSE], flags=zmq.NOBLOCK)
-        if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join()
         self._processes.end(CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
         with self._receiving:
             self._abandon(EngineError("the transport was closed while a call was under way"))
-        os.close(self._closing)
         for socket in (self._calls, self._replies):
             if socket is not None:
                 socket.close()
@@ -259,6 +224,10 @@ class ZeroMQ(Transport):
             self._doorkeeper.close()
         self._endpoint.clear()
         self._context.term()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
