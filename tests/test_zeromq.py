@@ -173,7 +173,7 @@ def test_keys_stand_neither_on_a_command_line_nor_in_an_environment(folder):
 @pytest.mark.parametrize(
     ("frames", "why"),
     [
-        ([b"short"], "what is no reply: 1 frames, the first of 5 bytes"),
+        ([b"short"], "what is no reply: 5 bytes where a header has 15"),
         ([zeromq.REPLY.pack(1, 0, OK, 3), b"one"], "3 frames were announced, 1 came"),
         ([zeromq.REPLY.pack(99, 0, OK, 0)], "answered call 99 twice, late or unasked"),
         ([zeromq.REPLY.pack(1, 7, OK, 0)], "worker 7 answered call 1 twice, late or unasked"),

@@ -110,6 +110,8 @@ class Reply:
     methods of a Future that vLLM calls; a Future's locks would cost as much as sending.
     """
 
+    __slots__ = ("_callbacks", "_done", "_error", "_messages", "_then", "_value", "_wait", "missing", "ranks")
+
     _settling = threading.Lock()  # of all replies: held for a moment
 
     def __init__(

@@ -137,7 +137,7 @@ class ZeroMQ(Transport):
         for rank in reply.ranks:
             mask |= 1 << rank
         with self._sending:
-            self._check_open()
+            self._check_open()  # it may have been closed since `send` has looked
             assert self._calls is not None
             self._number = number = self._number + 1
             if mask:
@@ -155,11 +155,13 @@ class ZeroMQ(Transport):
     def _wait_for(self, reply: Reply) -> None:
         while not reply.done():
             with self._receiving:
+                if reply.done():
+                    return  # another thread has received it meanwhile
                 if self._closed:
                     self._abandon(EngineError("the transport was closed while a call was under way"))
                 elif self._failure is not None:
                     self._abandon(self._failure)
-                elif not reply.done():
+                else:
                     self._receive_one(reply)
 
     def _receive_one(self, awaited: Reply) -> None:

@@ -21,7 +21,8 @@ REPLY = struct.Struct("<QHcI")
 MOST_WORKERS = 64
 """Bits of a call's mask."""
 
-_COPY_BELOW_BYTES = 64 * 1024  # under this, copying a frame is cheaper than sharing it
+_JOIN_BELOW_BYTES = 64 * 1024  # under this, copying a frame behind its header is cheaper than sending two
+_SHARE_FROM_BYTES = 512 * 1024  # under this, copying a frame is cheaper than sharing it, which takes a thread
 _MOST_FRAMES = 4096
 _SPIN_SECONDS = 0.003  # a step of a small model; longer waits sleep
 _CORES_TO_SPIN = 4  # for the driver and each worker: fewer, and whoever spins keeps the others from work
@@ -34,17 +35,19 @@ class Garbage(Exception):
 def pack(header: struct.Struct, values: tuple, message: Message, size: int) -> list:
     """The frames of a message of `size` bytes; a lone small frame joins the header's."""
     head = header.pack(*values, len(message))
-    if len(message) == 1 and size < _COPY_BELOW_BYTES:
+    if len(message) == 1 and size < _JOIN_BELOW_BYTES:
         return [b"".join((head, message[0]))]
     return [head, *message]
 
 
 def send(socket: zmq.Socket, frames: list, size: int) -> None:
     """Send what `pack` has made."""
-    if len(frames) == 1:
-        socket.send(frames[0])
-    else:
-        socket.send_multipart(frames, copy=size < _COPY_BELOW_BYTES)
+    head, *message = frames
+    if not message:
+        socket.send(head)
+        return
+    socket.send(head, zmq.SNDMORE)
+    socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
 def spin_seconds(world_size: int) -> float:
@@ -53,31 +56,34 @@ def spin_seconds(world_size: int) -> float:
     return _SPIN_SECONDS if enough else 0.0
 
 
-def _first_frame(socket: zmq.Socket, spin: float) -> zmq.Frame:
-    end = time.perf_counter() + spin if spin else 0.0
-    while spin and time.perf_counter() < end:
-        try:
-            return socket.recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            continue
-    return socket.recv(copy=False)
+def _first_frame(socket: zmq.Socket, spin: float) -> bytes:
+    if spin:
+        end = time.perf_counter() + spin
+        while time.perf_counter() < end:
+            try:
+                return socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                continue
+    return socket.recv()
 
 
-def receive(socket: zmq.Socket, header: struct.Struct, spin: float = 0.0) -> tuple[tuple, list[memoryview]]:
+def receive(socket: zmq.Socket, header: struct.Struct, spin: float = 0.0) -> tuple[tuple, list]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    frame = _first_frame(socket, spin)
-    head, frames = frame.buffer, []
-    while frame.more:
-        frame = socket.recv(copy=False)
-        frames.append(frame.buffer)
-    if len(head) < header.size or len(frames) > _MOST_FRAMES:
-        raise Garbage(f"{len(frames) + 1} frames, the first of {len(head)} bytes")
+    head = _first_frame(socket, spin)  # small, since `pack` made it: a copy is cheaper than a zmq.Frame
+    if len(head) < header.size:
+        raise Garbage(f"{len(head)} bytes where a header has {header.size}")
     values = header.unpack_from(head)
-    if values[-1] == 1 and not frames:
-        frames.append(head[header.size :])
-    if values[-1] != len(frames):
-        raise Garbage(f"{values[-1]} frames were announced, {len(frames)} came")
+    count = values[-1]
+    if count == 1 and len(head) > header.size:
+        return values, [memoryview(head)[header.size :]]
+    frames: list = []
+    while socket.rcvmore and len(frames) <= min(count, _MOST_FRAMES):
+        frames.append(socket.recv(copy=False).buffer)
+    if count == 1 and not frames:
+        frames.append(b"")  # joined, and empty
+    if count != len(frames):
+        raise Garbage(f"{count} frames were announced, {len(frames)} came")
     return values, frames
