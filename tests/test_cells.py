@@ -163,13 +163,28 @@ def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_pat
     """Of a path that broke off the first cells are kept too; measured anew, the last record counts."""
     loads = fixed("nano", [1, 8])
 
-    def line(path, load, seconds):
+    def line(path, load, seconds, status=MEASURED):
         metrics = {"step_seconds": [seconds]}
-        return Record(path, "nano", 1, load.as_dict(), MEASURED, metrics=metrics).to_json()
+        return Record(path, "nano", 1, load.as_dict(), status, metrics=metrics).to_json()
 
     keep = tmp_path / "keep"
     lines = [line("zmq", loads[0], 1.0), line("ray", loads[0], 1.0)]
+    lines += [line("ray-graph", load, 1.0, FAILED) for load in loads]
     keep.write_text("\n".join([*lines, *(line("zmq", load, 2.0) for load in loads)]))
     kept = cells._kept(keep, "nano", 1, loads)
     assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [("zmq", [2.0])] * 2
     assert cells._kept(keep, "nano", 2, loads) == cells._kept(tmp_path / "none", "nano", 1, loads) == []
+
+
+def test_a_path_whose_limit_was_found_is_not_measured_again(tmp_path):
+    """Beyond the limit nothing was tried; a path that was absent throughout may be there by now."""
+    loads = fixed("nano", [1, 8])
+    found = {"zmq": (MEASURED, ABSENT), "ray": (ABSENT, ABSENT), "sync": (MEASURED, FAILED)}
+    lines = [
+        Record(path, "nano", 1, load.as_dict(), status).to_json()
+        for path, both in found.items()
+        for load, status in zip(loads, both, strict=True)
+    ]
+    (tmp_path / "keep").write_text("\n".join(lines))
+    kept = cells._kept(tmp_path / "keep", "nano", 1, loads)
+    assert [(record.path, record.status) for record in kept] == [("zmq", MEASURED), ("zmq", ABSENT)]

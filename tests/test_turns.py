@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from leaks import nothing_left
@@ -9,7 +10,9 @@ from leaks import nothing_left
 from benchmarks.harness.cells import fixed
 from benchmarks.harness.record import ABSENT, FAILED, Record
 from benchmarks.harness.turns import take_turns
+from benchmarks.harness.workload import Workload
 from rollout_perf import cli
+from rollout_perf.commands import compare
 from rollout_perf.tracking.turns import ratio_table, ratios
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +120,7 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     said: list[str] = []
     with nothing_left():
         records = take_turns(
-            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, said.append
+            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append
         )
     by_cell = {(one.path, one.workload["batch"]): one for one in records}
     assert len(by_cell) == 8
@@ -135,9 +138,21 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     assert any("dies has left the turn" in line for line in said)
 
 
+def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():
+    """Six engines share a GPU: a cache for the longest answer of every sequence would leave no room."""
+    load = Workload(prompts=2, prompt_tokens=100, output_tokens=(300, 1000), name="grpo")
+    given = SimpleNamespace(preset="qwen2.5-7b", tp=2)
+    token_bytes = 2 * 28 * (4 // 2) * 128 * 2
+    assert compare._room(given, [load])["kv_cache_memory_bytes"] == int(1500 * token_bytes * 1.25) + (
+        64 << 20
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
+        (["--warmups", "-1"], "--warmups is -1"),
+        (["--output", "/no/such/folder/records"], "--output is '/no/such/folder/records', which cannot be"),
         (["--starts", "0"], "--starts is 0"),
         (["--rounds", "1"], "--rounds is 1"),
         (["--metric", "speed"], "unknown metric 'speed'"),

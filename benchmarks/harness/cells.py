@@ -15,7 +15,7 @@ from typing import Any
 
 from . import machine
 from .process import Interpreter, run_module
-from .record import FAILED, MEASURED, Record, check_equal_work, now, read_records
+from .record import ABSENT, FAILED, MEASURED, Record, check_equal_work, now, read_records
 from .workload import Workload
 
 ROLLOUTS = 7
@@ -162,7 +162,8 @@ def cell_request(
 def _kept(
     keep: Path | None, preset: str, tensor_parallel_size: int, workloads: Sequence[Workload]
 ) -> list[Record]:
-    """Records of the paths that `keep` has measured at every one of the workloads."""
+    """Records of the paths that `keep` has measured at every one of the workloads, up to their limit if it
+    was sought."""
     if keep is None or not keep.exists():
         return []
     asked = {workload.fingerprint() for workload in workloads}
@@ -173,7 +174,8 @@ def _kept(
     return [
         record
         for records in by_path.values()
-        if records.keys() == asked and all(record.status == MEASURED for record in records.values())
+        if records.keys() == asked
+        and {MEASURED} <= {record.status for record in records.values()} <= {MEASURED, ABSENT}
         for record in records.values()
     ]
 

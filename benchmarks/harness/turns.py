@@ -1,6 +1,6 @@
 """Lets paths take turns: all engines are up at once, and a rollout of one is followed by one of the next.
 
-    records = take_turns("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), rounds=20)
+    records = take_turns("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), 20, 3)
 
 A host that others share drifts by more than paths differ, from minute to minute and from one engine
 start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
@@ -29,7 +29,6 @@ from .process import MARK, kill_marked, run_module, say
 from .record import FAILED, MEASURED, Record, check_equal_work, read_records
 from .workload import Workload
 
-WARMUPS = 3
 _TURN_DEADLINE_SECONDS = 300.0
 _READY = "ready"
 _ORDER_BYTES, _END = 4, -1  # an order is the number of a workload
@@ -40,13 +39,15 @@ def take_turns(
     paths: Sequence[str],
     workloads: Sequence[Workload],
     rounds: int,
+    warmups: int,
     tell: Callable[[str], None],
     tensor_parallel_size: int = 1,
     provenance: dict[str, Any] | None = None,
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
 ) -> list[Record]:
-    """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload.
+    """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload, after
+    `warmups` untimed ones.
 
     `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU.
     Every cell comes back as a record: measured, absent or failed. A path that breaks leaves the turn.
@@ -55,10 +56,11 @@ def take_turns(
     if machine.gpus():
         shared.setdefault("gpu_memory_utilization", round(0.9 / len(paths), 3))
     requests = [
-        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared) for path in paths
+        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
+        | {"warmups": warmups, "rollouts": rounds}
+        for path in paths
     ]
-    request = {"requests": requests, "rounds": rounds}
-    outcome = run_module("harness.turns", request, tell, deadline_seconds)
+    outcome = run_module("harness.turns", {"requests": requests}, tell, deadline_seconds)
     records = read_records(outcome.answer)
     found = {(record.path, record.workload["fingerprint"]) for record in records}
     for one in requests:
@@ -96,7 +98,7 @@ class _Turn(Cell):
             samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
             self._answer(f"{step_seconds:.6f}")
         for workload, taken in zip(workloads, samples, strict=True):
-            timed = taken[WARMUPS:]
+            timed = taken[self.request["warmups"] :]
             if timed:
                 observed = self.worked(workload, watch, len(timed))
                 self.done(MEASURED, metrics=gather(timed), observed=observed)
@@ -143,16 +145,17 @@ class _Player:
         os.waitpid(self.pid, 0)
 
 
-def _give_turns(requests: list[dict[str, Any]], rounds: int, target: str) -> None:
+def _give_turns(requests: list[dict[str, Any]], target: str) -> None:
     """Give the turns, one workload after the other, until all are done."""
     players = [_Player(request, target) for request in requests]
     begin = time.monotonic()
-    deadline = requests[0]["start_deadline_seconds"]
+    shared = requests[0]
+    deadline, rounds = shared["start_deadline_seconds"], shared["rollouts"]
     playing = [one for one in players if one.answer(deadline - time.monotonic() + begin) == _READY]
     say(f"{', '.join(one.path for one in playing)} are up after {time.monotonic() - begin:.0f} s")
-    for number, workload in enumerate(requests[0]["workloads"]):
+    for number, workload in enumerate(shared["workloads"]):
         load = f"{workload['name']} {Workload(**workload).batch}"
-        for turn in range(-WARMUPS, rounds):
+        for turn in range(-shared["warmups"], rounds):
             told = []
             for one in list(playing if turn % 2 == 0 else reversed(playing)):
                 seconds = one.turn(number)
@@ -171,7 +174,7 @@ def main() -> int:
     """Take the turns that standard input asks for."""
     request = json.loads(sys.stdin.readline())
     import_vllm()
-    _give_turns(request["requests"], request["rounds"], request["output"])
+    _give_turns(request["requests"], request["output"])
     kill_marked(MARK, os.environ[MARK])
     return 0
 

@@ -65,7 +65,7 @@ class Workload:
     @property
     def length(self) -> int:
         """Tokens of the longest sequence, prompt and answer."""
-        return max(map(sum, zip(self.prompt_lengths(), self.output_lengths(), strict=True)))
+        return max(self.lengths())
 
     @property
     def grouped(self) -> bool:
@@ -79,6 +79,10 @@ class Workload:
     def output_lengths(self) -> list[int]:
         """Forced output tokens of every sequence."""
         return _each(self.output_tokens, self.batch)
+
+    def lengths(self) -> list[int]:
+        """Tokens of every sequence, prompt and answer."""
+        return list(map(sum, zip(self.prompt_lengths(), self.output_lengths(), strict=True)))
 
     def token_ids(self, rollout: int = 0) -> list[list[int]]:
         """The prompts as lists of ids, the same for the same workload and number of the rollout.

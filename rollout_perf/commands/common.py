@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,36 @@ def say(text: str) -> None:
 
 
 def provenance() -> dict[str, str]:
-    """What a command knows of where its records come from."""
-    return {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
+    """What a command knows of where its records come from: its line, and the commit of the checkout."""
+    told = {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
+    describe = ["git", "-C", str(find_ruler(Path.cwd())), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        done = subprocess.run([*describe, "--exclude=*"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return told
+    return told | ({"commit": done.stdout.strip()} if done.returncode == 0 else {})
+
+
+def output_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the file in which `cells.run_cells` keeps its records."""
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="keep the records here, a line each, path by path; paths that it has are not measured again",
+    )
+
+
+def output_file(given: str | None) -> Path | None:
+    """The file that was asked for. Raises ConfigurationError where it cannot be written."""
+    if given is None:
+        return None
+    try:
+        with open(given, "a"):
+            return Path(given).resolve()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--output is {given!r}, which cannot be written: {error.strerror}"
+        ) from None
 
 
 def find_ruler(start: Path) -> Path:

@@ -8,7 +8,7 @@ from ..errors import ConfigurationError
 from ..models import find_model
 from ..transports import TRANSPORTS
 from . import workloads
-from .common import check_model, check_paths, engine_arguments, provenance, ruler, say
+from .common import check_model, check_paths, engine_arguments, output_file, provenance, ruler, say
 
 SUMMARY = "compare paths rollout by rollout, all engines up at once"
 _KV_SPARE = 1.25
@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
     parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
     parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
+    parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")
     parser.add_argument("--metric", default="step_seconds", help="what to compare")
     parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
     parser.add_argument(
@@ -38,13 +39,14 @@ def run(given: argparse.Namespace) -> int:
     gpus, record = ruler("machine").gpus(), ruler("record")
     paths = list(dict.fromkeys([given.reference, *given.path]))
     check_paths(paths, gpus)
-    for name, least in (("starts", 1), ("rounds", 2)):
+    for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise ConfigurationError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
     metrics = ruler("metrics").METRICS
     if given.metric not in metrics:
         raise ConfigurationError(f"unknown metric {given.metric!r}; known: {', '.join(metrics)}")
     loads = workloads.choose(given)
+    output = output_file(given.output)
     preset = check_model(given, loads, gpus)
     more = _room(given, loads) if gpus else {}
     from ..tracking.turns import ratio_table, ratios
@@ -58,14 +60,15 @@ def run(given: argparse.Namespace) -> int:
                 paths,
                 loads,
                 given.rounds,
+                given.warmups,
                 say,
                 given.tp,
                 provenance=provenance() | {"start": start},
                 arguments=more | engine_arguments(given.engine_arg),
             )
         )
-        if given.output:
-            with open(given.output, "a") as file:
+        if output:
+            with output.open("a") as file:
                 file.writelines(one.to_json() + "\n" for one in sittings[-1])
     found = ratios(sittings, given.reference, given.metric)
     print(ratio_table(found, given.reference, given.metric))
@@ -77,8 +80,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:
-    """A KV cache for the workload and no more, so that all engines find room on one GPU."""
+    """A KV cache for the sequences that run at once and no more, so that all engines find room on one GPU."""
     config = find_model(given.preset).config()
     device = ruler("roofline").device(config, 2, given.tp, 1.0)
-    tokens = max(load.batch * load.length for load in loads)
+    at_once = ruler("cells").engine_arguments(loads)["max_num_seqs"]
+    tokens = max(sum(sorted(load.lengths())[-at_once:]) for load in loads)
     return {"kv_cache_memory_bytes": int(tokens * device.kv_token_bytes * _KV_SPARE) + (64 << 20)}

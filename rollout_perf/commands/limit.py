@@ -6,7 +6,16 @@ from dataclasses import asdict
 
 from ..errors import ConfigurationError
 from ..transports import TRANSPORTS
-from .common import check_model, check_paths, engine_arguments, provenance, ruler, say
+from .common import (
+    check_model,
+    check_paths,
+    engine_arguments,
+    output_argument,
+    output_file,
+    provenance,
+    ruler,
+    say,
+)
 
 SUMMARY = "raise the batch until throughput stops growing or memory is full"
 
@@ -29,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
     )
+    output_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -64,6 +74,7 @@ def run(given: argparse.Namespace) -> int:
         say=say,
         rollouts=given.rollouts,
         arguments=engine_arguments(given.engine_arg),
+        keep=output_file(given.output),
         deadline_seconds=given.deadline + cells.CELL_DEADLINE_SECONDS,
         until_limit_seconds=given.deadline,
     )

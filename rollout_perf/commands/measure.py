@@ -10,7 +10,16 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..transports import TRANSPORTS
 from . import workloads
-from .common import check_model, check_paths, engine_arguments, provenance, ruler, say
+from .common import (
+    check_model,
+    check_paths,
+    engine_arguments,
+    output_argument,
+    output_file,
+    provenance,
+    ruler,
+    say,
+)
 
 SUMMARY = "measure a rollout over one or more paths, now"
 
@@ -29,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
     )
+    output_argument(parser)
     parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
     parser.add_argument(
         "--compare-probe", action="store_true", help="measure what timing the GPU costs, in turn with not"
@@ -56,6 +66,7 @@ def run(given: argparse.Namespace) -> int:
         say=say,
         rollouts=given.rollouts,
         arguments=engine_arguments(given.engine_arg),
+        keep=output_file(given.output),
         profile=_folder(given.profile),
         compare_probe=given.compare_probe,
     )
