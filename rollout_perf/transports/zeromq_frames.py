@@ -24,7 +24,7 @@ MOST_WORKERS = 64
 _JOIN_BELOW_BYTES = 64 * 1024  # under this, copying a frame behind its header is cheaper than sending two
 _SHARE_FROM_BYTES = 192 * 1024  # under this, copying a frame is cheaper than sharing it, which takes a thread
 _MOST_FRAMES = 4096
-_SPIN_SECONDS = 0.02  # a step of a large model; longer waits sleep
+_SPIN_SECONDS = 0.003  # a step of a small model; where a step takes longer, the GPU hides the waking
 _CORES_TO_SPIN = 4  # for the driver and each worker: fewer, and whoever spins keeps the others from work
 
 
