@@ -120,7 +120,7 @@ def test_it_spins_where_cores_are_to_spare_and_carries_all_the_same(folder, monk
 
 @pytest.mark.parametrize("later", [True, False])
 def test_a_worker_does_not_spin_beside_the_thread_that_waits_for_the_gpu(folder, later):
-    """Both need the interpreter's lock. When both spun, a 7B model on two GPUs took 1.3 times vLLM's step time."""
+    """Both need the interpreter's lock: a 7B model on two GPUs once took 1.3 times vLLM's step time."""
     transport = TRANSPORTS["zmq"].make(1, folder)
     transport._spin = 0.8
     transport.start(HostSpec("fake_host:Puppet", b""), DEADLINE)
@@ -131,7 +131,6 @@ def test_a_worker_does_not_spin_beside_the_thread_that_waits_for_the_gpu(folder,
         transport.send(say("later", (0.8, "")) if later else say("echo"), [0], DEADLINE)
         time.sleep(0.8)
         assert (time.clock_gettime(clock) - begin > 0.2) != later
-
 
 
 def test_sockets_over_ipc_are_in_the_folder_and_go_with_the_transport(folder):
