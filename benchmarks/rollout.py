@@ -21,6 +21,9 @@ from .harness.workload import Workload
 _METHOD = 1
 """Raised when the way of measuring changes, so that asv does not compare before and after."""
 
+_EXACT_METHOD = "whole"
+"""The same of the exact metrics alone: since this, they are counted in a rollout that begins whole."""
+
 _LIMIT_SECONDS = 300.0
 
 _OWN_CARRIER = [path for path in LABELS if path not in ("sync", "vllm-ray")]
@@ -43,8 +46,11 @@ def _samples(record: Record, samples: Sequence[float]) -> Any:
     raise RuntimeError(f"{record.path} {load['name']} {load['batch']}: {record.reason}")
 
 
-def _metric(name: str) -> Callable[..., Any]:
-    """A metric of the class's workload, at the batch that is a parameter or at its only one."""
+def _metric(name: str, version: str | None = None) -> Callable[..., Any]:
+    """A metric of the class's workload, at the batch that is a parameter or at its only one.
+
+    With a `version` of its own asv does not take that of the class.
+    """
 
     def track(self: Any, cache: Cache, path: str, batch: int | None = None) -> Any:
         for record in cache[path]:
@@ -54,6 +60,8 @@ def _metric(name: str) -> Callable[..., Any]:
 
     track.unit = METRICS[name].unit
     track.pretty_name = METRICS[name].meaning
+    if version is not None:
+        track.version = version
     return track
 
 
@@ -142,6 +150,12 @@ class _Rollout:
 
     workload = "fixed"
     timeout = 300
+
+    def __init_subclass__(cls) -> None:
+        """Exact metrics have a version of their own, beside the class's."""
+        for name, metric in METRICS.items():
+            if metric.exact and hasattr(cls, f"track_{name}") and hasattr(cls, "version"):
+                setattr(cls, f"track_{name}", _metric(name, f"{cls.version}-{_EXACT_METHOD}"))
 
     track_step_seconds = _metric("step_seconds")
     track_engine_step_seconds = _metric("engine_step_seconds")

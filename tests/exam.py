@@ -60,12 +60,13 @@ class Rollout:
             file.write(".")
         self.noise = random.Random(f"{os.environ['EXAM_SEED']} {counter.stat().st_size}")
         self.start = self.noise.gauss(1, float(os.environ["EXAM_CV"]))
-        self.steps = self.calls = 0
+        self.steps = self.calls = self.batch = 0
 
     async def generate(self, prompts, samplings):
         steps = max(sampling.max_tokens for sampling in samplings)
         seconds = steps * STEP_SECONDS * SLOWDOWN.get(self.path, 1) * self.start * self.noise.gauss(1, 0.002)
         time.perf_counter.now += seconds
+        self.batch = len(prompts)
         self.steps += steps
         self.calls += steps
         return [
@@ -81,9 +82,12 @@ class Rollout:
         counters = {"sent_bytes": BYTES * self.calls, "received_bytes": 0, "calls": self.calls}
         facts = {"executor": EXECUTORS[self.path], "channel": "zmq ipc", "vllm": "none"}
         facts["engine"] = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
+        facts["engine"] |= {"max_num_seqs": 8, "max_num_batched_tokens": 8192}
         return facts | ({"counters": counters} if self.path == "zmq" else {})
 
-    async def call_workers(self, method):
+    async def call_workers(self, method, *arguments):
+        if method == "probe_hold":
+            (Path(arguments[0]) / "held").touch()  # whatever is submitted is there at once
         if method == "probe_begin":
             self.steps = 0
         if method == "probe_device":
@@ -91,6 +95,7 @@ class Rollout:
         worker = {"pid": os.getpid(), "carriers": [CARRIERS[self.path]], "ray_actor": False}
         worker |= {"async_scheduling": True, "torch_threads": 1, "omp_num_threads": "1"}
         worker |= {"engine_steps": self.steps, "preemptions": 0, "prompt_tokens": 0, "cached_tokens": 0}
+        worker |= {"first_step_requests": self.batch, "first_step_tokens": 0}
         worker |= dict.fromkeys(("gpu_peak_bytes", "gpu_busy_seconds", "worker_busy_seconds", "untimed"))
         return [json.dumps(worker)]
 

@@ -1,11 +1,15 @@
 """benchmarks/rollout.py: what asv is told of records, and what belongs to which class."""
 
 import math
+from pathlib import Path
 
 import pytest
+from asv_runner.discovery import get_benchmark_from_name
 
 from benchmarks import rollout
 from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def record(path, name, batch, step_seconds, status=MEASURED, reason=None):
@@ -70,6 +74,18 @@ def test_the_versions_of_the_fixed_batches_are_pinned():
     """asv does not show a history across versions."""
     assert rollout.Nano.version == "1-a87b1290fac5-965b9db97627"
     assert rollout.Qwen05B.version == "1-a90727c200fe-5fae43772429-730c44cce4fe"
+
+
+@pytest.mark.parametrize("kind", ["Nano", "NanoGrpo", "Qwen05B", "Qwen7BVerl"])
+def test_the_history_of_exact_metrics_begins_anew_and_no_other(kind):
+    """As asv reads it: since they are counted in a rollout that begins whole they are other numbers."""
+    own = getattr(rollout, kind).version
+
+    def version(name):
+        return get_benchmark_from_name(str(ROOT / "benchmarks"), f"rollout.{kind}.track_{name}").version
+
+    assert version("wire_bytes") == f"{own}-whole"
+    assert version("step_seconds") == version("wire_send_seconds") == own
 
 
 def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypatch):

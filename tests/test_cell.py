@@ -78,6 +78,8 @@ class Rollout:
     async def generate(self, prompts, samplings):
         step = SimpleNamespace(total_num_scheduled_tokens=len(prompts), batch=len(prompts),
                                preempted_req_ids=set(), scheduled_new_reqs=[])
+        with open(os.environ["RPT_ROLLOUTS"], "a") as file:
+            print(len(prompts), file=file)
         begin = time.monotonic()
         await asyncio.sleep(0.1)
         try:
@@ -107,6 +109,7 @@ def subject(tmp_path, monkeypatch):
     (tmp_path / "vllm" / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     monkeypatch.setenv("RPT_STARTS", str(tmp_path / "starts"))
+    monkeypatch.setenv("RPT_ROLLOUTS", str(tmp_path / "rollouts"))
     return tmp_path
 
 
@@ -129,6 +132,22 @@ def test_memory_that_runs_out_fails_its_cell_and_the_next_one_gets_a_new_engine(
     assert records[1].metrics == {}
     assert starts(subject) == 2
     assert len((subject / "keep").read_text().splitlines()) == 3
+
+
+def rollouts(folder):
+    return [int(batch) for batch in (folder / "rollouts").read_text().split()]
+
+
+def test_the_first_rollout_of_each_workload_comes_before_all_others(subject):
+    """A lone request, then those that are counted, and for each workload one to warm up and two timed."""
+    measure([1, 2])
+    assert rollouts(subject) == [1, 1, 2, 1, 1, 1, 2, 2, 2]
+
+
+def test_where_the_limit_is_sought_no_batch_is_run_before_its_turn(subject):
+    """Most of them may not be tried at all."""
+    measure([2, 4], until_limit_seconds=60.0)
+    assert rollouts(subject) == [1, 2, 2, 2, 2, 4, 4, 4, 4]
 
 
 def test_the_search_for_the_limit_ends_where_memory_does(subject, monkeypatch):

@@ -73,6 +73,7 @@ FACTS = (
     \'{"pid": %d, "carriers": ["%s"], "ray_actor": false, "torch_threads": 1, "omp_num_threads": "1",\'
     \' "async_scheduling": true, "engine_steps": 4, "gpu_peak_bytes": null, "gpu_busy_seconds": null,\'
     \' "worker_busy_seconds": null, "untimed": null, "preemptions": 0, "prompt_tokens": 1,\'
+    \' "first_step_requests": 1, "first_step_tokens": 1,\'
     \' "cached_tokens": 0, "unknown": "no model"}\'
 )
 LABELS = {

@@ -26,11 +26,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import drive, limit, machine, probe
-from .metrics import METRICS
+from . import drive, exact, limit, machine, probe
+from .metrics import METRICS, without_exact
 from .process import MARK, kill_marked, say
-from .record import ABSENT, FAILED, MEASURED, Record, check_label, now
-from .workload import Workload
+from .record import ABSENT, FAILED, MEASURED, Record, check_label, now, read_records
+from .workload import Workload, unmeasured
 
 _STOP_SECONDS = 10.0
 
@@ -56,6 +56,7 @@ class Cell:
         self.begin = now()
         self._keep = keep
         self._started = False
+        self._exact: dict[Workload, exact.Exact] = {}
 
     def say(self, text: str) -> None:
         """Tell how it goes."""
@@ -130,7 +131,7 @@ class Cell:
         if out_of_memory:
             reason = f"out of memory at batch {load.batch}: {reason}"
         self.done(FAILED, reason)
-        if self.options["until_limit_seconds"] is not None and load.name == "fixed":
+        if self._searched(load):
             self.all_done(ABSENT, f"not tried: {reason.splitlines()[0]}")
 
     async def _measure(self, open_rollout: Any, sampling: Any) -> None:
@@ -164,7 +165,19 @@ class Cell:
     async def load(
         self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> None:
-        """Measure every workload with the engine that is up; `forced` samples so many tokens."""
+        """Measure every workload with the engine that is up; `forced` samples so many tokens.
+
+        Their first rollouts come before all others, in an engine that is as it started: which blocks
+        of the KV cache they get shows in the bytes.
+        """
+        await exact.begin(rollout, forced)
+        asked = list(self.pending)
+        for workload in asked:
+            if not self._searched(workload) and not self._too_large(workload):
+                self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one
+                with suppress(drive.UnequalWork):  # it will come upon that again
+                    await self._count(rollout, forced, workload, watch)
+        self.pending = asked
         points: list[limit.Point] = []
         begin = time.perf_counter()
         while self.pending:
@@ -172,6 +185,17 @@ class Cell:
             reason = self._enough(record, points, time.perf_counter() - begin)
             if reason:
                 self.all_done(ABSENT, f"not tried: {reason}")
+
+    async def _count(
+        self, rollout: Any, forced: Callable[[int], Any], workload: Workload, watch: drive.Watch
+    ) -> None:
+        """The first rollout of a workload, of which the exact metrics are."""
+        number = -self.request["warmups"]
+        self._exact[workload] = await exact.count(rollout, forced, workload, watch, number)
+
+    def _searched(self, workload: Workload) -> bool:
+        """Whether it is one of the batches at which the limit is sought, of which most may not be tried."""
+        return self.options["until_limit_seconds"] is not None and workload.name == "fixed"
 
     def _enough(self, record: Record, points: list[limit.Point], seconds: float) -> str | None:
         """Why the search for the limit ends after this record, if so; `points` gains the record's."""
@@ -191,13 +215,20 @@ class Cell:
         reason = self._too_large(workload)
         if reason:
             return self.done(FAILED, reason)
-        warmups, rollouts = self.request["warmups"], self.request["rollouts"]
+        warmups, rollouts = self.request["warmups"] - 1, self.request["rollouts"]
         try:
+            if workload not in self._exact:
+                await self._count(rollout, forced, workload, watch)
             metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
         except drive.UnequalWork as error:
             return self.done(FAILED, str(error))
-        metrics["engine_start_seconds"] = [start_seconds]
+        counted = self._exact[workload]
+        metrics = without_exact(metrics) | counted.metrics | {"engine_start_seconds": [start_seconds]}
         observed = self.worked(workload, watch, rollouts)
+        if counted.totals:
+            observed["counted"] = counted.totals
+        if counted.absent:
+            observed["absent"] = observed["absent"] | {"wire": counted.absent}
         if self.options["compare_probe"]:
             observed["probe"] = await drive.compare_probe(
                 rollout, forced, workload, watch, rollouts, self.say
@@ -219,7 +250,7 @@ class Cell:
                 f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
                 "ask for shorter ones or for more memory"
             )
-        at_once = workload.name == "fixed" and self.options["until_limit_seconds"] is None
+        at_once = workload.name == "fixed" and not self._searched(workload)
         if at_once and capacity < workload.batch * workload.length:
             return (
                 f"a batch of {workload.batch} x {workload.length} tokens does not fit the KV cache of "
@@ -316,8 +347,8 @@ def _measure_path(request: dict[str, Any], targets: list[str]) -> bool:
         code = _measure_in_fork(request, targets)
         if code != BROKE:
             return code == 0
-        written = len(output.read_text().splitlines()) - before
-        request = request | {"workloads": request["workloads"][written:]}
+        written = read_records("\n".join(output.read_text().splitlines()[before:]))
+        request = request | {"workloads": unmeasured(request["workloads"], written)}
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from . import machine
 from .process import Interpreter, run_module
 from .record import ABSENT, FAILED, MEASURED, Record, check_equal_work, now, read_records
-from .workload import Workload
+from .workload import Workload, unmeasured
 
 ROLLOUTS = 7
 """Timed rollouts of a cell: two sets of 6 samples can never differ significantly in asv."""
@@ -119,12 +119,15 @@ def run_cells(
         found = read_records(outcome.answer)
         left = []
         for request in requests:
-            request["workloads"] = request["workloads"][sum(one.path == request["path"] for one in found) :]
+            own = [one for one in found if one.path == request["path"]]
+            request["workloads"] = unmeasured(request["workloads"], own)
             left += [request] if request["workloads"] else []
         requests = left
         if requests:
             found += failed_records(requests.pop(0), outcome.reason or "the process left no record of it")
         records += found
+    order = {workload.fingerprint(): number for number, workload in enumerate(workloads)}
+    records.sort(key=lambda one: (paths.index(one.path), order[one.workload["fingerprint"]]))
     checked = check_equal_work(records)
     for record in checked:
         if record.status != MEASURED:

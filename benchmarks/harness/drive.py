@@ -34,8 +34,9 @@ class Watch:
         self._rollout = rollout
         self.engine_pid = _engine_pid()
         self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
-        self._counts_wire = "counters" in facts
-        self._caches_prefixes = facts["engine"]["prefix_caching"]
+        self.counts_wire = "counters" in facts
+        self.engine: dict[str, Any] = facts["engine"]
+        """The engine's resolved settings."""
         self.device: Device | None = None
         self.absent: dict[str, str] = {}
         """Why a kind of metric has no values."""
@@ -57,13 +58,13 @@ class Watch:
         await self._rollout.call_workers("probe_begin")
         for pid in self._pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
-        self._wire = await self._carried()
+        self._wire = await self._counters()
         self._cpu = _cpu_seconds(self.engine_pid)
 
     async def end(self, workload: Workload) -> Counts:
         """What was counted since `begin`, during one rollout of a workload."""
         cpu = _cpu_seconds(self.engine_pid) - self._cpu
-        wire = {name: value - self._wire[name] for name, value in (await self._carried()).items()}
+        wire = await self.carried()
         workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
         steps = workers[0]["engine_steps"]
@@ -82,7 +83,8 @@ class Watch:
             worker_busy_seconds=_mean([worker["worker_busy_seconds"] for worker in workers]),
             preemptions=workers[0]["preemptions"],
             prompt_tokens=workers[0]["prompt_tokens"],
-            cached_tokens=workers[0]["cached_tokens"] if self._caches_prefixes else None,
+            first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
+            cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
             floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
 
@@ -90,9 +92,12 @@ class Watch:
         """Take the probe out of the workers, until the next `begin`."""
         await self._rollout.call_workers("probe_remove")
 
-    async def _carried(self) -> dict[str, float]:
-        """What the path has carried and spent so far, by name; nothing where it does not count."""
-        if not self._counts_wire:
+    async def carried(self) -> dict[str, float]:
+        """What the path has carried and spent since `begin`, by name; nothing where it does not count."""
+        return {name: value - self._wire[name] for name, value in (await self._counters()).items()}
+
+    async def _counters(self) -> dict[str, float]:
+        if not self.counts_wire:
             return {}
         counters = (await self._rollout.describe())["counters"]
         spent = {name: counters[name] for name in _WIRE_SECONDS if name in counters}

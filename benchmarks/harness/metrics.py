@@ -87,6 +87,8 @@ class Counts:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     """Of the prompt tokens those that the prefix cache had; None where there is no such cache."""
+    first_step: tuple[int, int] | None = None
+    """Requests and tokens that the first engine step took up."""
     floor_seconds: float | None = None
     """The least time of all its engine steps, see `roofline`."""
 
@@ -187,3 +189,8 @@ def gather(rollouts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """Samples by metric, from the metrics of each rollout."""
     known = [name for name in METRICS if all(name in rollout for rollout in rollouts)]
     return {name: [rollout[name] for rollout in rollouts] for name in known}
+
+
+def without_exact(metrics: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The metrics that are no counts."""
+    return {name: samples for name, samples in metrics.items() if not METRICS[name].exact}

@@ -22,6 +22,10 @@ NOTE = "ROLLOUT_PERF_NOTE"
 """Environment variable: the file in which a worker notes why an engine step failed. Some executors of
 vLLM's tell the front no more than that the engine is dead."""
 
+HELD, GO = "held", "go"
+"""Files of `probe_hold`."""
+
+_HOLD_LOOK_SECONDS = 0.002
 _COST_STEPS = 1000
 _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
@@ -76,6 +80,7 @@ class Probe:
             self._probe_clock.attach()
         self._probe_clock.read()
         self._probe_steps = self._probe_prompt_tokens = self._probe_cached_tokens = 0
+        self._probe_first = 0, 0
         self._probe_preempted: list[str] | None = []
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
@@ -88,6 +93,7 @@ class Probe:
         on_gpu = torch.cuda.is_initialized()
         busy_seconds, untimed = self._probe_clock.read()
         preempted = self._probe_preempted
+        first_step_requests, first_step_tokens = self._probe_first
         return json.dumps(
             {
                 "engine_steps": self._probe_steps,
@@ -95,6 +101,8 @@ class Probe:
                 "gpu_busy_seconds": busy_seconds if on_gpu else None,
                 "worker_busy_seconds": None if on_gpu else busy_seconds,
                 "untimed": untimed,
+                "first_step_requests": first_step_requests,
+                "first_step_tokens": first_step_tokens,
                 "preemptions": None if preempted is None else len(preempted),
                 "prompt_tokens": self._probe_prompt_tokens,
                 "cached_tokens": self._probe_cached_tokens,
@@ -107,6 +115,17 @@ class Probe:
             self._probe_clock.detach()
             self.execute_model, self.sample_tokens = self._probe_calls
             del self._probe_calls
+        return "{}"
+
+    def probe_hold(self, folder: str, seconds: float) -> str:
+        """Say so in a file `held`, and return when there is a file `go`; the engine waits as long.
+
+        Returns after so many seconds in any case.
+        """
+        (Path(folder) / HELD).touch()
+        go, end = Path(folder) / GO, time.monotonic() + seconds
+        while not go.exists() and time.monotonic() < end:
+            time.sleep(_HOLD_LOOK_SECONDS)
         return "{}"
 
     def _probe_new_clock(self, cuda: Any) -> HostClock | GpuClock:
@@ -173,12 +192,15 @@ class Probe:
             profile.step(self._probe_steps)
 
     def _probe_requests(self, scheduler_output: Any) -> None:
+        new, tokens = scheduler_output.scheduled_new_reqs, scheduler_output.total_num_scheduled_tokens
+        if self._probe_steps == 1:
+            self._probe_first = len(new), tokens
         preempted = getattr(scheduler_output, "preempted_req_ids", None)
         if preempted is None:
             self._probe_preempted = None
         elif self._probe_preempted is not None:
             self._probe_preempted.extend(preempted)
-        for request in scheduler_output.scheduled_new_reqs:
+        for request in new:
             if request.req_id not in (self._probe_preempted or ()):  # which come as new ones again
                 self._probe_prompt_tokens += len(request.prompt_token_ids)
                 self._probe_cached_tokens += request.num_computed_tokens

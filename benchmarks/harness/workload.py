@@ -6,6 +6,7 @@ Token ids that are drawn stay below 2000, so that one workload fits the vocabula
 import hashlib
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
@@ -122,6 +123,12 @@ class Workload:
         """Length and number of sequences of every prompt."""
         lengths = _each(self.prompt_tokens, self.prompts)
         return list(zip(lengths, _each(self.samples, self.prompts), strict=True))
+
+
+def unmeasured(workloads: Iterable[dict[str, Any]], records: Iterable[Any]) -> list[dict[str, Any]]:
+    """The workloads of a request, as dicts, that are in none of the records; in their order."""
+    found = {record.workload["fingerprint"] for record in records}
+    return [load for load in workloads if Workload(**load).fingerprint() not in found]
 
 
 def _each(value: Numbers, count: int) -> list[int]:
