@@ -64,13 +64,19 @@ def test_without_the_reference_there_is_no_ratio():
 
 def test_a_metric_that_a_path_does_not_give_is_absent():
     text = table.rollout_table(
-        [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0] * 7)], "vllm-mp", "wire_bytes"
+        [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0])], "vllm-mp", "wire_bytes"
     )
     assert text.splitlines() == [
-        "path     batch  wire_bytes [99 %]        tokens/s  engine step  ratio to vllm-mp",
+        "path     batch  wire_bytes [99 %]  tokens/s  engine step  ratio to vllm-mp",
         "vllm-mp      8  absent: this path does not give wire_bytes",
-        "zmq          8  2.00 KiB [2.00 .. 2.00]       595     13.44 ms",
+        "zmq          8  2.00 KiB                595     13.44 ms",
     ]
+
+
+def test_what_is_counted_once_has_no_interval():
+    records = [record(path, FAST, wire_bytes=[value]) for path, value in (("vllm-mp", 2048), ("zmq", 1024))]
+    *_titles, line = table.rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
+    assert line.split() == ["zmq", "8", "1.00", "KiB", "595", "13.44", "ms", "0.50"]
 
 
 def test_no_line_is_wider_than_100_columns():

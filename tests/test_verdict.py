@@ -67,8 +67,11 @@ def test_even_an_interval_without_bounds_can_be_written_as_json():
         ([[7, 7], [7, 7]], [[7, 7], [7, 7]], SAME),
         ([[7, 7], [7, 7]], [[8, 8], [8, 8]], WORSE),
         ([[7, 7], [7, 7]], [[6, 6], [6, 6]], BETTER),
-        ([[7, 8, 7]], [[8, 7, 8]], SAME),  # a step more or less, by chance, on both sides
+        ([[7], [7]], [[7], [8]], CANNOT_TELL),  # of the same code one start has another count: not exact
+        ([[7], [7]], [[8], [9]], WORSE),
+        ([[7, 8, 7]], [[8, 7, 8]], CANNOT_TELL),  # several values a start, as records had them once
         ([[7, 7, 7]], [[7, 9, 9]], CANNOT_TELL),
+        ([[7, 8]], [[5, 6]], BETTER),
         ([[0, 0]], [[0, 0]], SAME),
         ([[0, 0]], [[1, 1]], WORSE),
     ],

@@ -4,6 +4,7 @@ A value stands with its 99 % interval, as asv computes it. A ratio's bounds are 
 intervals at their farthest from each other, which errs on the side of caution.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -73,7 +74,9 @@ def quantity(value: float, name: str) -> str:
 
 
 def interval(value: Value, name: str = "") -> str:
-    """A value with its unit and its interval: "12.3 ms [12.1 .. 12.9]"."""
+    """A value with its unit and its interval: "12.3 ms [12.1 .. 12.9]"; a lone sample has no interval."""
+    if not all(map(math.isfinite, value)):
+        return quantity(value[0], name)
     divisor, _unit = scale(value[0], name)
     low, high = (number(bound / divisor) for bound in value[1:])
     return f"{quantity(value[0], name)} [{low} .. {high}]"

@@ -102,27 +102,23 @@ def judge(base: Sequence[float], head: Sequence[float], threshold: float, error:
 def judge_exact(
     base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], threshold: float = 0.0
 ) -> Finding:
-    """Judge counts, the samples of each start: they differ where no value of one side is among the other's.
+    """Judge counts by equality: `same` where every value of both sides is, to within the threshold.
 
-    Most counts are the same in every rollout, and then this is equality. Where the scheduler makes one
-    engine step more of it now and then, they spread over a few values: sides that overlap are the same
-    if the median of each lies within the other, and else cannot be told apart.
+    `worse` and `better` need every value of the head beyond every one of the base. A start has one value
+    of a metric that is exact; records of before this was so have several, and those of a side may spread.
     """
     before, after = [*chain(*base)], [*chain(*head)]
-    if min(after) > max(before) * (1 + threshold):
+    margin = 1 + threshold
+    if min(after) > max(before) * margin:
         verdict = WORSE
-    elif max(after) * (1 + threshold) < min(before):
+    elif max(after) * margin < min(before):
         verdict = BETTER
-    elif _inside(median(after), before, threshold) and _inside(median(before), after, threshold):
+    elif max(after) <= min(before) * margin and max(before) <= min(after) * margin:
         verdict = SAME
     else:
         verdict = CANNOT_TELL
     ratio = median(after) / median(before) if median(before) else None
     return Finding(verdict, ratio, None, None, len(base))
-
-
-def _inside(value: float, values: Sequence[float], threshold: float) -> bool:
-    return min(values) / (1 + threshold) <= value <= max(values) * (1 + threshold)
 
 
 def _exp(value: float) -> float:
