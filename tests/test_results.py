@@ -14,14 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)
 
 
-def line(commit: Commit, path: str, batch: int, samples: list[float]) -> str:
+def line(commit: Commit, path: str, batch: int, samples: list[float], **more: dict) -> str:
     return Record(
         path,
         "nano",
         1,
         fixed("nano", [batch])[0].as_dict(),
         MEASURED if samples else ABSENT,
-        metrics={"step_seconds": samples} if samples else {},
+        metrics=({"step_seconds": samples} if samples else {}) | more.get("metrics", {}),
+        observed=more.get("observed", {}),
         provenance={"commit": commit.hash},
     ).to_json()
 
@@ -50,6 +51,30 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
     ]
     assert len(results.series()) == 2  # the absent one has points, without samples
     assert results.damaged == []
+
+
+def test_a_count_of_before_it_was_exact_is_no_part_of_its_series(folder):
+    """It is another figure, and the change from one to the other no change of the subject."""
+    files = {commit: folder / "box" / "records" / f"{commit.hash[:8]}-virtualenv-py3.11-nano.jsonl"
+             for commit in (OLD, NEW)}  # fmt: skip
+    old = line(OLD, "zmq", 8, [1.0] * 7, metrics={"wire_bytes": [1700.0, 1722.0, 1705.0]})
+    files[OLD].write_text(old)
+    files[NEW].write_text(
+        line(
+            NEW,
+            "zmq",
+            8,
+            [1.0] * 7,
+            metrics={"wire_bytes": [1722.75]},
+            observed={"counted": {"wire_bytes": 1}},
+        )
+    )
+    results = read_results(folder, [OLD, NEW])
+    assert [point.commit for point in next(iter(results.series("wire_bytes").values()))] == [NEW]
+    assert [point.commit for point in next(iter(results.series("step_seconds").values()))] == [OLD, NEW]
+    files[NEW].unlink()
+    [points] = read_results(folder, [OLD, NEW]).series("wire_bytes").values()
+    assert points[0].samples("wire_bytes") == [1700.0, 1722.0, 1705.0]
 
 
 def test_what_another_engine_of_the_same_preset_measured_is_a_series_of_its_own(folder):

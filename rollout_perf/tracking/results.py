@@ -96,13 +96,21 @@ class Results:
     damaged: Sequence[Damage] = ()
 
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
-        """Points of each cell in the order of the history; with a metric, those that have samples of it."""
+        """Points of each cell in the order of the history; with a metric, those that have samples of it.
+
+        Where some have counted the metric exactly, the others are another figure, and left out.
+        """
         found: dict[Key, list[Point]] = {}
         for point in self.points:
             if metric is not None and not point.samples(metric):
                 continue
             found.setdefault(key_of(point), []).append(point)
-        return found
+        return {key: _counted(points, metric) or points for key, points in found.items()}
+
+
+def _counted(points: Sequence[Point], metric: str | None) -> list[Point]:
+    counted = ((point, point.record["observed"].get("counted")) for point in points)
+    return [point for point, totals in counted if isinstance(totals, dict) and metric in totals]
 
 
 def key_of(point: Point) -> Key:
