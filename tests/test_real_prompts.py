@@ -57,6 +57,11 @@ def test_they_must_leave_room_for_the_answer_or_are_cut_when_told_to(model, chat
     assert load.ids == ((1, 2), (3, 9))
 
 
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(model, chats):
+    with pytest.raises(ConfigurationError, match=r"up to 128 tokens \(--output-tokens\) leave no room"):
+        chosen(model, chats, "--output-tokens", "128")
+
+
 def test_a_model_without_a_chat_template_or_tokenizer_is_named(model, chats, tmp_path):
     (tmp_path / "config.json").write_text((model / "config.json").read_text())
     with pytest.raises(ConfigurationError, match=f"the tokenizer of {tmp_path}"):

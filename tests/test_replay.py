@@ -74,10 +74,40 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         read_replay(path, None, ENOUGH)
 
 
-def test_lengths_are_told_from_prompts_by_the_first_line(write):
-    assert is_replay(write(sample()))
-    assert is_replay(write({"prompt_length": 3}))
-    assert not is_replay(write({"prompt": "Why?"}))
+@pytest.mark.parametrize(
+    ("line", "lengths"),
+    [
+        (sample(), True),
+        ({"prompt_length": 3}, True),
+        ({"group": 0}, True),  # whose lengths are then told to be missing
+        ({"prompt": "Why?"}, False),
+        ({"prompt": "Why?", "group": 0}, False),
+        (sample(prompt="Why?"), True),
+    ],
+)
+def test_lengths_are_told_from_prompts_by_the_first_line(write, line, lengths):
+    assert is_replay(write("", line), "prompt") == lengths
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            [{"prompt_len": 3, "output_len": 4}],
+            "line 1 has prompt_len, output_len; give prompt_length",
+        ),
+        (["", {}], "line 2 has nothing; give prompt_length, .* or prompts in a column prompt"),
+        (["plain text"], "line 1 is not JSON: Expecting value at column 1"),
+        (["9" * 5000], "line 1 cannot be read: Exceeds the limit"),
+        (["[" * 100_000], "line 1 cannot be read: maximum recursion depth"),
+        ([], "has no line with anything in it"),
+    ],
+)
+def test_a_file_of_neither_is_told_what_it_should_have(write, lines, told):
+    """As one of prompts it would be refused for want of a tokenizer, whatever is wrong with it."""
+    with pytest.raises(BadFile, match=told) as caught:
+        is_replay(write(*lines), "prompt")
+    assert "\n" not in str(caught.value)
 
 
 class Tokenizer:

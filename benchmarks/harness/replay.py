@@ -57,13 +57,23 @@ def read_replay(path: Path, longest: int | None, memory_bytes: int) -> Workload:
     )
 
 
-def is_replay(path: Path) -> bool:
-    """Whether the first line of a file has lengths; it is a file of prompts otherwise."""
+def is_replay(path: Path, column: str) -> bool:
+    """Whether the first line of a file has lengths; it is a file of prompts if it has their column.
+
+    Raises BadFile where it has neither.
+    """
     if path.suffix == ".parquet":
         return False
-    with path.open(errors="replace") as file:
-        first = file.readline()
-    return any(name in first for name in _LENGTHS)
+    for number, line in _lines(path):
+        if column in line and not any(name in line for name in _LENGTHS):
+            return False
+        if any(name in line for name in (*_LENGTHS, "group")):
+            return True
+        raise BadFile(
+            f"{path} line {number} has {', '.join(line) or 'nothing'}; give prompt_length, output_length and "
+            f"group, or prompts in a column {column} (--chat-column names another)"
+        )
+    raise BadFile(f"{path} has no line with anything in it")
 
 
 def read_prompts(
@@ -141,14 +151,18 @@ def _lines(path: Path, memory_bytes: int | None = None) -> Iterator[tuple[int, d
                         f"{path} line {number}: more samples than the {memory_bytes} bytes of memory of this "
                         f"machine could hold, at {SAMPLE_BYTES} bytes or more for each"
                     )
-                content = json.loads(text)
+                try:
+                    content = json.loads(text)
+                except json.JSONDecodeError as error:
+                    why = f"{error.msg} at column {error.colno}"
+                    raise BadFile(f"{path} line {number} is not JSON: {why}") from None
+                except (ValueError, RecursionError) as error:  # too long a number, too deep a list
+                    raise BadFile(f"{path} line {number} cannot be read: {error}") from None
                 if not isinstance(content, dict):
                     raise BadFile(f"{path} line {number} is no JSON object")
                 yield number, content
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{path} cannot be read: {error}") from None
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path} line {number} is not JSON: {error}") from None
 
 
 def _length(line: dict[str, Any], name: str, where: str) -> int:

@@ -64,9 +64,14 @@ class Workload:
         return sum(self.output_lengths())
 
     @property
+    def longest(self) -> tuple[int, int]:
+        """Tokens of the longest sequence: its prompt's and its answer's."""
+        return max(self._pairs(), key=sum)
+
+    @property
     def length(self) -> int:
         """Tokens of the longest sequence, prompt and answer."""
-        return max(self.lengths())
+        return sum(self.longest)
 
     @property
     def grouped(self) -> bool:
@@ -83,7 +88,7 @@ class Workload:
 
     def lengths(self) -> list[int]:
         """Tokens of every sequence, prompt and answer."""
-        return list(map(sum, zip(self.prompt_lengths(), self.output_lengths(), strict=True)))
+        return list(map(sum, self._pairs()))
 
     def token_ids(self, rollout: int = 0) -> list[list[int]]:
         """The prompts as lists of ids, the same for the same workload and number of the rollout.
@@ -118,6 +123,9 @@ class Workload:
     def _work(self) -> dict[str, Any]:
         left_out = ("ids", "source")
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+
+    def _pairs(self) -> Iterable[tuple[int, int]]:
+        return zip(self.prompt_lengths(), self.output_lengths(), strict=True)
 
     def _prompts(self) -> list[tuple[int, int]]:
         """Length and number of sequences of every prompt."""

@@ -103,10 +103,11 @@ def check_model(given: argparse.Namespace, workloads: Sequence[Any], gpus: Seque
         )
     if gpus and given.tp > len(gpus):
         raise ConfigurationError(f"--tp is {given.tp}; there are {len(gpus)} GPUs here")
-    length = max(workload.length for workload in workloads)
-    if longest and length > longest:
+    prompt, answer = max((workload.longest for workload in workloads), key=sum)
+    if longest and prompt + answer > longest:
         raise ConfigurationError(
-            f"{length} tokens of prompt and answer; {model.name} takes {longest} at most"
+            f"a prompt of {prompt} tokens (--prompt-tokens) and its answer of {answer} (--output-tokens) "
+            f"make {prompt + answer}; {model.name} takes {longest} at most"
         )
     return model.name if model.random_weights else str(model.folder)
 

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 
 from ..errors import ConfigurationError
 from ..transports import TRANSPORTS
+from . import workloads
 from .common import (
     check_model,
     check_paths,
@@ -45,26 +47,25 @@ def run(given: argparse.Namespace) -> int:
     """Search each path's limit and show it; 0 where every path has one."""
     cells, limit, gpus = ruler("cells"), ruler("limit"), ruler("machine").gpus()
     check_paths(given.path, gpus)
-    for name in ("first_batch", "rollouts", "deadline"):
-        if getattr(given, name) <= 0:
-            raise ConfigurationError(
-                f"--{name.replace('_', '-')} is {getattr(given, name):g}; give more than 0"
-            )
+    for name in ("first_batch", "rollouts", "prompt_tokens", "output_tokens"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    if not 0 < given.deadline < math.inf:
+        raise ConfigurationError(f"--deadline is {given.deadline:g}; give seconds, more than 0")
     most = (4096 if gpus else 128) if given.max_batch is None else given.max_batch
     if most < given.first_batch:
         raise ConfigurationError(
             f"--max-batch is {most}; it must be at least --first-batch, {given.first_batch}"
         )
+    workloads.check_batch("--max-batch", most)
     lengths = dict(cells.FIXED.get(given.preset, {}))
     lengths |= {
         name: getattr(given, name)
         for name in ("prompt_tokens", "output_tokens")
         if getattr(given, name) is not None
     }
-    try:
-        loads = [ruler("workload").Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    loads = [ruler("workload").Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
     records = cells.run_cells(
         check_model(given, loads, gpus),
         list(dict.fromkeys(given.path)),

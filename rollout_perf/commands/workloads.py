@@ -41,7 +41,7 @@ def choose(given: argparse.Namespace) -> list[Any]:
         if value is not None and value < 1:
             raise ConfigurationError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     for batch in given.batch or ():
-        _check_batch(batch)
+        check_batch("--batch", batch)
     try:
         if given.workload == "fixed":
             return _fixed(given)
@@ -69,9 +69,10 @@ def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Any]:
     scale |= {"seed": given.seed, **more}
     scale |= _given(given, prompt_tokens="prompt_cap", output_tokens="output_cap", samples="samples")
     make = rl.verl if given.workload == "verl" else rl.grpo
-    if not given.batch:
-        return [make(**scale)]
     samples = scale.get("samples", 16)
+    if not given.batch:
+        _check_samples(scale.get("prompts", 128), samples)
+        return [make(**scale)]
     return [make(**scale | {"prompts": _prompts(batch, samples)}) for batch in sorted(set(given.batch))]
 
 
@@ -80,7 +81,7 @@ def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
         raise ConfigurationError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
     replay, model = ruler("replay"), find_model(given.preset)
     longest = model.config().get("max_position_embeddings")
-    if replay.is_replay(path):
+    if replay.is_replay(path, given.chat_column):
         sizes = ("batch", "samples", "prompt_tokens", "output_tokens")
         told = [f"--{name.replace('_', '-')}" for name in sizes if getattr(given, name) is not None]
         if told:
@@ -90,9 +91,14 @@ def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
     output_cap = given.output_tokens or 1024
     # A cap on prompts cuts them; without one they must fit as they are.
     fits = longest - output_cap if longest and given.prompt_tokens is None else None
+    if fits is not None and fits < 1:
+        raise ConfigurationError(
+            f"answers of up to {output_cap} tokens (--output-tokens) leave no room for a prompt: "
+            f"{model.name} takes {longest} of both"
+        )
     samples = given.samples or 16
     loads = []
-    for batch in sorted(set(given.batch or [128 * samples])):
+    for batch in sorted(set(given.batch or [_check_samples(128, samples)])):
         prompts = _prompts(batch, samples)
         ids = replay.read_prompts(path, given.chat_column, prompts, tokenizer, fits)
         loads.append(
@@ -137,14 +143,25 @@ def _prompts(batch: int, samples: int) -> int:
     return batch // samples
 
 
-def _check_batch(batch: int) -> None:
+def check_batch(option: str, batch: int) -> None:
+    """Raise ConfigurationError for a batch below 1, and for one that memory could never hold."""
     if batch < 1:
-        raise ConfigurationError(f"--batch is {batch}; it must be at least 1")
+        raise ConfigurationError(f"{option} is {batch}; it must be at least 1")
+    _check_memory(batch, f"{option} is {batch}; that many samples need")
+
+
+def _check_samples(prompts: int, samples: int) -> int:
+    """The batch of prompts that the command does not name, if memory could hold it."""
+    batch = prompts * samples
+    _check_memory(batch, f"--samples is {samples}; {batch} samples of {prompts} prompts need")
+    return batch
+
+
+def _check_memory(batch: int, need: str) -> None:
     least = batch * ruler("replay").SAMPLE_BYTES
     if least > _memory_bytes():
         raise ConfigurationError(
-            f"--batch is {batch}; that many samples need {least} bytes or more, and this machine has "
-            f"{_memory_bytes()} bytes of memory"
+            f"{need} {least} bytes or more, and this machine has {_memory_bytes()} bytes of memory"
         )
 
 
