@@ -132,7 +132,7 @@ class Cell:
             reason = f"out of memory at batch {load.batch}: {reason}"
         self.done(FAILED, reason)
         if self._searched(load):
-            self.all_done(ABSENT, f"not tried: {reason.splitlines()[0]}")
+            self.all_done(ABSENT, f"{limit.NOT_TRIED}{reason.splitlines()[0]}")
 
     async def _measure(self, open_rollout: Any, sampling: Any) -> None:
         begin = time.perf_counter()
@@ -184,7 +184,7 @@ class Cell:
             record = await self._measure_one(rollout, forced, watch, start_seconds)
             reason = self._enough(record, points, time.perf_counter() - begin)
             if reason:
-                self.all_done(ABSENT, f"not tried: {reason}")
+                self.all_done(ABSENT, f"{limit.NOT_TRIED}{reason}")
 
     async def _count(
         self, rollout: Any, forced: Callable[[int], Any], workload: Workload, watch: drive.Watch

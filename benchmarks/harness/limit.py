@@ -15,6 +15,10 @@ GROWTH = 0.03
 """The least growth of throughput, from one batch to the next, that is worth going on for."""
 
 
+NOT_TRIED = "not tried: "
+"""How the reason begins of a batch that came after the last one; what follows is why that was the last."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One batch: medians over its rollouts."""
@@ -52,7 +56,8 @@ def stop_reason(points: Sequence[Point]) -> str | None:
     """Why a batch larger than the last of `points` is not worth trying, or None where it is."""
     *_earlier, last = points
     if last.preemptions:
-        return f"the KV cache is full at batch {last.batch}: {last.preemptions:g} samples were preempted"
+        preempted = "1 sample was" if last.preemptions == 1 else f"{last.preemptions:g} samples were"
+        return f"the KV cache is full at batch {last.batch}: {preempted} preempted"
     if len(points) > 1 and _growth(points[-2], last) < GROWTH:
         return (
             f"throughput grew by {_growth(points[-2], last):.1%} from batch {points[-2].batch} to "
@@ -67,7 +72,7 @@ def find_limit(records: Sequence[Record]) -> Limit | None:
     reason = None
     for record in records:
         if record.status != MEASURED:
-            reason = (record.reason or "").splitlines()[0]
+            reason = (record.reason or "").splitlines()[0].removeprefix(NOT_TRIED)
             break
         points.append(point(record))
     if not points:
