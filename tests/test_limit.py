@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.harness.limit import Point, find_limit, point, stop_reason
 from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
-from rollout_perf.tracking.loafing import idle_table, limit_lines, probe_lines
+from rollout_perf.tracking.loafing import idle_table, limit_lines, probe_lines, tail_table
 
 
 def record(batch, step_seconds, preemptions=0, status=MEASURED, reason=None, **metrics):
@@ -96,27 +96,43 @@ def test_the_table_of_a_limit():
     ]
 
 
+GPU = {"gpu_idle_share": [0.25], "gpu_idle_seconds": [0.0005], "pipe_idle_seconds": [0.0001]}
+TAIL = {"done_50_seconds": [0.5], "done_90_seconds": [0.8], "done_99_seconds": [0.95], "tail_share": [0.2]}
+ROLLOUTS = [
+    record(
+        1,
+        1.0,
+        **TAIL,
+        **GPU,
+        roofline_gap_share=[0.6],
+        prefix_miss_share=[0.25],
+        slowest_token_seconds=[0.02],
+    ),
+    record(2, 1.0, 3, worker_idle_share=[0.5], worker_idle_seconds=[0.001]),
+    record(4, 0, status=FAILED, reason="broken"),
+]
+
+
+def test_the_table_of_tails():
+    """A token each 20 ms is 50 a second."""
+    assert tail_table(ROLLOUTS).splitlines() == [
+        "path  batch  50 % done    90 %    99 %     all    tail  slowest  preempted  cached",
+        "zmq       1     500 ms  800 ms  950 ms  1.00 s   20.0%   50.0/s          0   75.0%",
+        "zmq       2     absent  absent  absent  1.00 s  absent   absent          3     off",
+    ]
+
+
 def test_the_table_of_idle_time():
-    records = [
-        record(
-            1,
-            1.0,
-            done_90_seconds=[0.8],
-            tail_share=[0.2],
-            gpu_idle_share=[0.25],
-            gpu_idle_seconds=[0.0005],
-            pipe_idle_seconds=[0.0001],
-            roofline_gap_share=[0.6],
-            prefix_miss_share=[0.25],
-        ),
-        record(2, 1.0, 3, worker_idle_share=[0.5], worker_idle_seconds=[0.001]),
-        record(4, 0, status=FAILED, reason="broken"),
+    assert idle_table(ROLLOUTS).splitlines() == [
+        "path  batch   busy   idle  idle a step  pipe <=  roofline",
+        "zmq       1  75.0%  25.0%       500 µs   100 µs     40.0%",
+        "zmq       2  50.0%  50.0%      1.00 ms   absent    absent",
     ]
-    assert idle_table(records).splitlines() == [
-        "path  batch  90 % done    tail   idle   a step  pipe <=  roofline  preempted  cached",
-        "zmq       1     800 ms   20.0%  25.0%   500 µs   100 µs     40.0%          0   75.0%",
-        "zmq       2     absent  absent  50.0%  1.00 ms   absent    absent          3     off",
-    ]
+
+
+def test_where_nothing_was_measured_there_is_no_table():
+    """That it was not, and why, is in the first one."""
+    assert tail_table(ROLLOUTS[2:]) == idle_table(ROLLOUTS[2:]) == ""
 
 
 def test_what_the_probe_costs_is_told_in_pairs():

@@ -70,12 +70,14 @@ def run(given: argparse.Namespace) -> int:
         profile=_folder(given.profile),
         compare_probe=given.compare_probe,
     )
-    from ..tracking.loafing import idle_table, probe_lines
+    from ..tracking.loafing import idle_table, probe_lines, tail_table
     from ..tracking.table import rollout_table
 
     print(rollout_table(records, record.REFERENCE, given.metric))
-    for text in (idle_table(records), *probe_lines(records), *_traces(records)):
-        print(text)
+    for text in filter(None, (tail_table(records), idle_table(records))):
+        print(f"\n{text}")
+    for line in (*_absent(records), *probe_lines(records), *_traces(records)):
+        print(line)
     print(json.dumps({"records": [json.loads(one.to_json()) for one in records]}))
     return 0 if all(one.status == record.MEASURED for one in records) else 1
 
@@ -101,6 +103,16 @@ def _folder(given: str | None) -> str | None:
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--profile is {given!r}, which is a file; give a folder")
     return str(folder)
+
+
+def _absent(records: Sequence[Any]) -> list[str]:
+    """Why a measured cell lacks a kind of metric; each reason once."""
+    found = [
+        f"{what} absent: {why}"
+        for record in records
+        for what, why in record.observed.get("absent", {}).items()
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _traces(records: Sequence[Any]) -> list[str]:

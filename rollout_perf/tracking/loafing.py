@@ -1,6 +1,6 @@
 """Records in, text out: tails, idle time, the share of the roofline, and limits. Reads and starts nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -9,47 +9,62 @@ from .table import Record, aligned, batch, estimate, interval, number, quantity
 _BAR = 24
 
 
-def idle_table(records: Sequence[Record]) -> str:
-    """One row a measured record, medians: its tail, who idled, what the pipe explains, the roofline.
+def tail_table(records: Sequence[Record]) -> str:
+    """One row a measured record, medians: when its samples were done, and what held them up.
 
-    Who idles is the GPU, or without one the worker.
+    `tail` is the share of the step time after 90 % are done, `slowest` the tokens/s of the slowest sample,
+    `cached` the share of the prompt tokens that the prefix cache had.
     """
-    titles = [
-        "path",
-        "batch",
-        "90 % done",
-        "tail",
-        "idle",
-        "a step",
-        "pipe <=",
-        "roofline",
-        "preempted",
-        "cached",
-    ]
-    rows = [
-        [record.path, batch(record), *_loafing(record)] for record in records if record.status == "measured"
-    ]
-    return (
-        "\n".join(aligned(titles, rows, right=range(1, len(titles))))
-        if rows
-        else "idle: nothing was measured"
-    )
+    titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
+    return _table(titles, records, _tail)
 
 
-def _loafing(record: Record) -> list[str]:
-    values = {name: median(samples) for name, samples in record.metrics.items() if samples}
-    who = "gpu" if "gpu_idle_share" in values else "worker"
-    reached = None if "roofline_gap_share" not in values else 1 - values["roofline_gap_share"]
+def _tail(values: dict[str, float]) -> list[str]:
     hits = None if "prefix_miss_share" not in values else 1 - values["prefix_miss_share"]
+    gap = values.get("slowest_token_seconds")
     return [
-        _quantity(values, "done_90_seconds"),
+        *(_quantity(values, f"done_{percent}_seconds") for percent in (50, 90, 99)),
+        _quantity(values, "step_seconds"),
         _percent(values.get("tail_share")),
-        _percent(values.get(f"{who}_idle_share")),
+        f"{number(1 / gap)}/s" if gap else "absent",
+        f"{values['preemptions']:g}" if "preemptions" in values else "absent",
+        "off" if hits is None else _percent(hits),
+    ]
+
+
+def idle_table(records: Sequence[Record]) -> str:
+    """One row a measured record, medians: who computed, who idled, what the pipe explains, the roofline.
+
+    Who computes and idles is the GPU, or without one the worker.
+    """
+    return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _loafing)
+
+
+def _table(
+    titles: list[str], records: Sequence[Record], cells: Callable[[dict[str, float]], list[str]]
+) -> str:
+    rows = [
+        [
+            record.path,
+            batch(record),
+            *cells({name: median(samples) for name, samples in record.metrics.items() if samples}),
+        ]
+        for record in records
+        if record.status == "measured"
+    ]
+    return "\n".join(aligned(titles, rows, right=range(1, len(titles)))) if rows else ""
+
+
+def _loafing(values: dict[str, float]) -> list[str]:
+    who = "gpu" if "gpu_idle_share" in values else "worker"
+    idle = values.get(f"{who}_idle_share")
+    reached = None if "roofline_gap_share" not in values else 1 - values["roofline_gap_share"]
+    return [
+        _percent(None if idle is None else 1 - idle),
+        _percent(idle),
         _quantity(values, f"{who}_idle_seconds"),
         _quantity(values, "pipe_idle_seconds"),
         _percent(reached),
-        f"{values['preemptions']:g}" if "preemptions" in values else "absent",
-        "off" if hits is None else _percent(hits),
     ]
 
 
