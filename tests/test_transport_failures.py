@@ -19,9 +19,12 @@ from leaks import eventually, lives, nothing_left
 from rollout_perf import EngineError, Stalled, WorkerDied, WorkerError
 from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS, HostSpec, python_path
 
-LEFT_IN_THE_DRIVER = {"ray": 1, "ray-graph": 1, "verl-ray": 1}
-"""Descriptors that a start still leaves in the driver, which ends with its engine. Why is not known:
-a bare ray.init, an actor, ray.kill and ray.shutdown leave none (Ray 2.60)."""
+LEFT_BY_A_START = {"ray-graph": 2}
+"""Descriptors that the driver of a path keeps at most of each start with one worker, until it ends with its
+engine. `ray.shutdown` closes no connection whose call has no answer yet (Ray 2.60). After a graph that is
+one of the cluster's, WaitForActorRefDeleted: of the two actors, the worker and the graph's proxy, Ray takes
+one to be referred to when no handle is left, and a bare compile and teardown leaves as much. At times it
+is the worker's PubsubLongPolling too, where Ray has not yet noticed the worker's end."""
 
 
 def test_an_error_of_a_worker_that_was_not_asked_fails_the_transport(path, folder):
@@ -139,7 +142,7 @@ def test_starting_again_and_again_piles_up_neither_threads_nor_descriptors(path,
     for _ in range(starts):
         with started(path, folder) as transport:
             assert ask(transport, "echo", "again") == ["again"]
-    allowed = before[0] + starts * LEFT_IN_THE_DRIVER.get(path, 0)
+    allowed = before[0] + starts * LEFT_BY_A_START.get(path, 0)
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= allowed), os.listdir("/proc/self/fd")
     assert eventually(lambda: threading.active_count() <= before[1]), threading.enumerate()
 

@@ -174,3 +174,6 @@ class RayActor(RayTransport):
             references = self._ask(_CLOSE, [b""], closed, CLOSE_SECONDS)
             ray.wait(references, num_returns=len(references), timeout=CLOSE_SECONDS)
         self._kill()
+
+    def _forget_actors(self) -> None:
+        self._call, self._work = [], []

@@ -15,6 +15,7 @@ few MiB: a long message goes in several (`blocks`), each an execution of its own
 too large for the object store.
 """
 
+import gc
 import logging
 import queue
 import struct
@@ -141,6 +142,7 @@ class RayGraph(RayTransport):
     def __init__(self, world_size: int, folder: Path):
         super().__init__(world_size, folder)
         self._graph: Any = None
+        self._input: Any = None
         self._outputs: list[Any] = []  # by rank
         self._replies: list[Any] = []  # by rank, for answers that come later
         self._sender = Sender()
@@ -272,7 +274,6 @@ class RayGraph(RayTransport):
             self._graph.teardown()
         if in_good_order:
             self._kill()
-        self._graph, self._replies, self._outputs = None, [], []
 
     def _close_hosts(self) -> bool:
         """Have every host close; whether all did in time."""
@@ -288,3 +289,7 @@ class RayGraph(RayTransport):
         except RayChannelError:
             return False
         return True
+
+    def _forget_actors(self) -> None:
+        self._graph, self._input, self._replies, self._outputs = None, None, [], []
+        gc.collect()  # the nodes of a graph know each other

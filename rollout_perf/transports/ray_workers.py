@@ -127,6 +127,7 @@ class RayTransport(Transport):
             with contextlib.suppress(RayError):
                 self._end_workers()
         self._actors = []
+        self._forget_actors()
         if self._joined:
             ray.shutdown()
 
@@ -137,6 +138,10 @@ class RayTransport(Transport):
     @abstractmethod
     def _end_workers(self) -> None:
         """Have the hosts close, if nothing has failed, and kill the actors."""
+
+    def _forget_actors(self) -> None:
+        """Drop every handle of an actor. The cluster asks the driver, by a call that lasts, when the last
+        one has gone; `ray.shutdown` leaves that call's connection open, if it has no answer (Ray 2.60)."""
 
     def _kill(self) -> None:
         for actor in self._actors:
