@@ -36,7 +36,7 @@ def folder() -> Iterator[Path]:
 def path(request) -> Iterator[str]:
     """The name of a path whose surroundings (for Ray a cluster) hold.
 
-    One for the whole session: a process can join one cluster only, since Ray keeps the token.
+    One for the whole session, since a cluster takes seconds to start.
     """
     row = TRANSPORTS[request.param]
     if reason := row.absent(has_gpu=True):

@@ -31,6 +31,13 @@ BASELINES = {name for name, row in TRANSPORTS.items() if row.baseline}
 NEEDS_NO_CLUSTER = [name for name, row in TRANSPORTS.items() if row.transport and not row.surroundings]
 """Those whose threads and descriptors are all their own: Ray's library keeps some for the process."""
 
+LEFT_BY_A_START = {"ray-graph": 2}
+"""Descriptors that the driver of a path keeps at most of each start with one worker, until it ends with its
+engine. `ray.shutdown` closes no connection whose call has no answer yet (Ray 2.60). After a graph that is
+one of the cluster's, WaitForActorRefDeleted: of the two actors, the worker and the graph's proxy, Ray takes
+one to be referred to when no handle is left, and a bare compile and teardown leaves as much. At times it
+is the worker's PubsubLongPolling too, where Ray has not yet noticed the worker's end."""
+
 
 def make(path: str, folder: Path | str, workers: int = 1) -> Transport:
     """A transport of the path, not started."""

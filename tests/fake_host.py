@@ -4,6 +4,7 @@ Worker processes import it by name: `HostSpec("fake_host:Puppet", b"")`. A messa
 an encoded (verb, argument); the answer is an encoded value.
 """
 
+import importlib
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rollout_perf.transports import wire
-from rollout_perf.transports.base import Deferred
+from rollout_perf.transports.base import OK, Deferred
 
 
 def say(verb: str, argument: Any = None) -> list:
@@ -103,6 +104,22 @@ class Puppet:
                     socket.socket(fileno=os.dup(int(name))).shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
+
+    def no_message(self, _argument: None) -> None:
+        """Have the next answer be nothing that a transport can carry."""
+        self.call = lambda _message: 7
+
+    def replace(self, argument: tuple[str, str, Any]) -> None:
+        """Put another value in place of a name of a module, in this worker's process."""
+        module, name, value = argument
+        setattr(importlib.import_module(module), name, value)
+
+    def answer_again(self, number: int) -> None:
+        """In a worker of a Ray graph: answer a call once more, of those that are answered later."""
+        from ray._private.worker import global_worker
+
+        [worker] = global_worker.actors.values()
+        worker._answers.put((number, OK, wire.encode("again")))
 
     def array(self, count: int) -> np.ndarray:
         return np.arange(count, dtype=np.int64)

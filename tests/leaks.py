@@ -1,4 +1,4 @@
-"""The search for what a block leaves behind: processes, threads, descriptors, files."""
+"""The search for what a block leaves: processes, threads, descriptors, files, shared memory, Ray actors."""
 
 import contextlib
 import multiprocessing.resource_tracker
@@ -42,6 +42,40 @@ def descriptors() -> dict[str, str]:
     return found
 
 
+def shared_memory(since_seconds: float) -> set[str]:
+    """Names under /dev/shm, no older, of what no living process has mapped: what ours use has owners."""
+    young = set()
+    for entry in os.scandir("/dev/shm"):
+        with contextlib.suppress(OSError):
+            if entry.stat().st_ctime >= since_seconds:
+                young.add(entry.name)
+    for maps in Path("/proc").glob("[0-9]*/maps") if young else ():
+        with contextlib.suppress(OSError):
+            text = maps.read_text(errors="replace")
+            young -= {name for name in young if f"/dev/shm/{name}" in text}
+    return young
+
+
+def ray_actors() -> list[str]:
+    """The actors that live in the cluster that RAY_ADDRESS names, asked without joining it."""
+    if not os.environ.get("RAY_ADDRESS"):
+        return []
+    from ray._private.state import GlobalState  # the public way needs Ray's dashboard
+    from ray._raylet import GcsClientOptions
+
+    state = GlobalState()
+    state._initialize_global_state(
+        GcsClientOptions.create(
+            os.environ["RAY_ADDRESS"], None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+        )
+    )
+    try:
+        actors = state.actor_table(None).values()
+        return [f"{one['ActorClassName']} {one['Pid']}" for one in actors if one["State"] != "DEAD"]
+    finally:
+        state.disconnect()
+
+
 def eventually(happens: Callable[[], object], seconds: float = _PATIENCE_SECONDS) -> bool:
     """Whether it happens within some time."""
     end = time.monotonic() + seconds
@@ -54,7 +88,8 @@ def eventually(happens: Callable[[], object], seconds: float = _PATIENCE_SECONDS
 
 @contextlib.contextmanager
 def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> Iterator[None]:
-    """Fail if the block leaves a process, a thread, an open descriptor, or a new file in `files_of`.
+    """Fail if the block leaves a process, a thread, an open descriptor, a new file in `files_of`, shared
+    memory, or, where RAY_ADDRESS names a cluster, an actor.
 
     `only` names the kinds that count, where not all do.
 
@@ -66,6 +101,7 @@ def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> It
     threads, opened = set(threading.enumerate()), descriptors()
     files = set(files_of.iterdir()) if files_of else set()
     children = set(psutil.Process().children(recursive=True))
+    begin = time.time()
     before = os.environ.get(MARK)
     os.environ[MARK] = mark
 
@@ -79,6 +115,8 @@ def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> It
         surplus = [f"descriptor {number} {now[number]}" for number in now.keys() - opened.keys()]
         new += surplus[: max(0, len(now) - len(opened))]
         new += [f"file {path}" for path in (set(files_of.iterdir()) if files_of else set()) - files]
+        new += [f"shared memory {name}" for name in shared_memory(begin)]
+        new += [f"actor {actor}" for actor in ray_actors()]
         return [leak for leak in new if not only or leak.startswith(only)]
 
     try:

@@ -1,9 +1,9 @@
 """The contract of transports, its bad side: errors, deaths, stalls, and the end. See transports/base.py.
 
-Every row of TRANSPORTS that has a transport holds it; test_transports.py is the other side.
+Every row of TRANSPORTS that has a transport holds it; test_transports.py is the other side. All tests of
+a path run in one process and one cluster: each start is one after the failure before.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,19 +12,21 @@ import threading
 import time
 
 import pytest
-from contract import DEADLINE, NEEDS_NO_CLUSTER, ask, failures_of, make, started
+from contract import DEADLINE, LEFT_BY_A_START, NEEDS_NO_CLUSTER, ask, failures_of, make, started
 from fake_host import say
-from leaks import eventually, lives, nothing_left
+from leaks import descriptors, eventually, lives, nothing_left
 
 from rollout_perf import EngineError, Stalled, WorkerDied, WorkerError
+from rollout_perf.transports import wire
 from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS, HostSpec, python_path
 
-LEFT_BY_A_START = {"ray-graph": 2}
-"""Descriptors that the driver of a path keeps at most of each start with one worker, until it ends with its
-engine. `ray.shutdown` closes no connection whose call has no answer yet (Ray 2.60). After a graph that is
-one of the cluster's, WaitForActorRefDeleted: of the two actors, the worker and the graph's proxy, Ray takes
-one to be referred to when no handle is left, and a bare compile and teardown leaves as much. At times it
-is the worker's PubsubLongPolling too, where Ray has not yet noticed the worker's end."""
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(path, folder):
+    """After every one of these failures; over Ray but for what lives as long as the cluster."""
+    kinds = ("file", "actor") if path not in NEEDS_NO_CLUSTER else ()
+    with nothing_left(folder, only=kinds):
+        yield
 
 
 def test_an_error_of_a_worker_that_was_not_asked_fails_the_transport(path, folder):
@@ -47,12 +49,11 @@ def test_an_error_of_a_worker_that_was_not_asked_fails_the_transport(path, folde
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_host_that_cannot_be_built_is_a_worker_error_and_nothing_is_left(path, folder, workers):
-    with nothing_left(folder) if path in NEEDS_NO_CLUSTER else contextlib.nullcontext():
-        transport = make(path, folder, workers)
-        with pytest.raises(WorkerError, match="RuntimeError: no such device") as caught:
-            transport.start(HostSpec("fake_host:FailsAtStart", b""), DEADLINE)
-        assert "fake_host.py" in str(caught.value)
-        transport.close()
+    transport = make(path, folder, workers)
+    with pytest.raises(WorkerError, match="RuntimeError: no such device") as caught:
+        transport.start(HostSpec("fake_host:FailsAtStart", b""), DEADLINE)
+    assert "fake_host.py" in str(caught.value)
+    transport.close()
 
 
 def test_a_worker_that_dies_while_it_starts_is_worker_died(path, folder):
@@ -106,6 +107,22 @@ def test_a_worker_killed_while_idle_is_noticed(path, folder):
         assert [type(error) for error in late.errors] == [WorkerDied]  # told although it asks afterwards
 
 
+def test_a_worker_that_answers_with_what_is_no_message_fails_the_transport(path, folder):
+    with started(path, folder) as transport:
+        ask(transport, "no_message")
+        begin = time.monotonic()
+        with pytest.raises(EngineError, match=r"worker 0|Ray failed"):
+            ask(transport, "echo", "?")
+        assert time.monotonic() - begin < DEATH_NOTICE_SECONDS
+
+
+def test_an_answer_that_cannot_be_decoded_is_an_error_of_that_call_alone(path, folder):
+    with started(path, folder, host="Echo") as transport:
+        with pytest.raises(EngineError, match="a reply cannot be read: UnpicklingError"):
+            transport.send([b"no pickle"], [0], DEADLINE, lambda messages: wire.decode(messages[0])).result()
+        assert [bytes(frame) for frame in transport.send([b"on"], [0], DEADLINE).result()[0]] == [b"on"]
+
+
 def test_a_worker_that_does_not_answer_in_time_has_stalled(path, folder):
     with started(path, folder) as transport:
         noted = failures_of(transport)
@@ -118,16 +135,29 @@ def test_a_worker_that_does_not_answer_in_time_has_stalled(path, folder):
     assert time.monotonic() - begin < CLOSE_SECONDS + 3.0
 
 
+def test_a_worker_that_is_stopped_has_stalled_is_ended_all_the_same_and_the_next_start_works(path, folder):
+    """It can neither answer nor end by itself, nor take a signal but SIGKILL."""
+    with started(path, folder, 2) as transport:
+        [(_rank, pid)] = ask(transport, "who", ranks=[1])
+        os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        with pytest.raises(Stalled, match="worker 1 within 1 s"):
+            ask(transport, "echo", "?", ranks=[1], deadline=1.0)
+        assert time.monotonic() - begin < 2.0
+        begin = time.monotonic()
+    assert time.monotonic() - begin < CLOSE_SECONDS + 3.0
+    assert eventually(lambda: not lives(pid), 20.0)  # Ray takes 5 s until it ends one by force
+    with started(path, folder) as again:
+        assert ask(again, "echo", "works") == ["works"]
+
+
 # --- the end ----------------------------------------------------------------------------------------
 
 
 def test_close_lets_the_hosts_close_and_leaves_nothing(path, folder, tmp_path):
     """Processes by a mark that orphans keep; files, threads and descriptors of this process too."""
     pids = []
-    with (
-        nothing_left(folder) if path in NEEDS_NO_CLUSTER else contextlib.nullcontext(),
-        started(path, folder, 2, str(tmp_path).encode()) as transport,
-    ):
+    with started(path, folder, 2, str(tmp_path).encode()) as transport:
         pids += [pid for _rank, pid in ask(transport, "who", ranks=[0, 1])]
         ask(transport, "later", (0.01, "a thread for replies"))
     assert {file.name for file in tmp_path.iterdir()} == {"closed-0", "closed-1"}
@@ -143,7 +173,7 @@ def test_starting_again_and_again_piles_up_neither_threads_nor_descriptors(path,
         with started(path, folder) as transport:
             assert ask(transport, "echo", "again") == ["again"]
     allowed = before[0] + starts * LEFT_BY_A_START.get(path, 0)
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= allowed), os.listdir("/proc/self/fd")
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= allowed), descriptors()
     assert eventually(lambda: threading.active_count() <= before[1]), threading.enumerate()
 
 

@@ -98,8 +98,12 @@ def fetched(status: bytes, value: Message | Deferred) -> tuple[bytes, Message]:
 
 def worker_error(rank: int, message: Message) -> WorkerError:
     """The exception for the error that worker `rank` has answered with."""
-    report = json.loads(bytes(message[0]))
-    return WorkerError(f"worker {rank}: {report['error']}\n{report['traceback'].rstrip()}")
+    try:
+        report = json.loads(bytes(message[0]))
+        text = f"{report['error']}\n{report['traceback'].rstrip()}"
+    except (LookupError, TypeError, ValueError) as error:
+        text = f"an error that cannot be read ({type(error).__name__}: {error})"
+    return WorkerError(f"worker {rank}: {text}")
 
 
 class Reply:
@@ -180,7 +184,9 @@ class Reply:
             try:
                 self.set_result(self._then([self._messages[rank] for rank in self.ranks]))
             except Exception as error:
-                self.set_exception(error)
+                unread = EngineError(f"a reply cannot be read: {type(error).__name__}: {error}")
+                unread.__cause__ = error
+                self.set_exception(unread)
 
 
 @dataclass

@@ -104,6 +104,22 @@ class WorkerProcesses:
 # --- in the worker --------------------------------------------------------------------------------
 
 
+_files: list[str] = []
+
+
+def remove_with_driver(paths: Sequence[str]) -> None:
+    """Have files removed where the driver has gone: one that is killed cannot do it."""
+    _files.extend(paths)
+
+
+def end_at_once(code: int) -> None:
+    """End this process, without whose driver the files are of no use either."""
+    for path in _files:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    os._exit(code)
+
+
 def take_bootstrap() -> Any:
     """What this process is to be; from then on it ends when its driver does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides when a worker ends
@@ -115,4 +131,4 @@ def take_bootstrap() -> Any:
 
 def _end_with_driver() -> None:
     os.read(sys.stdin.fileno(), 1)  # holds no lock of Python's, so that the host may fork
-    os._exit(1)
+    end_at_once(1)

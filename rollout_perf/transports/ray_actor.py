@@ -159,8 +159,12 @@ class RayActor(RayTransport):
         except RayError as error:
             self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(error)}")))
             return
+        try:
+            status, message = (OK, [value]) if type(value) is bytes else (value[0], split(value[1]))
+        except (LookupError, TypeError, ValueError) as error:
+            self._abandon(self._fail(EngineError(f"worker {rank} sent what is no reply: {error}")))
+            return
         self._waiting[rank].popleft()
-        status, message = (OK, [value]) if type(value) is bytes else (value[0], split(value[1]))
         self._deliver(reply, rank, status, message)
 
     def _abandon(self, error: EngineError) -> None:

@@ -12,6 +12,8 @@ import os
 import secrets
 import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,9 +99,30 @@ def _hold_cluster(folder: str) -> None:
         object_store_memory=_OBJECT_STORE_BYTES,
         _temp_dir=folder,
     )
+    raylet = raylet_pid()
     print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
     ray.shutdown()
+    if raylet is not None:
+        # The semaphores of a graph's channels bear its number; killed, it has left them.
+        for semaphore in Path("/dev/shm").glob(f"sem.???{raylet}-*"):
+            semaphore.unlink(missing_ok=True)
+
+
+def raylet_pid() -> int | None:
+    """The process by which Ray keeps the workers of this host; None where it cannot be seen from here."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    [path] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            size = struct.calcsize("3i")  # struct ucred: process, user and group of whoever listens there
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    except OSError:
+        return None
+    return struct.unpack("3i", peer)[0] or None  # 0: a process of another container
 
 
 if __name__ == "__main__":

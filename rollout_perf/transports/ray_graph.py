@@ -16,6 +16,7 @@ too large for the object store.
 """
 
 import gc
+import itertools
 import logging
 import queue
 import struct
@@ -46,6 +47,10 @@ IN_FLIGHT = 8
 _HEADER = struct.Struct("<BQ")  # what is asked; bit r is set where rank r answers
 _BUILD, _CALL, _CLOSE = range(3)
 
+_LATER_HEADER = struct.Struct("<cQ")
+"""Of an answer that came later: status, and which of those it is, as one that came twice would be taken for
+the next."""
+
 _NOTHING, _LATER, _CLOSED = b"", b"later", b"closed"
 """What an execution returns instead of a reply."""
 
@@ -61,6 +66,7 @@ class Worker(RayWorker):
         self._calls = Receiver()
         self._ready = Sender(OK)
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
+        self._later_ones = itertools.count(1)
         self._replies: Any = None
         self._replier: threading.Thread | None = None
         # Nothing on our channels lives on a device. Ray would enter one at every read and write, and
@@ -111,13 +117,15 @@ class Worker(RayWorker):
         if self._replier is None:
             self._replier = threading.Thread(target=self._reply_in_turn, name="ray-replies", daemon=True)
             self._replier.start()
-        self._answers.put((status, value))
+        self._answers.put((next(self._later_ones), status, value))
         return _LATER
 
     def _reply_in_turn(self) -> None:
         sender = Sender()
         while True:
-            for block in sender.cut(*fetched(*self._answers.get())):
+            number, status, value = self._answers.get()
+            status, message = fetched(status, value)
+            for block in sender.cut(_LATER_HEADER.pack(status, number), message):
                 self._replies.write(block)
 
 
@@ -131,7 +139,8 @@ class _Expected:
     reply: Reply | None
     end: float
     seconds: float
-    later: bool = False
+    later: int = 0
+    """Which of the answers that come later it is; 0: none of them."""
 
 
 class RayGraph(RayTransport):
@@ -148,6 +157,7 @@ class RayGraph(RayTransport):
         self._sender = Sender()
         self._ready = [Receiver(OK) for _ in range(world_size)]
         self._later = [Receiver() for _ in range(world_size)]
+        self._later_ones = [itertools.count(1) for _ in range(world_size)]
         self._expected: list[deque[_Expected]] = [deque() for _ in range(world_size)]
         self._sending = threading.Lock()
         self._receiving = [threading.RLock() for _ in range(world_size)]
@@ -246,18 +256,37 @@ class RayGraph(RayTransport):
             except RayChannelError:
                 self._broken([rank], expected.end, expected.seconds)
                 return
+            except RayError as error:
+                self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(error)}")))
+                return
             if block == _LATER:
-                expected.later = True
+                expected.later = next(self._later_ones[rank])
                 return
             if expected.reply is None:
                 self._expected[rank].popleft()
                 return
-            whole = (self._later if expected.later else self._ready)[rank].add(block)
-            if whole is None:
+            try:
+                answered = self._answer(rank, expected.later, block)
+            except (TypeError, ValueError, struct.error) as error:
+                self._abandon(self._fail(EngineError(f"worker {rank} sent what is no reply: {error}")))
+                return
+            if answered is None:
                 return
             self._expected[rank].popleft()
-        status, *message = whole
-        self._deliver(expected.reply, rank, bytes(status), message)
+        self._deliver(expected.reply, rank, *answered)
+
+    def _answer(self, rank: int, later: int, block: bytes) -> tuple[bytes, Message] | None:
+        """Status and message that a block completes, if it does. Raises ValueError for any other."""
+        whole = (self._later if later else self._ready)[rank].add(block)
+        if whole is None:
+            return None
+        header, *message = whole
+        if not later:
+            return bytes(header), message
+        status, number = _LATER_HEADER.unpack(header)
+        if number != later:
+            raise ValueError(f"answer {number} instead of {later}: twice, late or unasked")
+        return status, message
 
     def _abandon(self, error: EngineError) -> None:
         for expected in self._expected:

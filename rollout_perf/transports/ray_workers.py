@@ -7,6 +7,7 @@ the subclass's business.
 import contextlib
 import os
 import queue
+import select
 import threading
 import time
 from abc import abstractmethod
@@ -19,6 +20,7 @@ from ray.exceptions import RayActorError, RayError
 
 from ..errors import EngineError, WorkerDied
 from .base import POLL_SECONDS, HostSpec, Reply, Transport, python_path, worker_error
+from .ray_cluster import raylet_pid
 from .wire import Message, join, split
 
 
@@ -29,6 +31,7 @@ class RayWorker:
         self.rank = rank
         self.host: Any = None
         self._unasked: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=_end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
 
     def live(self) -> bytes:
         """Return only the error of a call that nobody waits for; fails when the worker has ended."""
@@ -48,10 +51,12 @@ class RayTransport(Transport):
         self._joined = False
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._raylet: _Raylet | None = None
 
     def _launch(self, worker: Any, spec: HostSpec) -> None:
         """Join the cluster and start an actor of the class `worker` for each rank."""
         self._join_cluster()
+        self._raylet = _Raylet.of_this_host()
         environment = {"PYTHONPATH": python_path(), **spec.environment}
         # The worker picks its GPU by rank, as vLLM's own workers do.
         environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
@@ -82,6 +87,9 @@ class RayTransport(Transport):
                 ended, _live = ray.wait(list(watched), timeout=POLL_SECONDS)
             except RayError:
                 return
+            if end := self._end_of_raylet():
+                self._fail(end)
+                return
             if ended and not self._closed.wait(POLL_SECONDS):  # a last reply may be on its way, and says more
                 self._fail(self._end_of(watched[ended[0]], ended[0]))
                 return
@@ -95,8 +103,13 @@ class RayTransport(Transport):
             return EngineError(f"worker {rank}: Ray failed: {first_line(error)}")
         return worker_error(rank, split(told)) if told else EngineError(f"worker {rank} stopped to listen")
 
+    def _end_of_raylet(self) -> EngineError | None:
+        if self._raylet is None or not self._raylet.has_ended():
+            return None
+        return WorkerDied(f"the raylet (process {self._raylet.pid}) ended, and all its workers with it")
+
     def _died(self, rank: int, error: Exception) -> EngineError:
-        return WorkerDied(f"worker {rank} (a Ray actor) ended: {first_line(error)}")
+        return self._end_of_raylet() or WorkerDied(f"worker {rank} (a Ray actor) ended: {first_line(error)}")
 
     def _rank_of(self, error: RayActorError) -> int:
         ids = [actor._actor_id.hex() for actor in self._actors]
@@ -121,6 +134,9 @@ class RayTransport(Transport):
         self._abandon(EngineError("the transport was closed while a call was under way"))
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
+        raylet, self._raylet = self._raylet, None
+        if raylet is not None:
+            raylet.forget()
         if not ray.is_initialized():
             return  # the cluster could not be joined, so there is nothing of ours in it
         if self._actors:
@@ -152,6 +168,40 @@ class RayTransport(Transport):
             "ray": ray.__version__,
             "ray_address_given": bool(os.environ.get("RAY_ADDRESS")),
         }
+
+
+def _end_with(raylet: int) -> None:
+    """End this worker when its raylet has: Ray would let it finish the call that it is in (Ray 2.60)."""
+    poller = select.poll()
+    poller.register(os.pidfd_open(raylet), select.POLLIN)
+    poller.poll()
+    os._exit(1)
+
+
+class _Raylet:
+    """The process by which Ray keeps this host's workers, watched by us: they end with it, but Ray tells the
+    driver only after some missed heartbeats, 14 s later (Ray 2.60)."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self._end = os.pidfd_open(pid)
+
+    @classmethod
+    def of_this_host(cls) -> "_Raylet | None":
+        """That of the node that this process is on; None where it cannot be watched: Ray will tell."""
+        pid = raylet_pid()
+        try:
+            return None if pid is None else cls(pid)
+        except OSError:
+            return None
+
+    def has_ended(self) -> bool:
+        poller = select.poll()
+        poller.register(self._end, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def forget(self) -> None:
+        os.close(self._end)
 
 
 def abandon(replies: Sequence[Reply | None], error: EngineError) -> None:

@@ -26,7 +26,7 @@ import zmq
 
 from ..errors import EngineError, WorkerDied
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, Transport, answer, fetched, worker_error
-from .processes import WorkerProcesses, take_bootstrap
+from .processes import WorkerProcesses, remove_with_driver, take_bootstrap
 from .wire import Message, byte_count
 
 _BUILD, _CALL, _CLOSE = b"build", b"call", b"close"
@@ -146,6 +146,7 @@ class VerlZeroMQ(Transport):
 def main() -> None:
     """Serve as a worker until told to close or until the driver is gone."""
     path, rank, spec = take_bootstrap()
+    remove_with_driver([path])
     socket: zmq.Socket = zmq.Context.instance().socket(zmq.REP)
     socket.bind(f"ipc://{path}")
     host: Any = None

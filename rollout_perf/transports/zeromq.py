@@ -40,7 +40,7 @@ from .base import (
     fetched,
     worker_error,
 )
-from .processes import CUT, WorkerProcesses, take_bootstrap
+from .processes import CUT, WorkerProcesses, end_at_once, remove_with_driver, take_bootstrap
 from .wire import Message, byte_count
 from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
 from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send, spin_seconds
@@ -274,7 +274,7 @@ class _Worker:
         """A connection that is lost comes back by itself, what was on it does not: end, and be noticed."""
         monitor.recv_multipart()
         if not self._closing:
-            os._exit(CUT)
+            end_at_once(CUT)
         monitor.close()
 
     def serve(self, spec: HostSpec, spin: float) -> None:
@@ -338,6 +338,7 @@ class _Worker:
 def main() -> None:
     """Serve as a worker until told to close or until the driver is gone."""
     addresses, rank, keys, spin, spec = take_bootstrap()
+    remove_with_driver([name.removeprefix("ipc://") for name in addresses if name.startswith("ipc://")])
     worker = _Worker(addresses, rank, keys)
     try:
         worker.serve(spec, spin)

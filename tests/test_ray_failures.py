@@ -1,0 +1,74 @@
+"""What can fail with Ray alone: its raylet, and what a worker puts on one of Ray's channels."""
+
+import time
+
+import pytest
+from contract import DEADLINE, ask, failures_of, started
+from fake_host import say
+from leaks import eventually, lives, marked, nothing_left
+
+from rollout_perf import EngineError, WorkerDied
+from rollout_perf.transports import TRANSPORTS
+from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS
+from rollout_perf.transports.ray_cluster import local_cluster
+
+pytestmark = pytest.mark.slow
+
+OVER_RAY = [
+    pytest.param(name, marks=[pytest.mark.baseline] * row.baseline)
+    for name, row in TRANSPORTS.items()
+    if row.transport and "ray" in row.requires
+]
+
+
+@pytest.mark.parametrize("name", OVER_RAY)
+def test_a_raylet_that_is_killed_is_noticed_and_the_next_cluster_and_start_work(name, folder, monkeypatch):
+    """Ray tells the driver 14 s later, since some heartbeats must be missed, and lets a busy worker go on."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RPT_CLUSTER", str(folder))
+    with nothing_left(only=("process", "shared memory")):
+        with local_cluster(folder):
+            with started(name, folder, 2) as transport:
+                noted = failures_of(transport)
+                pids = [pid for _rank, pid in ask(transport, "who", ranks=[0, 1])]
+                waiting = transport.send(say("sleep", 30), [0, 1], DEADLINE)
+                [raylet] = [one for one in marked("RPT_CLUSTER", str(folder)) if one.name() == "raylet"]
+                raylet.kill()
+                begin = time.monotonic()
+                with pytest.raises(WorkerDied, match=rf"the raylet \(process {raylet.pid}\) ended"):
+                    waiting.result()
+                assert time.monotonic() - begin < DEATH_NOTICE_SECONDS
+                assert [type(error) for error in noted.errors] == [WorkerDied]
+                begin = time.monotonic()
+            assert time.monotonic() - begin < CLOSE_SECONDS + 3.0
+            assert eventually(lambda: not any(map(lives, pids)))
+        with local_cluster(folder), started(name, folder) as again:
+            assert ask(again, "echo", "works") == ["works"]
+
+
+@pytest.mark.parametrize(
+    ("path", "module"), [("ray", "ray_actor"), ("ray-graph", "blocks")], indirect=["path"]
+)
+def test_garbage_on_a_channel_fails_the_transport_with_the_cause(path, module, folder):
+    with started(path, folder) as transport:
+        noted = failures_of(transport)
+
+        def get_garbage() -> None:
+            ask(transport, "replace", (f"rollout_perf.transports.{module}", "join", len))
+            ask(transport, "array", 10)
+
+        begin = time.monotonic()
+        with pytest.raises(EngineError, match="worker 0 sent what is no reply"):
+            get_garbage()
+        assert time.monotonic() - begin < DEATH_NOTICE_SECONDS
+        assert len(noted.errors) == 1
+
+
+@pytest.mark.parametrize("path", ["ray-graph"], indirect=True)
+def test_an_answer_that_comes_twice_beside_a_graph_is_not_taken_for_the_next(path, folder):
+    """An actor call returns once, and an execution too; only answers that come later could."""
+    with started(path, folder) as transport:
+        assert ask(transport, "later", (0.01, "first")) == ["first"]
+        ask(transport, "answer_again", 1)
+        with pytest.raises(EngineError, match=r"worker 0 .* answer 1 instead of 2: twice, late or unasked"):
+            ask(transport, "later", (0.01, "second"))
