@@ -1,6 +1,7 @@
 """The long exam, `make exam`: twenty gates of a commit against itself, a history, and real engines.
 
-Each test prints what it counted. EXAM_GATES sets how many gates the real engines get (default: 2).
+Each test prints what it counted. EXAM_GATES sets how many gates the real engines get (default: 2), and
+EXAM_MINUTES the budget of each (default: 8).
 """
 
 import json
@@ -94,7 +95,8 @@ def real(tmp_path_factory) -> exam.Repository:
 
 @pytest.mark.parametrize("number", range(int(os.environ.get("EXAM_GATES", "2"))))
 def test_a_gate_with_real_engines_does_not_call_a_commit_worse_than_itself(real, number):
-    content = verdict_of(real.gate("first", "first", "--paths", "zmq", "--budget", "8"))
+    budget = os.environ.get("EXAM_MINUTES", "8")
+    content = verdict_of(real.gate("first", "first", "--paths", "zmq", "--budget", budget))
     assert content["verdict"] in ("same", "cannot tell"), content
 
 

@@ -113,6 +113,36 @@ def test_a_budget_too_small_for_one_round_says_what_a_round_takes():
     assert len(engines.legs) == 2  # told when it is clear, not when the budget is spent
 
 
+def test_a_first_round_that_ends_a_little_late_is_judged_and_not_thrown_away():
+    engines = Engines({})
+    measure = engines.measure
+
+    def slower_at_last(side, paths, seconds_left):
+        engines.start_seconds = 12.0 if len(engines.legs) == 3 else 10.0
+        return measure(side, paths, seconds_left)
+
+    engines.measure = slower_at_last
+    content = engines.gate(budget_seconds=41.0)
+    assert (verdicts(content), content["pairs"]) == ({"zmq": "cannot tell"}, 2)
+    assert content["stopped"] == "the budget is spent"
+
+
+def test_a_first_round_whose_last_start_is_cut_off_is_no_round():
+    engines = Engines({})
+    measure = engines.measure
+
+    def cut_off(side, paths, seconds_left):
+        records = measure(side, paths, seconds_left)
+        if len(engines.legs) == 4:
+            engines.now += 2.0
+            records[0].status, records[0].reason = "failed", "did not end in time"
+        return records
+
+    engines.measure = cut_off
+    with pytest.raises(ConfigurationError, match=r"one round .* takes about 0\.7"):
+        engines.gate(budget_seconds=41.0)
+
+
 def test_what_the_end_of_the_budget_cuts_off_is_no_failure():
     """A start that hangs after a round is ended with the budget; the pairs before it count."""
     engines = Engines({}, cv=0.05)
