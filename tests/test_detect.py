@@ -171,6 +171,7 @@ def test_values_to_which_nothing_is_a_ratio_are_left_out():
     made = points([1.0] * 12 + [1.1] * 10, metric="share")
     for number in (3, 17):
         made[number].record["metrics"]["share"][:] = [0.0] * 7
+    made[5].record["metrics"]["share"][0] = float("nan")
     [step] = find_steps(Results(points=made))
     assert step.first == COMMITS[12]
 

@@ -125,6 +125,37 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
     assert "schema 99" in str(next(damage for damage in results.damaged if damage.line == 4))
 
 
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ({"workload": {"name": "fixed", "fingerprint": ["0"], "batch": 8}}, "the workload's 'fingerprint'"),
+        ({"workload": {"name": "fixed", "fingerprint": "0", "batch": {}}}, "the workload's 'batch'"),
+        ({"provenance": {"commit": 5}}, "the provenance's 'commit'"),
+        ({"provenance": {"versions": ["vllm"]}}, "the provenance's 'versions'"),
+        ({"provenance": {"machine": 5}}, "the provenance's 'machine'"),
+        ({"provenance": {"machine": {"gpus": "H100"}}}, "the machine's 'gpus'"),
+        ({"provenance": {"machine": {"gpus": [None]}}}, "the machine's 'gpus'"),
+        ({"metrics": {"step_seconds": [None]}}, "the metric 'step_seconds'"),
+    ],
+)
+def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, told):
+    """Whoever reads it later takes the insides for what they should be."""
+    file = folder / "box" / "records" / "bbbbbbbb-virtualenv-py3.11-more.jsonl"
+    file.write_text(json.dumps(json.loads(line(NEW, "ray", 8, [3.0] * 7)) | odd))
+    results = read_results(folder, [OLD, NEW])
+    [damage] = results.damaged
+    assert told in str(damage)
+    assert len(results.series("step_seconds")) == 1
+
+
+def test_a_pipe_run_of_odd_provenance_is_damaged(folder):
+    (folder / "box" / "pipe").mkdir()
+    lines = '{"paths": {}, "provenance": [5]}\n{"paths": []}\n'
+    (folder / "box" / "pipe" / "bbbbbbbb.jsonl").write_text(lines)
+    results = read_results(folder, [OLD, NEW])
+    assert [damage.line for damage in results.damaged] == [1, 2]
+
+
 def test_an_empty_folder_and_none_at_all_hold_nothing(tmp_path):
     assert read_results(tmp_path).points == []
     assert read_results(tmp_path / "nowhere").points == []

@@ -8,6 +8,7 @@ only in `history`.
 """
 
 import json
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,8 +44,11 @@ class Point:
     """The file that it was read from."""
 
     def samples(self, metric: str) -> list[float]:
-        """Samples of a metric, one for each timed rollout; none where it was not measured."""
-        return list(self.record["metrics"].get(metric, ()))
+        """Samples of a metric, one for each timed rollout; none where it was not measured.
+
+        JSON as Python writes it may hold NaN and Infinity: they are no samples.
+        """
+        return [sample for sample in self.record["metrics"].get(metric, ()) if math.isfinite(sample)]
 
 
 class Key(NamedTuple):
@@ -180,8 +184,10 @@ _RECORD = {
     "observed": dict,
     "provenance": dict,
 }
-_WORKLOAD = ("name", "fingerprint", "batch")
+_WORKLOAD = {"name": str, "fingerprint": str, "batch": int}
 _PIPE = {"paths": dict}
+_PROVENANCE = {"commit": str, "versions": dict, "machine": dict}
+"""None of these has to be there."""
 
 
 def _lines(
@@ -213,7 +219,7 @@ def _lines(
             # What stands behind the preset's name was measured with an engine of its own: another series.
             before, _, behind = file.stem.removeprefix(f"{short}-").rpartition(f"-{content['preset']}")
             environment = before + behind
-        commit = _commit(content.get("provenance", {}).get("commit") or short, known, dated)
+        commit = _commit((content.get("provenance") or {}).get("commit") or short, known, dated)
         found.append((commit, environment, content))
     return found
 
@@ -222,18 +228,33 @@ def _unlike(content: Any, wanted: Mapping[str, type]) -> str | None:
     """In what a line is not what it should be."""
     if not isinstance(content, dict):
         return "not an object"
+    reason = _mistyped(content, wanted) or _odd_provenance(content.get("provenance") or {})
+    if reason or wanted is not _RECORD:
+        return reason
+    if content.get("schema") != SCHEMA:
+        return f"a record of schema {content.get('schema')}; {SCHEMA} is understood"
+    for name, samples in content["metrics"].items():
+        if not isinstance(samples, list) or not all(isinstance(one, int | float) for one in samples):
+            return f"the metric {name!r} is no list of numbers"
+    return _mistyped(content["workload"], _WORKLOAD, "the workload's ")
+
+
+def _mistyped(content: Mapping[str, Any], wanted: Mapping[str, type], whose: str = "") -> str | None:
     for name, kind in wanted.items():
         if not isinstance(content.get(name), kind):
-            return f"{name!r} is missing or no {kind.__name__}"
-    if wanted is _RECORD:
-        if content.get("schema") != SCHEMA:
-            return f"a record of schema {content.get('schema')}; {SCHEMA} is understood"
-        missing = [name for name in _WORKLOAD if name not in content["workload"]]
-        if missing:
-            return f"the workload has no {', '.join(missing)}"
-        for name, samples in content["metrics"].items():
-            if not isinstance(samples, list) or not all(isinstance(one, int | float) for one in samples):
-                return f"the metric {name!r} is no list of numbers"
+            return f"{whose}{name!r} is missing or no {kind.__name__}"
+    return None
+
+
+def _odd_provenance(provenance: Any) -> str | None:
+    if not isinstance(provenance, dict):
+        return "'provenance' is no dict"
+    there = {name: kind for name, kind in _PROVENANCE.items() if provenance.get(name) is not None}
+    if reason := _mistyped(provenance, there, "the provenance's "):
+        return reason
+    gpus = (provenance.get("machine") or {}).get("gpus") or []
+    if not isinstance(gpus, list) or not all(isinstance(gpu, dict) for gpu in gpus):
+        return "the machine's 'gpus' are no list of objects"
     return None
 
 

@@ -84,7 +84,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
     """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
     rows: dict[str, list[tuple[Point, Value]]] = {}
     for point in comparable(points):
-        samples = finite(point, metric)
+        samples = point.samples(metric)
         if samples:
             rows.setdefault(point.record["path"], []).append((point, estimate(samples)))
     scale = _scale(value[0] for row in rows.values() for _point, value in row)
@@ -96,7 +96,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
             "middle": [round(value[0] / scale) for _point, value in row],
             "below": _folded([_distance(value, 1, scale) for _point, value in row]),
             "above": _folded([_distance(value, 2, scale) for _point, value in row]),
-            "samples": _folded([len(finite(point, metric)) for point, _value in row]),
+            "samples": _folded([len(point.samples(metric)) for point, _value in row]),
             "starts": _folded([point.record["observed"].get("engine_starts", 1) for point, _value in row]),
             "measured": _folded([_day(point) for point, _value in row]),
             "source": _folded([_source_of_any(point) for point, _value in row]),
@@ -161,7 +161,7 @@ def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
     record = point.record
     values = {}
     for name in record["metrics"]:
-        samples = finite(point, name)
+        samples = point.samples(name)
         if samples:
             values[name] = [*bounded(samples), [_short(sample) for sample in samples]]
     return {
@@ -178,11 +178,6 @@ def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         "source": source(point),
         **_surroundings(point),
     }
-
-
-def finite(point: Point, metric: str) -> list[float]:
-    """Samples that can be drawn: JSON as Python writes it may hold NaN and Infinity."""
-    return [sample for sample in point.samples(metric) if math.isfinite(sample)]
 
 
 def bounded(samples: Sequence[float]) -> list[float | None]:

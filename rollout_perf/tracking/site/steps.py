@@ -7,7 +7,7 @@ from typing import Any
 
 from ..detect import Step
 from ..results import Commit, Point
-from .data import bounded, columns, finite
+from .data import bounded, columns
 from .metrics import title
 
 _AROUND = 20
@@ -61,7 +61,7 @@ def _page(
     step: Step, series: Sequence[Point], place: Mapping[Commit, int], gates: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     key = step.key
-    points = [point for point in series if finite(point, step.metric)]
+    points = [point for point in series if point.samples(step.metric)]
     commits = list(dict.fromkeys(point.commit for point in points))
     at = commits.index(step.first)
     window = set(commits[max(0, at - _AROUND) : at + _AROUND])
@@ -73,8 +73,8 @@ def _page(
         "points": [
             {
                 "at": place[point.commit],
-                "value": bounded(finite(point, step.metric)),
-                "samples": finite(point, step.metric),
+                "value": bounded(point.samples(step.metric)),
+                "samples": point.samples(step.metric),
                 "side": _side(place[point.commit], place[step.first], ends, before),
             }
             for point in points
