@@ -220,3 +220,10 @@ def test_the_report_says_the_same_in_each_form():
     assert cases["ray.nano.batch-8", "step_seconds"] == ["error"]
     assert cases["sync.nano.batch-8", "step_seconds"] == []
     assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("2", "1", "5")
+
+
+def test_what_a_worker_wrote_in_colours_is_still_xml():
+    """An engine's last words may hold what no XML can."""
+    content = Engines({("head", "zmq"): ("failed", "\x1b[31mWorkerDied\x1b[0m: \x00 out of memory")}).gate()
+    [case] = ET.fromstring(gate_report.junit(content))
+    assert "WorkerDied" in case[0].get("message")

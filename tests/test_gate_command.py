@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness import machine as ruler_machine
-from rollout_perf import cli
-from rollout_perf.tracking import sides, track
+from rollout_perf import TRANSPORTS, ConfigurationError, cli
+from rollout_perf.tracking import gate, sides, track
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = "built"
@@ -41,7 +41,10 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--threshold", "-3"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "beauty=3"], "unknown metric 'beauty'"),
         (["HEAD", "HEAD", "--summary", "no/such/folder/file.md"], "there is no folder no/such/folder"),
+        (["HEAD", "HEAD", "--junit", "."], "--junit is .; that is a folder"),
+        (["HEAD", "HEAD", "--machine", "../box"], "--machine is '../box'; a name has no /"),
         (["HEAD", "HEAD", "--budget", "0"], "above 0 minutes"),
+        (["HEAD", "HEAD", "--budget", "inf"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "nan"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "long"], "long"),
     ],
@@ -53,6 +56,42 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, told, capsys):
     assert err.startswith("rollout-perf: ")
     assert err.count("\n") == 1
     assert told in err
+
+
+def test_what_is_asked_for_is_what_is_judged(monkeypatch):
+    """Each metric by its own threshold, else by the one for timings; counts by equality."""
+    asked = []
+
+    def run_gate(question, *_rest):
+        asked.append(question)
+        raise ConfigurationError("that is all")
+
+    monkeypatch.setattr(sides, "build", lambda *_arguments: None)
+    monkeypatch.setattr(gate, "run_gate", run_gate)
+    thresholds = ["--threshold", "5", "--threshold", "engine_step_seconds=10%", "--threshold", "wire_calls=1"]
+    metrics = "step_seconds,engine_step_seconds,wire_bytes,wire_calls"
+    cli.main(
+        ["gate", "HEAD", "HEAD", "--paths", "zmq,sync", "--metrics", metrics, "--budget", "2", *thresholds]
+    )
+    cli.main(["gate", "HEAD", "HEAD"])
+    first, second = asked
+    assert first.paths == ["zmq", "sync"]
+    assert first.budget_seconds == 120
+    assert first.thresholds == {
+        "step_seconds": 0.05,
+        "engine_step_seconds": 0.1,
+        "wire_bytes": 0.0,
+        "wire_calls": 0.01,
+    }
+    assert first.timings == ["step_seconds", "engine_step_seconds"]
+    assert second.paths == list(TRANSPORTS)
+    assert second.thresholds == {"step_seconds": 0.015, "wire_bytes": 0.0, "wire_calls": 0.0}
+
+
+def test_without_git_it_is_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli.main(["gate", "HEAD", "HEAD"]) == 2
+    assert "git is not installed" in capsys.readouterr().err
 
 
 def test_results_of_another_machine_are_not_written_to(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ def _question(given: argparse.Namespace) -> Any:
         file = getattr(given, option)
         if file and not file.parent.is_dir():
             raise ConfigurationError(f"--{option} is {file}; there is no folder {file.parent}")
-    if not given.budget > 0:
-        raise ConfigurationError(f"--budget is {given.budget:g}; it must be above 0 minutes")
+        if file and file.is_dir():
+            raise ConfigurationError(f"--{option} is {file}; that is a folder, and a file is wanted")
+    if not 0 < given.budget < math.inf:
+        raise ConfigurationError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
     return Question(paths, thresholds, exact & set(judged), given.budget * 60)
 
 

@@ -3,6 +3,7 @@
 The content is what results/MACHINE/gates/*.json holds, and the last line of standard output.
 """
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ NOTHING = "nothing measured"
 _OVERALL = (WORSE, FAILED, BETTER, CANNOT_TELL, SAME)
 _COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "interval", "would see")
 _ALIGNED = ("left", "right", "left", "left", "right", "right", "right", "left", "right")
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EXPLAINED = (
     "change is head against base, lower is better; the intervals hold all together with 95 %; would see: "
     "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
@@ -94,7 +96,7 @@ def junit(gate: Mapping[str, Any]) -> str:
         )
         if kind:
             counts[kind] += 1
-            ET.SubElement(case, kind, message=f"{row['verdict']}: {told}")
+            ET.SubElement(case, kind, message=_NOT_IN_XML.sub("?", f"{row['verdict']}: {told}"))
     suite.set("tests", str(len(gate["verdicts"])))
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))

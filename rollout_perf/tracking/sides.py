@@ -108,21 +108,12 @@ def _last_lines(log: Path) -> list[str]:
 
 
 def find_commit(root: Path, given: str) -> str:
-    """The hash of a commit. Raises ConfigurationError where git knows none of that name."""
-    done = subprocess.run(
-        [
-            "git",
-            "-C",
-            str(root),
-            "rev-parse",
-            "--verify",
-            "--quiet",
-            "--end-of-options",
-            f"{given}^{{commit}}",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    """The hash of a commit. Raises ConfigurationError where git knows none of that name, or is not there."""
+    asked = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options"]
+    try:
+        done = subprocess.run([*asked, f"{given}^{{commit}}"], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ConfigurationError("git is not installed, and a gate measures commits") from None
     if done.returncode:
         raise ConfigurationError(
             f"unknown commit {given!r}: give a hash, a branch, a tag, or such as HEAD~1 "

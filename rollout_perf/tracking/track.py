@@ -98,6 +98,10 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
     except ImportError:
         raise ConfigurationError("asv is not installed here: run `make setup`") from None
     asked = name or Machine.get_unique_machine_name()
+    if "/" in asked or asked in (".", ".."):
+        raise ConfigurationError(
+            f"--machine is {asked!r}; a name has no /, since results/ has a folder of it"
+        )
     try:
         return MachineCollection.load(asked)
     except UserError:
