@@ -1,6 +1,8 @@
 """The command: bad input is one line and exit code 2, before anything is started; help is quick."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -92,6 +94,23 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, told, capsys):
     assert err.startswith("rollout-perf: ")
     assert err.count("\n") == 1
     assert told in err
+
+
+TOLD = ("*.md", "docs/*.md", ".github/workflows/*.yml")
+
+
+def commands_told() -> list[str]:
+    """What a reader of the docs, or a runner of CI, would run."""
+    texts = [path.read_text().replace("\\\n", " ") for glob in TOLD for path in sorted(ROOT.glob(glob))]
+    before = r"^(?: {4}|.* && | *(?:- )?run: | {10})(?:\.venv/bin/)?"
+    command = re.compile(before + r"rollout-perf ([^\[&>\n]+)", re.M)
+    return list(dict.fromkeys(" ".join(found.split()) for text in texts for found in command.findall(text)))
+
+
+@pytest.mark.parametrize("command", commands_told())
+def test_a_command_in_the_docs_is_one(command):
+    words = shlex.split(command, comments=True)
+    assert cli._parser().parse_args(words).run.__module__.endswith(f".{words[0]}")
 
 
 @pytest.mark.parametrize(("module", "package"), [("zmq", "pyzmq"), ("vllm", "vllm")])
