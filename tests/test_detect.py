@@ -258,7 +258,8 @@ def test_one_commit_is_said_to_be_too_few(checkout, capsys):
     assert cli.main(["detect"]) == 0
     out = capsys.readouterr().out
     assert "no step was found" in out
-    assert "a verdict takes 8 points: series 1 with 1 point\n" in out
+    assert "a verdict takes 8 points: 1 series with 1 point\n" in out
+    assert json.loads(out.splitlines()[-1])["short"] == {"1": 1}
 
 
 def test_damage_is_named_and_the_rest_is_judged(checkout, capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
         json.dumps(
             {
                 "steps": [asdict(step) | {"key": step.key._asdict()} for step in steps],
-                "short": [asdict(one) | {"key": one.key._asdict()} for one in short],
+                "short": dict(sorted(Counter(one.points for one in short).items())),
                 "damaged": [str(damage) for damage in results.damaged],
             }
         )

@@ -1,6 +1,7 @@
 """Text of what `detect` found: a table for each range of commits, and what could not be judged."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from .detect import Changes, Short, Step
@@ -77,9 +78,8 @@ def _state(step: Step) -> str:
 
 def _short(short: Sequence[Short]) -> str:
     """Series that are too short, by the number of their points."""
-    counts = sorted({one.points for one in short})
     said = " and ".join(
-        f"{sum(one.points == count for one in short)} with {count} point{'s' * (count > 1)}"
-        for count in counts
+        f"{series} series with {points} point{'s' * (points > 1)}"
+        for points, series in sorted(Counter(one.points for one in short).items())
     )
-    return f"not judged, since a verdict takes {LEAST_POINTS} points: series {said}"
+    return f"not judged, since a verdict takes {LEAST_POINTS} points: {said}"
