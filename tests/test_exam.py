@@ -93,11 +93,18 @@ def real(tmp_path_factory) -> exam.Repository:
     return made
 
 
-@pytest.mark.parametrize("number", range(int(os.environ.get("EXAM_GATES", "2"))))
-def test_a_gate_with_real_engines_does_not_call_a_commit_worse_than_itself(real, number):
-    budget = os.environ.get("EXAM_MINUTES", "8")
-    content = verdict_of(real.gate("first", "first", "--paths", "zmq", "--budget", budget))
-    assert content["verdict"] in ("same", "cannot tell"), content
+@pytest.mark.timeout(6 * 3600)
+def test_gates_with_real_engines_call_a_commit_worse_than_itself_once_in_twenty_at_most(real):
+    """Whatever else the machine does meanwhile: a busy one makes it `cannot tell`, and never `worse`."""
+    gates, budget = int(os.environ.get("EXAM_GATES", "2")), os.environ.get("EXAM_MINUTES", "8")
+    count: Counter[str] = Counter()
+    for _ in range(gates):
+        done = real.gate("first", "first", "--paths", "zmq", "--budget", budget)
+        print(done.stdout or done.stderr[-2000:])
+        count[json.loads(done.stdout.splitlines()[-1])["verdict"] if done.stdout else "not measured"] += 1
+    print(f"verdicts of {gates} gates: {dict(count)}")
+    assert count["worse"] <= gates // 20
+    assert not count["not measured"]
 
 
 def test_a_gate_with_real_engines_finds_a_delay(real):
