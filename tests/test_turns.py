@@ -1,5 +1,6 @@
 """Paths in turn: ratios of neighbours by hand, and a sitting of a subject that is none of vLLM's."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from benchmarks.harness.turns import take_turns
 from benchmarks.harness.workload import Workload
 from rollout_perf import cli
 from rollout_perf.commands import compare
-from rollout_perf.tracking.turns import ratio_table, ratios
+from rollout_perf.tracking.turns import ratio_table, ratios, sittings_of, together
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,6 +49,28 @@ def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
     assert ray["median"] == 2.0
     assert "ratio" not in ray
     assert "not measured" in ratio_table([zmq], "vllm-mp", "step_seconds")
+
+
+def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
+    """The same two starts as measured: 1.1 and 0.9 of the reference, and idle times of both together."""
+    starts = [
+        [record("vllm-mp", [1.0, 1.0]), record("zmq", [1.1, 1.1])],
+        [record("vllm-mp", [2.0, 2.0]), record("zmq", [1.8, 1.8])],
+    ]
+    for one in (one for records in starts for one in records):
+        one.metrics["gpu_idle_share"] = [0.2 if one in starts[0] else 0.4]
+    assert sittings_of([*starts[0], *starts[1]]) == starts
+    assert [one.metrics["gpu_idle_share"] for one in together(starts)] == [[0.2, 0.4]] * 2
+    files = []
+    for number, records in enumerate(starts):
+        files += ["--from", str(tmp_path / f"{number}.jsonl")]
+        (tmp_path / f"{number}.jsonl").write_text("".join(one.to_json() + "\n" for one in records))
+    assert cli.main(["compare", *files]) == 0
+    shown = capsys.readouterr().out
+    assert "1.00 [0.90 .. 1.10]" in shown
+    assert shown.count("30.0%") == 2
+    found = {row["path"]: row for row in json.loads(shown.splitlines()[-1])["ratios"]}
+    assert found["zmq"]["by_start"] == pytest.approx([1.1, 0.9])
 
 
 SUBJECT = '''
@@ -155,6 +178,7 @@ def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest
         (["--warmups", "-1"], "--warmups is -1"),
         (["--output", "/no/such/folder/records"], "--output is '/no/such/folder/records', which cannot be"),
         (["--starts", "0"], "--starts is 0"),
+        (["--from", "records"], "give either --path, to measure, or --from FILE"),
         (["--rounds", "1"], "--rounds is 1"),
         (["--metric", "speed"], "unknown metric 'speed'"),
         (["--reference", "pigeon"], "unknown path 'pigeon'"),

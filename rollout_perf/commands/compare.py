@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -17,9 +18,7 @@ _KV_SPARE = 1.25
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "--path", action="append", required=True, help=f"repeatable; of {', '.join(TRANSPORTS)}"
-    )
+    parser.add_argument("--path", action="append", default=[], help=f"repeatable; of {', '.join(TRANSPORTS)}")
     parser.add_argument("--reference", default="vllm-mp", help="what the others are divided by")
     parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
     workloads.arguments(parser)
@@ -30,27 +29,62 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="step_seconds", help="what to compare")
     parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
     parser.add_argument(
+        "--from", action="append", dest="kept", metavar="FILE",
+        help="repeatable; show what --output has kept, and measure nothing",
+    )  # fmt: skip
+    parser.add_argument(
         "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
     )
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, show the ratios and the JSON; 0 where every cell was measured."""
-    gpus, record = ruler("machine").gpus(), ruler("record")
+    record, metrics = ruler("record"), ruler("metrics").METRICS
+    if given.metric not in metrics:
+        raise ConfigurationError(f"unknown metric {given.metric!r}; known: {', '.join(metrics)}")
+    if bool(given.path) == bool(given.kept):
+        raise ConfigurationError("give either --path, to measure, or --from FILE, to show what was measured")
+    from ..tracking.loafing import idle_table, tail_table
+    from ..tracking.turns import ratio_table, ratios, sittings_of, together
+
+    if given.kept:
+        sittings = sittings_of([one for file in given.kept for one in _kept(file)])
+    else:
+        sittings = _measure(given)
+    found = ratios(sittings, given.reference, given.metric)
+    print(ratio_table(found, given.reference, given.metric))
+    cells = together(sittings)
+    for text in filter(None, (tail_table(cells), idle_table(cells))):
+        print(f"\n{text}")
+    failed = [one for records in sittings for one in records if one.status != record.MEASURED]
+    for one in failed:
+        say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
+    print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
+    return 1 if failed else 0
+
+
+def _kept(file: str) -> list[Any]:
+    try:
+        records = ruler("record").read_records(Path(file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--from is {file!r}, which cannot be read: {error}") from None
+    if not records:
+        raise ConfigurationError(f"--from is {file!r}, which holds no record")
+    return records
+
+
+def _measure(given: argparse.Namespace) -> list[list[Any]]:
+    """The records of every start."""
+    gpus = ruler("machine").gpus()
     paths = list(dict.fromkeys([given.reference, *given.path]))
     check_paths(paths, gpus)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise ConfigurationError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
-    metrics = ruler("metrics").METRICS
-    if given.metric not in metrics:
-        raise ConfigurationError(f"unknown metric {given.metric!r}; known: {', '.join(metrics)}")
     loads = workloads.choose(given)
     output = output_file(given.output)
     preset = check_model(given, loads, gpus)
     more = _room(given, loads) if gpus else {}
-    from ..tracking.turns import ratio_table, ratios
-
     sittings: list[list[Any]] = []
     for start in range(given.starts):
         say(f"start {start + 1} of {given.starts}")
@@ -70,13 +104,7 @@ def run(given: argparse.Namespace) -> int:
         if output:
             with output.open("a") as file:
                 file.writelines(one.to_json() + "\n" for one in sittings[-1])
-    found = ratios(sittings, given.reference, given.metric)
-    print(ratio_table(found, given.reference, given.metric))
-    failed = [one for records in sittings for one in records if one.status != record.MEASURED]
-    for one in failed:
-        say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
-    print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
-    return 1 if failed else 0
+    return sittings
 
 
 def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:

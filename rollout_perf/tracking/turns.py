@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from .table import Record, aligned, number
 
@@ -41,6 +42,37 @@ def ratios(sittings: Sequence[Sequence[Record]], reference: str, metric: str) ->
             row["interval"] = _interval(starts)
         rows.append(row)
     return sorted(rows, key=lambda row: (row["workload"], row["batch"]))
+
+
+def sittings_of(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of a file, a list for each start: where a cell comes again, another start begins."""
+    sittings: list[dict[tuple, Record]] = []
+    for one in records:
+        if not sittings or _cell(one) in sittings[-1]:
+            sittings.append({})
+        sittings[-1][_cell(one)] = one
+    return [list(cells.values()) for cells in sittings]
+
+
+def together(sittings: Sequence[Sequence[Record]]) -> list[Record]:
+    """One record a cell, with the samples of all starts."""
+    cells: dict[tuple, list[Record]] = {}
+    for one in (one for records in sittings for one in records if one.metrics):
+        cells.setdefault(_cell(one), []).append(one)
+    return [
+        replace(
+            cast(Any, starts[0]),
+            metrics={
+                name: [sample for one in starts for sample in one.metrics.get(name, ())]
+                for name in starts[0].metrics
+            },
+        )
+        for starts in cells.values()
+    ]
+
+
+def _cell(record: Record) -> tuple:
+    return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
 
 
 def _samples(records: Sequence[Record], path: str, batch: int, name: str, metric: str) -> list[float]:
