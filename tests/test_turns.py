@@ -9,7 +9,7 @@ import pytest
 from leaks import nothing_left
 
 from benchmarks.harness.cells import fixed
-from benchmarks.harness.record import ABSENT, FAILED, Record
+from benchmarks.harness.record import ABSENT, FAILED, Record, read_records
 from benchmarks.harness.turns import take_turns
 from benchmarks.harness.workload import Workload
 from rollout_perf import cli
@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def record(path: str, samples: list[float]) -> Record:
     load = fixed("nano", [8])[0].as_dict()
-    return Record(path, "nano", 1, load, "measured", metrics={"step_seconds": samples} if samples else {})
+    metrics = {"step_seconds": samples} if samples else {}
+    observed = {"workers": [], "engine": {}, "tokens_generated": load["tokens"], "vllm": "0"}
+    return Record(path, "nano", 1, load, "measured", metrics=metrics, observed=observed)
 
 
 def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
@@ -144,8 +146,9 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     said: list[str] = []
     with nothing_left():
         records = take_turns(
-            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append
-        )
+            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append,
+            keep=tmp_path / "kept",
+        )  # fmt: skip
     by_cell = {(one.path, one.workload["batch"]): one for one in records}
     assert len(by_cell) == 8
     for path in ("vllm-mp", "zmq"):
@@ -154,6 +157,9 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
             assert len(by_cell[path, batch].metrics["step_seconds"]) == 2
     assert by_cell["dies", 8].status == FAILED
     assert by_cell["pigeon", 1].status == ABSENT
+    kept = read_records((tmp_path / "kept").read_text())
+    measured = [one.workload["batch"] for one in kept if one.status == "measured"]
+    assert measured == [1, 1, 8, 8]  # those of the first workload before the second one begins
     turns = (tmp_path / "turns").read_text().split("\n")
     players = ["vllm-mp", "dies", "zmq"]
     first = [line.partition(" ")[0] for line in turns if line.endswith(" 1")]

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from . import drive, machine
@@ -45,11 +46,13 @@ def take_turns(
     provenance: dict[str, Any] | None = None,
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
+    keep: Path | None = None,
 ) -> list[Record]:
     """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload, after
     `warmups` untimed ones.
 
-    `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU.
+    `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU. The file
+    `keep` gains the records of each workload as soon as its rounds are over, not yet held against each other.
     Every cell comes back as a record: measured, absent or failed. A path that breaks leaves the turn.
     """
     shared = engine_arguments(workloads) | (arguments or {})
@@ -60,7 +63,8 @@ def take_turns(
         | {"warmups": warmups, "rollouts": rounds}
         for path in paths
     ]
-    outcome = run_module("harness.turns", {"requests": requests}, tell, deadline_seconds)
+    asked = {"requests": requests, "keep": keep and str(keep)}
+    outcome = run_module("harness.turns", asked, tell, deadline_seconds)
     records = read_records(outcome.answer)
     found = {(record.path, record.workload["fingerprint"]) for record in records}
     for one in requests:
@@ -86,9 +90,10 @@ class _Turn(Cell):
     async def load(
         self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> None:
-        """Answer orders, the number of a workload or the end, and make a record of each workload then."""
+        """Answer orders, the number of a workload or the end; keep its record when its rounds are over."""
         workloads = list(self.pending)
         samples: list[list[dict[str, float]]] = [[] for _ in workloads]
+        warmups, rounds = self.request["warmups"], self.request["rollouts"]
         self._answer(_READY)
         # Nobody else runs in this process meanwhile: the event loop need not.
         while (number := int(os.read(self._orders, _ORDER_BYTES) or _END)) != _END:
@@ -96,20 +101,17 @@ class _Turn(Cell):
             await watch.begin()
             step_seconds, times = await drive.run_rollout(rollout, forced, workload, len(samples[number]))
             samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
+            if len(samples[number]) == warmups + rounds:
+                observed = self.worked(workload, watch, rounds)
+                self.done(MEASURED, metrics=gather(samples[number][warmups:]), observed=observed)
             self._answer(f"{step_seconds:.6f}")
-        for workload, taken in zip(workloads, samples, strict=True):
-            timed = taken[self.request["warmups"] :]
-            if timed:
-                observed = self.worked(workload, watch, len(timed))
-                self.done(MEASURED, metrics=gather(timed), observed=observed)
-            else:
-                self.done(FAILED, "the turns ended before its first timed rollout")
+        self.all_done(FAILED, "the turns ended before its last rollout")
 
 
 class _Player:
     """A path's process, as the one that gives the turns sees it."""
 
-    def __init__(self, request: dict[str, Any], target: str):
+    def __init__(self, request: dict[str, Any], targets: list[str]):
         self.path: str = request["path"]
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
@@ -119,7 +121,7 @@ class _Player:
             os.close(self._answers)
             return _Turn(request, keep, orders, os.fdopen(answers, "w"))
 
-        self.pid = fork_cell(player, [target])
+        self.pid = fork_cell(player, targets)
         os.close(orders)
         os.close(answers)
         self._reader = os.fdopen(self._answers)
@@ -145,9 +147,9 @@ class _Player:
         os.waitpid(self.pid, 0)
 
 
-def _give_turns(requests: list[dict[str, Any]], target: str) -> None:
+def _give_turns(requests: list[dict[str, Any]], targets: list[str]) -> None:
     """Give the turns, one workload after the other, until all are done."""
-    players = [_Player(request, target) for request in requests]
+    players = [_Player(request, targets) for request in requests]
     begin = time.monotonic()
     shared = requests[0]
     deadline, rounds = shared["start_deadline_seconds"], shared["rollouts"]
@@ -172,9 +174,9 @@ def _give_turns(requests: list[dict[str, Any]], target: str) -> None:
 
 def main() -> int:
     """Take the turns that standard input asks for."""
-    request = json.loads(sys.stdin.readline())
+    sitting = json.loads(sys.stdin.readline())
     import_vllm()
-    _give_turns(request["requests"], request["output"])
+    _give_turns(sitting["requests"], [target for target in (sitting["output"], sitting["keep"]) if target])
     kill_marked(MARK, os.environ[MARK])
     return 0
 

@@ -48,7 +48,8 @@ def run(given: argparse.Namespace) -> int:
     from ..tracking.turns import ratio_table, ratios, sittings_of, together
 
     if given.kept:
-        sittings = sittings_of([one for file in given.kept for one in _kept(file)])
+        kept = sittings_of([one for file in given.kept for one in _kept(file)])
+        sittings = [record.check_equal_work(records) for records in kept]
     else:
         sittings = _measure(given)
     found = ratios(sittings, given.reference, given.metric)
@@ -99,11 +100,9 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
                 given.tp,
                 provenance=provenance() | {"start": start},
                 arguments=more | engine_arguments(given.engine_arg),
+                keep=output,
             )
         )
-        if output:
-            with output.open("a") as file:
-                file.writelines(one.to_json() + "\n" for one in sittings[-1])
     return sittings
 
 
