@@ -44,6 +44,7 @@ class Engines:
             record = SimpleNamespace(
                 path=path, preset="nano", workload={"batch": 8}, status="measured", reason=None, metrics={}
             )
+            record.observed = {}
             if isinstance(speed, tuple):
                 record.status, record.reason = speed
             else:
@@ -168,6 +169,29 @@ def test_counts_alone_need_one_start_a_side():
     assert [side for side, _paths in engines.legs] == ["base", "head"]
     assert verdicts(content, "wire_bytes") == {"zmq": "worse"}
     assert content["stopped"] == "every verdict is firm"
+
+
+@pytest.mark.parametrize(
+    ("observed", "reason"),
+    [
+        ({}, "head: this commit does not give it"),
+        ({"absent": {"wire": "3 of 8 requests were there"}}, "head: 3 of 8 requests were there"),
+    ],
+)
+def test_a_side_without_counts_says_why(observed, reason):
+    engines = Engines({})
+    measure = engines.measure
+
+    def uncounted(side, paths, seconds_left):
+        records = measure(side, paths, seconds_left)
+        for record in records if side == "head" else ():
+            del record.metrics["wire_bytes"]
+            record.observed = observed
+        return records
+
+    engines.measure = uncounted
+    [row] = engines.gate(metrics=("wire_bytes",))["verdicts"]
+    assert (row["verdict"], row["reason"]) == ("absent", reason)
 
 
 def test_what_neither_commit_has_is_absent_and_stops_nothing():

@@ -112,6 +112,11 @@ class Starts:
         starts = self._records.get((side, cell), [])[: self.pairs(cell)]
         return [start.metrics[metric] for start in starts if start.metrics.get(metric)]
 
+    def why_uncounted(self, side: str, cell: Cell) -> str | None:
+        """Why a start of a side has no counts, where its record says so."""
+        reasons = (start.observed.get("absent", {}).get("wire") for start in self._records[side, cell])
+        return next(filter(None, reasons), None)
+
 
 def run_gate(
     question: Question,
@@ -198,7 +203,9 @@ class Judge:
         threshold = self._question.thresholds[metric]
         base, head = (self._starts.samples(side, cell, metric) for side in SIDES)
         if not base or not head:
-            reason = f"{BASE if head else HEAD}: this commit does not give it"
+            side = BASE if head else HEAD
+            why = self._starts.why_uncounted(side, cell) if metric in self._question.exact else None
+            reason = f"{side}: {why or 'this commit does not give it'}"
             return Verdict(cell, metric, threshold, ABSENT, reason=reason)
         before, after = ([median(samples) for samples in starts] for starts in (base, head))
         if metric in self._question.exact:
