@@ -31,12 +31,19 @@ BASELINES = {name for name, row in TRANSPORTS.items() if row.baseline}
 NEEDS_NO_CLUSTER = [name for name, row in TRANSPORTS.items() if row.transport and not row.surroundings]
 """Those whose threads and descriptors are all their own: Ray's library keeps some for the process."""
 
-LEFT_BY_A_START = {"ray-graph": 2}
-"""Descriptors that the driver of a path keeps at most of each start with one worker, until it ends with its
-engine. `ray.shutdown` closes no connection whose call has no answer yet (Ray 2.60). After a graph that is
-one of the cluster's, WaitForActorRefDeleted: of the two actors, the worker and the graph's proxy, Ray takes
-one to be referred to when no handle is left, and a bare compile and teardown leaves as much. At times it
-is the worker's PubsubLongPolling too, where Ray has not yet noticed the worker's end."""
+
+def most_descriptors_left(path: str, starts: int) -> int:
+    """How many descriptors the driver may keep of so many starts with one worker; it ends with its engine.
+
+    `ray.shutdown` closes no connection whose call has no answer yet (Ray 2.60). Such a call is the cluster's
+    WaitForActorRefDeleted, answered in another thread when the last handle of an actor has gone; under load
+    that comes too late now and then. After a graph it has no answer at all: of the two actors, the worker
+    and the graph's proxy, Ray takes one to be referred to when no handle is left (a bare compile and
+    teardown leaves as much). At times a graph's worker has asked too, by PubsubLongPolling.
+    """
+    if path in NEEDS_NO_CLUSTER:
+        return 0
+    return 2 * starts if path == "ray-graph" else max(2, starts // 5)
 
 
 def make(path: str, folder: Path | str, workers: int = 1) -> Transport:

@@ -53,10 +53,11 @@ def local_cluster(folder: Path) -> Iterator[None]:
     )
     assert holder.stdin is not None
     assert holder.stdout is not None
+    raylet = ""
     try:
         if not select.select([holder.stdout], [], [], _START_DEADLINE_SECONDS)[0]:
             raise Stalled(f"Ray did not start within {_START_DEADLINE_SECONDS:g} s")
-        address = holder.stdout.readline().strip()
+        address, _, raylet = holder.stdout.readline().strip().partition(" ")
         if not address:
             raise EngineError(f"Ray did not start; its logs are in {folder} while this process lives")
         with _environment({"RAY_ADDRESS": address, **admission}):
@@ -69,6 +70,10 @@ def local_cluster(folder: Path) -> Iterator[None]:
             holder.kill()
             holder.wait()
         holder.stdout.close()
+        if raylet:
+            # The semaphores of a graph's channels bear its number; killed, it has left them.
+            for semaphore in Path("/dev/shm").glob(f"sem.???{raylet}-*"):
+                semaphore.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -99,14 +104,9 @@ def _hold_cluster(folder: str) -> None:
         object_store_memory=_OBJECT_STORE_BYTES,
         _temp_dir=folder,
     )
-    raylet = raylet_pid()
-    print(ray.get_runtime_context().gcs_address, flush=True)
+    print(ray.get_runtime_context().gcs_address, raylet_pid() or "", flush=True)
     sys.stdin.read()
     ray.shutdown()
-    if raylet is not None:
-        # The semaphores of a graph's channels bear its number; killed, it has left them.
-        for semaphore in Path("/dev/shm").glob(f"sem.???{raylet}-*"):
-            semaphore.unlink(missing_ok=True)
 
 
 def raylet_pid() -> int | None:

@@ -256,8 +256,8 @@ class RayGraph(RayTransport):
             except RayChannelError:
                 self._broken([rank], expected.end, expected.seconds)
                 return
-            except RayError as error:
-                self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(error)}")))
+            if isinstance(block, RayError):  # what was raised in the worker's loop
+                self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(block)}")))
                 return
             if block == _LATER:
                 expected.later = next(self._later_ones[rank])

@@ -212,8 +212,10 @@ def abandon(replies: Sequence[Reply | None], error: EngineError) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """The first line of an error's text, or its type; of one that a worker raised, that."""
+    error = getattr(error, "cause", None) or error
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def _forget_settings() -> None:
