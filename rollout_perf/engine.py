@@ -8,7 +8,9 @@ vLLM's exceptions into the package's own. Supported: vLLM 0.26 to 0.32.
 import asyncio
 import contextlib
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -18,6 +20,9 @@ from .errors import ConfigurationError, EngineError, RolloutError, Stalled
 from .models import Model
 from .transports import Row
 from .transports.run import Run
+
+_LOOK_SECONDS = 2.0
+"""How often whoever waits for a generation makes sure that the engine's process lives."""
 
 _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disable_log_stats")
 
@@ -264,12 +269,15 @@ class AsyncEngine(_Engine):
         # The times of requests are wanted, Prometheus and log lines about them are not: they
         # cost time in each step.
         self._llm.logger_manager = None
+        # Kept, for how it ended: vLLM forgets them when it finds one dead.
+        manager = self._llm.engine_core.resources.engine_manager
+        self._processes: list[Any] = list(manager.processes) if manager is not None else []
         super().__init__(row, run, self._llm.vllm_config)
 
     async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
         tasks = [asyncio.create_task(self._generate_one(request)) for request in requests]
         try:
-            await self._all_of(tasks)
+            await self._all_of(tasks, self._run.step_deadline_seconds)
             return [task.result() for task in tasks]
         except Exception as error:
             raise await self._cause(error) from error
@@ -289,22 +297,33 @@ class AsyncEngine(_Engine):
             raise EngineError(f"request {name} ended without an answer")
         return self._result(index, final)
 
-    async def _all_of(self, tasks: list[asyncio.Task]) -> None:
-        """Wait for all tasks or the first failure, and make sure meanwhile that the engine lives."""
-        deadline = self._run.step_deadline_seconds
+    async def _all_of(self, tasks: list[asyncio.Task], deadline_seconds: float) -> None:
+        """Wait for all tasks or the first failure, and make sure meanwhile that the engine lives, and answers
+        within a deadline."""
         waiting = set(tasks)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, timeout=deadline, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
-            if waiting and not done:
-                await self._ask_whether_it_lives(deadline)
-
-    async def _ask_whether_it_lives(self, deadline: float) -> None:
+        asked: asyncio.Task | None = None
+        asked_at = 0.0
         try:
-            await asyncio.wait_for(self._llm.is_sleeping(), deadline)
-        except TimeoutError:
-            raise Stalled(f"the engine's process has not answered within {deadline:g} s") from None
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for task in done:
+                    task.result()
+                if not waiting:
+                    return
+                if self._llm.errored:  # vLLM tells those that wait already of a failure, not of a death
+                    raise self._llm.dead_error
+                if asked is not None and asked.done():
+                    asked.result()
+                    asked = None
+                if asked is None:
+                    asked, asked_at = asyncio.create_task(self._llm.is_sleeping()), time.monotonic()
+                elif time.monotonic() - asked_at > deadline_seconds:
+                    raise Stalled(f"the engine's process has not answered within {deadline_seconds:g} s")
+        finally:
+            if asked is not None:
+                asked.cancel()
 
     async def _cause(self, error: Exception) -> RolloutError:
         if isinstance(error, RolloutError | ValueError):
@@ -313,17 +332,27 @@ class AsyncEngine(_Engine):
             if self._run.failure() is not None:
                 break
             await asyncio.sleep(0.05)
+        else:
+            for process in self._processes:
+                if process.exitcode is not None:
+                    code = process.exitcode
+                    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+                    return EngineError(f"the engine's process ({process.pid}) ended {how}")
         return _translated(error, self._run)
 
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
+        deadline = self._run.start_deadline_seconds
+        calling = asyncio.create_task(self._llm.collective_rpc(method, args=args))
         try:
-            return await asyncio.wait_for(
-                self._llm.collective_rpc(method, args=args), self._run.start_deadline_seconds
-            )
+            await asyncio.wait_for(self._all_of([calling], deadline), deadline)
+            return calling.result()
         except TimeoutError:
             raise Stalled(f"the workers did not answer {method!r} in time") from None
         except Exception as error:
             raise await self._cause(error) from error
+        finally:
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
 
     async def close(self) -> None:
         llm = self._llm

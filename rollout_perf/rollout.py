@@ -121,7 +121,8 @@ async def open_rollout(
     `zmq`. The caller owns the block; leaving it ends every process that entering it started.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
-    `step_deadline_seconds`.
+    `step_deadline_seconds`; a death is told of within 5 s, and an engine that is silent within 5 s more
+    than that deadline.
     """
     found, row = find_model(model), find_transport(transport)
     if device not in (None, "cpu", "cuda"):

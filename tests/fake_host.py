@@ -166,6 +166,9 @@ class Saboteur:
     def raise_now(self) -> None:
         raise ValueError("sabotage on request")
 
+    def nap(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def raise_at_the_next_step(self) -> None:
         def execute_model(_scheduler_output: Any) -> None:
             raise ValueError("sabotage in a step")

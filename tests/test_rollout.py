@@ -1,8 +1,7 @@
 """open_rollout with a real vLLM engine on the CPU: every path gives the same tokens, and fails the same way.
 
-Six engine starts: each path is visited once, and what the visit saw is what the tests look at; two
-more are for engines that are broken on purpose, first of all, so that the visits also show that the
-process can go on.
+Each path is visited once, by one engine start, and what the visit saw is what the tests look at.
+Engines are broken on purpose first of all, so that the visits also show that the process can go on.
 """
 
 import asyncio
@@ -16,18 +15,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import nothing_left
+from leaks import marked, nothing_left
 
 from rollout_perf import (
     TRANSPORTS,
     ConfigurationError,
+    EngineError,
     Rollout,
     Sampling,
+    Stalled,
     WorkerDied,
     WorkerError,
     open_rollout,
 )
 from rollout_perf.engine import has_gpu
+from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +61,9 @@ def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -
         assert "ROLLOUT_PERF_RUN" not in os.environ
 
 
-def only_processes_left() -> Any:
-    """vLLM keeps threads and descriptors of its own in this process; processes are what costs memory."""
-    return nothing_left(only=("process",))
+def only_what_costs_memory() -> Any:
+    """vLLM keeps threads and descriptors of its own in this process."""
+    return nothing_left(only=("process", "shared memory"))
 
 
 @pytest.mark.timeout(200)
@@ -81,11 +83,30 @@ def test_an_exception_in_a_worker_reaches_the_caller_with_its_traceback():
         finally:
             seen.seconds = time.monotonic() - begin
 
-    with only_processes_left(), pytest.raises(WorkerError, match="sabotage in a step") as caught:
+    with only_what_costs_memory(), pytest.raises(WorkerError, match="sabotage in a step") as caught:
         on_engine("zmq", sabotage)
     assert "fake_host.py" in str(caught.value)
     assert len(seen.goes_on) == 3
     assert seen.seconds < 10
+
+
+async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen: SimpleNamespace) -> None:
+    """Generate, break something meanwhile, and note how long the caller then waited."""
+    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(200, ignore_eos=True)))
+    await asyncio.sleep(0.5)
+    assert not generating.done()
+    breaking()
+    seen.broken_at = time.monotonic()
+    try:
+        await generating
+    finally:
+        seen.seconds = time.monotonic() - seen.broken_at
+
+
+def a_rollout_opens_and_generates(path: str) -> None:
+    """In the process where one has just failed."""
+    use = lambda rollout: rollout.generate(PROMPTS, Sampling(4, ignore_eos=True))  # noqa: E731
+    assert [len(sequence.token_ids) for sequence in on_engine(path, use)] == [4, 4, 4]
 
 
 @pytest.mark.timeout(200)
@@ -95,19 +116,65 @@ def test_a_worker_that_is_killed_while_generating_is_worker_died():
 
     async def kill(rollout: Rollout) -> None:
         (pid,) = await rollout.call_workers("worker_pid")
-        generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(200, ignore_eos=True)))
-        await asyncio.sleep(0.5)
-        assert not generating.done()
-        os.kill(pid, signal.SIGKILL)
-        begin = time.monotonic()
-        try:
-            await generating
-        finally:
-            seen.seconds = time.monotonic() - begin
+        await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
 
-    with only_processes_left(), pytest.raises(WorkerDied, match="worker 0"):
+    with only_what_costs_memory(), pytest.raises(WorkerDied, match="worker 0"):
         on_engine("ray", kill)
-    assert seen.seconds < 10
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+
+
+@pytest.mark.timeout(300)  # two starts
+def test_a_raylet_that_is_killed_while_generating_takes_its_workers_along():
+    """Over a graph, whose channels only stay empty then; the next rollout gets a cluster of its own."""
+    seen = SimpleNamespace()
+
+    async def kill(rollout: Rollout) -> None:
+        [raylet] = [
+            process
+            for process in marked("ROLLOUT_PERF_RUN", os.environ["ROLLOUT_PERF_RUN"])
+            if process.name() == "raylet"
+        ]
+        await until_it_breaks(rollout, raylet.kill, seen)
+
+    with only_what_costs_memory(), pytest.raises(WorkerDied, match=r"raylet \(process \d+\) ended"):
+        on_engine("ray-graph", kill)
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+    a_rollout_opens_and_generates("ray-graph")
+
+
+@pytest.mark.timeout(200)
+def test_an_engine_that_is_killed_while_generating_is_told_of_with_how_it_ended():
+    """vLLM tells whoever waits already nothing of its engine's death; the workers must end with it. There are
+    two here, which share memory."""
+    seen = SimpleNamespace()
+
+    async def kill(rollout: Rollout) -> None:
+        pid = (await rollout.describe())["engine_pid"]
+        calling = asyncio.ensure_future(rollout.call_workers("nap", 60.0))
+        try:
+            await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
+        finally:
+            [seen.call_error] = await asyncio.gather(calling, return_exceptions=True)
+            seen.call_seconds = time.monotonic() - seen.broken_at
+
+    with only_what_costs_memory(), pytest.raises(EngineError, match=r"process \(\d+\) ended by SIGKILL"):
+        on_engine("zmq", kill, tensor_parallel_size=2)
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+    assert "ended by SIGKILL" in str(seen.call_error)
+    assert seen.call_seconds < DEATH_NOTICE_SECONDS
+
+
+@pytest.mark.timeout(200)
+def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all_the_same():
+    seen = SimpleNamespace()
+
+    async def stop(rollout: Rollout) -> None:
+        pid = (await rollout.describe())["engine_pid"]
+        await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGSTOP), seen)
+
+    with only_what_costs_memory(), pytest.raises(Stalled, match=r"engine's process .* within 3 s"):
+        on_engine("zmq", stop, step_deadline_seconds=3.0)
+    assert seen.seconds < 3.0 + DEATH_NOTICE_SECONDS
 
 
 def visit(path: str) -> SimpleNamespace:
@@ -138,7 +205,7 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
         return seen
 
     try:
-        with only_processes_left():
+        with only_what_costs_memory():
             return on_engine(path, look)
     except (Exception, pytest.fail.Exception) as error:
         return error

@@ -56,6 +56,7 @@ class TransportExecutor(Executor):
         self.transport.on_failure(self._failed)
         self._finalizer = weakref.finalize(self, self.transport.close)
         init_method = get_distributed_init_method(get_loopback_ip(), get_open_port())
+        run.note_group(init_method.rpartition(":")[2])
         payload = {"vllm_config": self.vllm_config, "distributed_init_method": init_method}
         spec = HostSpec(
             factory="rollout_perf.transports.worker:VllmHost",

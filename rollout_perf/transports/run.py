@@ -89,8 +89,12 @@ class Run:
                 continue
         return sorted(found, key=lambda process: process.pid)
 
+    def note_group(self, identity: str) -> None:
+        """Note by what name the workers find each other: vLLM names shared memory by it, on the CPU."""
+        (self.folder / "group").write_text(identity)
+
     def end(self, grace_seconds: float) -> None:
-        """Wait for the run's processes to end, kill those that do not, remove the folder."""
+        """Wait for the run's processes to end, kill those that do not; remove folder and shared memory."""
         _gone, alive = psutil.wait_procs(self.processes(), timeout=grace_seconds)
         for process in alive:
             try:
@@ -98,6 +102,10 @@ class Run:
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(alive, timeout=grace_seconds)
+        group = self.folder / "group"
+        if group.is_file():  # a worker that is killed leaves its segment
+            for segment in Path("/dev/shm").glob(f"{group.read_text()}-*-cpushm_*"):
+                segment.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
