@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track test baselines exam check publish preview browser actionlint pictures lock clean
+.PHONY: help setup track test baselines endurance exam check publish preview browser actionlint pictures lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,7 +22,10 @@ test: setup ## run the tests; those in need of a GPU are left out where there is
 	python -m pytest
 
 baselines: setup ## run the tests of the baselines' transports, which `make test` leaves out
-	python -m pytest -m baseline
+	python -m pytest -m "baseline and not endurance"
+
+endurance: setup ## fifty starts and stops in a row of every transport; what is left of them
+	python -m pytest -m endurance -rP
 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more
 	python -m pytest -m exam -rP
