@@ -43,7 +43,10 @@ def descriptors() -> dict[str, str]:
 
 
 def shared_memory(since_seconds: float) -> set[str]:
-    """Names under /dev/shm, no older, of what no living process has mapped: what ours use has owners."""
+    """Names under /dev/shm, no older, of what no living process has mapped.
+
+    Whose it was cannot be seen: what a neighbour on the same machine leaves meanwhile counts as well.
+    """
     young = set()
     for entry in os.scandir("/dev/shm"):
         with contextlib.suppress(OSError):

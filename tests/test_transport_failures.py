@@ -24,7 +24,8 @@ from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS, Ho
 @pytest.fixture(autouse=True)
 def nothing_is_left(path, folder):
     """After every one of these failures; over Ray but for what lives as long as the cluster."""
-    kinds = ("file", "actor") if path not in NEEDS_NO_CLUSTER else ()
+    own = ("process", "thread", "descriptor", "file")
+    kinds = own if path in NEEDS_NO_CLUSTER else ("file", "actor")
     with nothing_left(folder, only=kinds):
         yield
 
