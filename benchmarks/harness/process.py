@@ -106,6 +106,8 @@ def _environment(mark: str, variables: Mapping[str, str]) -> dict[str, str]:
     environment = {**variables, MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
     environment["PYTHONPATH"] = os.pathsep.join(part for part in (ruler, variables.get("PYTHONPATH")) if part)
     environment.setdefault("OMP_NUM_THREADS", "1")
+    # The titles that vLLM gives its processes must not overwrite the mark by which they are found.
+    environment["SPT_NOENV"] = "1"
     environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     return environment
 
