@@ -48,6 +48,7 @@ class TransportExecutor(Executor):
                 "only tensor parallelism is supported: every worker is a tensor-parallel rank"
             )
         self._run = run
+        run.end_with_front()
         self._failure_callback: Callable[[], None] | None = None
         self._scheduled: Any = None
         self._output_rank = [world_size - parallel.tensor_parallel_size]

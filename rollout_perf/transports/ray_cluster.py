@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -96,6 +97,7 @@ def _hold_cluster(folder: str) -> None:
     import ray
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked for it decides when it ends
+    asker = os.getppid()
     ray.init(
         address="local",
         include_dashboard=False,
@@ -107,6 +109,8 @@ def _hold_cluster(folder: str) -> None:
     print(ray.get_runtime_context().gcs_address, raylet_pid() or "", flush=True)
     sys.stdin.read()
     ray.shutdown()
+    if os.getppid() != asker:  # killed, so it cannot; and Ray has written there until now
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def raylet_pid() -> int | None:

@@ -6,10 +6,13 @@ run, except those that vLLM forks: they show the environment that this process b
 are known as its children, by the title that vLLM gives them.
 """
 
+import contextlib
 import json
 import os
+import select
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from .. import errors
 from ..errors import EngineError
 
 VARIABLE = "ROLLOUT_PERF_RUN"
-_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint")
+_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint", "front")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Run:
     step_deadline_seconds: float
     endpoint: str | None = None
     """Where the transport's sockets are bound, where that is not its own choice."""
+    front: int = field(default_factory=os.getpid)
+    """The process that has opened the run."""
     forked_before: frozenset[psutil.Process] = field(default=frozenset(), repr=False)
     """What vLLM had forked from this process before the run, which is none of its business."""
 
@@ -46,8 +51,9 @@ class Run:
         """Make the run's folder, which only this user can enter, and write the settings there."""
         # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
         folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
+        before = frozenset(_forked())
         run = cls(
-            folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint, frozenset(_forked())
+            folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint, forked_before=before
         )
         settings = {name: getattr(run, name) for name in _SETTINGS}
         (folder / "run.json").write_text(json.dumps(settings))
@@ -89,6 +95,22 @@ class Run:
                 continue
         return sorted(found, key=lambda process: process.pid)
 
+    def end_with_front(self) -> None:
+        """Have this process, the engine's, end when the front does: one that is killed ends nothing itself.
+
+        The workers end with the engine.
+        """
+        if self.front != os.getpid():
+            threading.Thread(target=self._end_with_front, name="front-watch", daemon=True).start()
+
+    def _end_with_front(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            ended = select.poll()
+            ended.register(os.pidfd_open(self.front), select.POLLIN)
+            ended.poll()
+        self._remove()
+        os._exit(1)
+
     def note_group(self, identity: str) -> None:
         """Note by what name the workers find each other: vLLM names shared memory by it, on the CPU."""
         (self.folder / "group").write_text(identity)
@@ -102,6 +124,9 @@ class Run:
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(alive, timeout=grace_seconds)
+        self._remove()
+
+    def _remove(self) -> None:
         group = self.folder / "group"
         if group.is_file():  # a worker that is killed leaves its segment
             for segment in Path("/dev/shm").glob(f"{group.read_text()}-*-cpushm_*"):
