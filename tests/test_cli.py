@@ -303,3 +303,20 @@ def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
         "[  0:00] commit 2 of 2 (bbbbbbbb) zmq nano: batch 8: rollout 1/7 0.652 s",
         "[  0:00] asv: Setting up rollout:84                               ok",
     ]
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    """Tables are long, and people put `head` behind them."""
+    kept = "results/h100-2x/turns/2026-11-24-0.5b.jsonl"
+    script = "import sys; from rollout_perf.cli import main; sys.exit(main(sys.argv[1:]))"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, "compare", "--from", kept],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    writer.stdout.close()
+    assert writer.stderr.read() == ""
+    assert writer.wait() == 141
+    writer.stderr.close()

@@ -66,11 +66,12 @@ def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
     files = []
     for number, records in enumerate(starts):
         files += ["--from", str(tmp_path / f"{number}.jsonl")]
-        (tmp_path / f"{number}.jsonl").write_text("".join(one.to_json() + "\n" for one in records))
+        (tmp_path / f"{number}.jsonl").write_text("".join(one.to_json() + "\n" for one in records[::-1]))
     assert cli.main(["compare", *files]) == 0
     shown = capsys.readouterr().out
     assert "1.00 [0.90 .. 1.10]" in shown
     assert shown.count("30.0%") == 2
+    assert [line.split()[0] for line in shown.splitlines()[1:3]] == ["vllm-mp", "zmq"]
     found = {row["path"]: row for row in json.loads(shown.splitlines()[-1])["ratios"]}
     assert found["zmq"]["by_start"] == pytest.approx([1.1, 0.9])
 

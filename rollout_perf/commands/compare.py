@@ -52,6 +52,8 @@ def run(given: argparse.Namespace) -> int:
         sittings = [record.check_equal_work(records) for records in kept]
     else:
         sittings = _measure(given)
+    order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their turns ended
+    sittings = [sorted(one, key=lambda record: order.get(record.path, len(order))) for one in sittings]
     found = ratios(sittings, given.reference, given.metric)
     print(ratio_table(found, given.reference, given.metric))
     cells = together(sittings)
