@@ -63,12 +63,12 @@ def find_shifts(
     given = np.asarray(values, float)
     if not np.all(np.isfinite(given) & (given > 0)):
         raise ValueError("values must be positive and finite")
+    if len(given) < LEAST_POINTS:
+        return []
     logs, names = np.log(given), np.asarray(groups if groups is not None else [""] * len(given))
     floor = _NO_NOISE if spreads is None else max(_NO_NOISE, float(np.median(np.asarray(spreads) / given)))
     kept = without_outliers(_centred(logs, names), floor)
     series = _Series(logs[kept], _columns(names[kept]), floor)
-    if len(kept) < LEAST_POINTS:
-        return []
     cuts = series.cuts()
     edges = [0, *(cut for cut, _confidence in cuts), len(kept)]
     shifts = []
