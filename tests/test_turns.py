@@ -76,6 +76,14 @@ def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
     assert found["zmq"]["by_start"] == pytest.approx([1.1, 0.9])
 
 
+def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):
+    odd = record("zmq", [1.0])
+    odd.observed.clear()
+    (tmp_path / "odd").write_text(odd.to_json())
+    assert cli.main(["compare", "--from", str(tmp_path / "odd")]) == 2
+    assert capsys.readouterr().err == "rollout-perf: --from has a record without what each has: 'workers'\n"
+
+
 SUBJECT = '''
 """Engines that only say when it is their turn; "dies" does at its third rollout."""
 import os, signal

@@ -112,6 +112,13 @@ def check_model(given: argparse.Namespace, workloads: Sequence[Any], gpus: Seque
     return model.name if model.random_weights else str(model.folder)
 
 
+def engine_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `engine_arguments` reads."""
+    parser.add_argument(
+        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
+    )
+
+
 def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
     """vLLM's engine arguments from NAME=JSON. Raises ConfigurationError for anything else."""
     return dict(_engine_argument(text) for text in given)

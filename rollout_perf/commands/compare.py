@@ -9,7 +9,16 @@ from ..errors import ConfigurationError
 from ..models import find_model
 from ..transports import TRANSPORTS
 from . import workloads
-from .common import check_model, check_paths, engine_arguments, output_file, provenance, ruler, say
+from .common import (
+    check_model,
+    check_paths,
+    engine_argument,
+    engine_arguments,
+    output_file,
+    provenance,
+    ruler,
+    say,
+)
 
 SUMMARY = "compare paths rollout by rollout, all engines up at once"
 _KV_SPARE = 1.25
@@ -32,9 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--from", action="append", dest="kept", metavar="FILE",
         help="repeatable; show what --output has kept, and measure nothing",
     )  # fmt: skip
-    parser.add_argument(
-        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
-    )
+    engine_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -48,8 +55,11 @@ def run(given: argparse.Namespace) -> int:
     from ..tracking.turns import ratio_table, ratios, sittings_of, together
 
     if given.kept:
-        kept = sittings_of([one for file in given.kept for one in _kept(file)])
-        sittings = [record.check_equal_work(records) for records in kept]
+        sittings = sittings_of([one for file in given.kept for one in _kept(file)])
+        try:
+            sittings = [record.check_equal_work(records) for records in sittings]
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"--from has a record without what each has: {error}") from None
     else:
         sittings = _measure(given)
     order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their turns ended
@@ -85,8 +95,8 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
         if getattr(given, name) < least:
             raise ConfigurationError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
     loads = workloads.choose(given)
-    output = output_file(given.output)
     preset = check_model(given, loads, gpus)
+    output = output_file(given.output)
     more = _room(given, loads) if gpus else {}
     sittings: list[list[Any]] = []
     for start in range(given.starts):

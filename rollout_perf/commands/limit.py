@@ -11,6 +11,7 @@ from . import workloads
 from .common import (
     check_model,
     check_paths,
+    engine_argument,
     engine_arguments,
     output_argument,
     output_file,
@@ -37,9 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=float, default=300.0, metavar="SECONDS", help="for each path (default: 300)"
     )
-    parser.add_argument(
-        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
-    )
+    engine_argument(parser)
     output_argument(parser)
 
 

@@ -13,6 +13,7 @@ from . import workloads
 from .common import (
     check_model,
     check_paths,
+    engine_argument,
     engine_arguments,
     output_argument,
     output_file,
@@ -35,9 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
     parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
-    parser.add_argument(
-        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
-    )
+    engine_argument(parser)
     output_argument(parser)
     parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
     parser.add_argument(
