@@ -142,6 +142,15 @@ def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
             psutil.Process(pid).kill()
 
 
+def test_what_a_file_has_of_other_paths_is_no_part_of_the_answer(subject, tmp_path):
+    """One file may keep the records of one path after another."""
+    subject("")
+    loads = fixed("nano", [1])
+    (tmp_path / "keep").write_text(Record("ray", "nano", 1, loads[0].as_dict(), MEASURED).to_json() + "\n")
+    records = run_cells("nano", ["zmq"], loads, say=print, keep=tmp_path / "keep")
+    assert [(record.path, record.status) for record in records] == [("zmq", ABSENT)]
+
+
 def test_engine_arguments_are_sized_for_the_largest_workload_and_left_to_no_default():
     arguments = engine_arguments(fixed("nano", [1, 8]))
     assert (arguments["max_model_len"], arguments["max_num_seqs"]) == (48, 8)

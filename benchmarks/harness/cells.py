@@ -103,7 +103,8 @@ def run_cells(
     broken off, are not measured again. `interpreter` is the Python that has the subject, where it
     is not this one; `options` are those of `cell.OPTIONS`.
     """
-    records = _kept(keep, preset, tensor_parallel_size, workloads)
+    kept = _kept(keep, preset, tensor_parallel_size, workloads)
+    records = [record for record in kept if record.path in paths]
     shared = engine_arguments(workloads) | (arguments or {})
     requests = [
         cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
