@@ -150,15 +150,14 @@ def test_strangers_on_the_port_are_refused_told_of_once_and_the_rollout_goes_on(
     ):
         wrong = (transport._doorkeeper.keys.driver_public, *zmq.curve_keypair())
         forged = zeromq.REPLY.pack(1, 0, OK, 0)
-        with (
-            peer(transport) as plain,
-            peer(transport, keys=wrong) as keyed,
-            peer(transport, zmq.DEALER, "calls", wrong) as caller,
-            socket.create_connection(("127.0.0.1", int(address(transport).rpartition(":")[2]))) as raw,
-            socket.create_connection(("127.0.0.1", int(address(transport).rpartition(":")[2]))) as large,
-        ):
-            for stranger in (plain, keyed, caller):
-                stranger.send(forged, zmq.NOBLOCK)
+        strangers = [{}, {"keys": wrong}, {"kind": zmq.DEALER, "purpose": "calls", "keys": wrong}]
+        port = int(address(transport).rpartition(":")[2])
+        with contextlib.ExitStack() as stack:
+            for stranger in strangers:  # at once: one that is refused already has nowhere to send to
+                stack.enter_context(peer(transport, **stranger)).send(forged, zmq.NOBLOCK)
+            raw, large = (
+                stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)
+            )
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"\xff" * 200)
             greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
             large.sendall(greeting + b"\x06" + struct.pack(">Q", 1 << 32))
