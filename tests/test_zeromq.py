@@ -20,6 +20,7 @@ from rollout_perf.transports import TRANSPORTS, zeromq
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, OK, HostSpec
 from rollout_perf.transports.zeromq import ZeroMQ
 from rollout_perf.transports.zeromq_endpoint import Endpoint, check_endpoint
+from rollout_perf.transports.zeromq_lookout import Lookout
 
 REFUSED = "a peer with an unknown key was refused"
 
@@ -107,22 +108,22 @@ def test_a_port_that_is_taken_and_a_path_that_is_are_named_and_the_next_start_wo
         assert ask(again, "echo", "works") == ["works"]
 
 
-@pytest.mark.parametrize(("cores", "spins"), [(2, False), (7, False), (8, True)])
-def test_it_spins_where_cores_are_to_spare_and_carries_all_the_same(folder, monkeypatch, cores, spins):
+@pytest.mark.parametrize(("cores", "looks"), [(2, False), (7, False), (8, True)])
+def test_it_looks_where_cores_are_to_spare_and_carries_all_the_same(folder, monkeypatch, cores, looks):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
     with listening(folder) as transport:
-        assert (transport.describe()["spin_seconds"] > 0) == spins
+        assert (transport.describe()["look_seconds"] > 0) == looks
         assert ask(transport, "echo", "first") == ["first"]
-        time.sleep(0.05)  # longer than it spins
+        time.sleep(0.05)  # longer than it looks
         assert ask(transport, "echo", "second") == ["second"]
         assert ask(transport, "later", (0.05, "third")) == ["third"]
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_a_worker_does_not_spin_beside_the_thread_that_waits_for_the_gpu(folder, later):
+def test_a_worker_does_not_look_beside_the_thread_that_waits_for_the_gpu(folder, later):
     """Both need the interpreter's lock: a 7B model on two GPUs once took 1.3 times vLLM's step time."""
     transport = TRANSPORTS["zmq"].make(1, folder)
-    transport._spin = 0.8
+    transport._lookout = Lookout(0.8)
     transport.start(HostSpec("fake_host:Puppet", b""), DEADLINE)
     with contextlib.closing(transport):
         [(_rank, pid)] = ask(transport, "who")

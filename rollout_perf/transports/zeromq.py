@@ -43,7 +43,8 @@ from .base import (
 from .processes import CUT, WorkerProcesses, end_at_once, remove_with_driver, take_bootstrap
 from .wire import Message, byte_count
 from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
-from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send, spin_seconds
+from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send
+from .zeromq_lookout import Lookout, look_seconds
 
 _READY = 0  # the number under which a worker reports that its host is built
 _CLOSE = b"close"
@@ -68,7 +69,7 @@ class ZeroMQ(Transport):
         if world_size > MOST_WORKERS:
             raise EngineError(f"{world_size} workers; this transport takes {MOST_WORKERS} at most")
         self._identities = [b"%d" % rank for rank in range(world_size)]
-        self._spin = spin_seconds(world_size)
+        self._lookout = Lookout(look_seconds(world_size))
         self._endpoint = Endpoint.of(endpoint, folder)
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context) if self._endpoint.is_open else None
@@ -90,7 +91,7 @@ class ZeroMQ(Transport):
             keys = self._doorkeeper.keys if self._doorkeeper else None
             addresses = tuple(socket.get_string(zmq.LAST_ENDPOINT) for socket in (self._calls, self._replies))
             self._processes.launch(
-                [(addresses, rank, keys, self._spin, spec) for rank in range(self.world_size)],
+                [(addresses, rank, keys, self._lookout.seconds, spec) for rank in range(self.world_size)],
                 spec.environment,
             )
             self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
@@ -169,7 +170,7 @@ class ZeroMQ(Transport):
         begin = time.perf_counter()
         try:
             # One receive with a timeout: polling first would cost a second system call a step.
-            (number, rank, status, _count), message = receive(self._replies, REPLY, self._spin)
+            (number, rank, status, _count), message = receive(self._replies, REPLY, self._lookout)
         except zmq.Again:
             self._check_deadline(awaited)
             return
@@ -233,7 +234,7 @@ class ZeroMQ(Transport):
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
-            "spin_seconds": self._spin,
+            "look_seconds": self._lookout.seconds,
             "endpoint_kind": self._endpoint.scheme,
             "security": "CURVE" if self._doorkeeper else "a folder of the user's own",
             "pyzmq": zmq.__version__,
@@ -277,7 +278,7 @@ class _Worker:
             end_at_once(CUT)
         monitor.close()
 
-    def serve(self, spec: HostSpec, spin: float) -> None:
+    def serve(self, spec: HostSpec, look_seconds: float) -> None:
         """Build the host, say so, and handle calls until told to close."""
         status, host = answer(lambda: spec.build(self.rank))
         # On the socket of the calls, so that the driver knows it before it sends the first one.
@@ -285,16 +286,16 @@ class _Worker:
         if status != OK:
             return
         try:
-            self._serve(host, spin)
+            self._serve(host, Lookout(look_seconds))
         finally:
             host.close()
 
-    def _serve(self, host: Host, spin: float) -> None:
+    def _serve(self, host: Host, lookout: Lookout) -> None:
         while True:
-            # Whoever spins takes the interpreter's lock from the thread that is to send a reply.
+            # Whoever looks takes the interpreter's lock from the thread that is to send a reply.
             idle = self._left == self._replied
             try:
-                (number, mask, _count), message = receive(self._calls, CALL, spin if idle else 0.0)
+                (number, mask, _count), message = receive(self._calls, CALL, lookout if idle else None)
             except Garbage:
                 self._closing = True  # the word to close, which is no call
                 break
@@ -337,11 +338,11 @@ class _Worker:
 
 def main() -> None:
     """Serve as a worker until told to close or until the driver is gone."""
-    addresses, rank, keys, spin, spec = take_bootstrap()
+    addresses, rank, keys, look_seconds, spec = take_bootstrap()
     remove_with_driver([name.removeprefix("ipc://") for name in addresses if name.startswith("ipc://")])
     worker = _Worker(addresses, rank, keys)
     try:
-        worker.serve(spec, spin)
+        worker.serve(spec, look_seconds)
     finally:
         worker.close()
     sys.stdout.flush()

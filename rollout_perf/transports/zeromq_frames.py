@@ -4,14 +4,12 @@ A header comes first: of a call or of a reply, with the count of the message's f
 small frame travels behind the header in the same frame: one more costs half a round trip's time.
 """
 
-import os
 import struct
-import time
-import zlib
 
 import zmq
 
 from .wire import Message
+from .zeromq_lookout import Lookout
 
 CALL = struct.Struct("<QQI")
 """Header of a call: its number, the ranks that reply as a bit mask, count of frames."""
@@ -25,9 +23,6 @@ MOST_WORKERS = 64
 _JOIN_BELOW_BYTES = 64 * 1024  # under this, copying a frame behind its header is cheaper than sending two
 _SHARE_FROM_BYTES = 192 * 1024  # under this, copying a frame is cheaper than sharing it, which takes a thread
 _MOST_FRAMES = 4096
-_SPIN_SECONDS = 0.003  # a step of a small model; where a step takes longer, the GPU hides the waking
-_PAUSE = bytes(16 * 1024)  # to sum them up takes 4 us, for which other threads can have the interpreter
-_CORES_TO_SPIN = 4  # for the driver and each worker: fewer, and whoever spins keeps the others from work
 
 
 class Garbage(Exception):
@@ -52,29 +47,13 @@ def send(socket: zmq.Socket, frames: list, size: int) -> None:
     socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
-def spin_seconds(world_size: int) -> float:
-    """How long to look for a message before sleeping: a sleeper's waking costs more than the message."""
-    enough = len(os.sched_getaffinity(0)) >= _CORES_TO_SPIN * (1 + world_size)
-    return _SPIN_SECONDS if enough else 0.0
-
-
-def _first_frame(socket: zmq.Socket, spin: float) -> bytes:
-    if spin:
-        end = time.perf_counter() + spin
-        while time.perf_counter() < end:
-            try:
-                return socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                zlib.crc32(_PAUSE)
-    return socket.recv()
-
-
-def receive(socket: zmq.Socket, header: struct.Struct, spin: float = 0.0) -> tuple[tuple, list]:
+def receive(socket: zmq.Socket, header: struct.Struct, lookout: Lookout | None = None) -> tuple[tuple, list]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    head = _first_frame(socket, spin)  # small, since `pack` made it: a copy is cheaper than a zmq.Frame
+    # The first frame is small, since `pack` made it: a copy is cheaper than a zmq.Frame.
+    head = lookout.receive(socket) if lookout else socket.recv()
     if len(head) < header.size:
         raise Garbage(f"{len(head)} bytes where a header has {header.size}")
     values = header.unpack_from(head)
