@@ -44,6 +44,7 @@ from .processes import CUT, WorkerProcesses, end_at_once, remove_with_driver, ta
 from .wire import Message, byte_count
 from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
 from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send
+from .zeromq_library import SEND_MORE, send_small
 from .zeromq_lookout import Lookout, look_seconds
 
 _READY = 0  # the number under which a worker reports that its host is built
@@ -119,12 +120,12 @@ class ZeroMQ(Transport):
     def _wait_until_built(self, end: float, deadline_seconds: float) -> None:
         """Hear of each worker's host, on the socket of the calls, which so learns where it is."""
         assert self._calls is not None
-        missing = set(range(self.world_size))
+        missing, ready = set(range(self.world_size)), Lookout(0.0)
         while missing:
             self.check()
             try:
                 self._calls.recv()
-                (_number, rank, status, _count), message = receive(self._calls, REPLY)
+                (_number, rank, status, _count), message = receive(self._calls, REPLY, ready)
             except zmq.Again:
                 if time.monotonic() > end:
                     raise self._stalled(sorted(missing), deadline_seconds) from None
@@ -147,7 +148,7 @@ class ZeroMQ(Transport):
             frames = pack(CALL, (number, mask), message, size)
             for rank, identity in enumerate(self._identities):
                 try:
-                    self._calls.send(identity, zmq.SNDMORE)
+                    send_small(self._calls, identity, SEND_MORE)
                     send(self._calls, frames, size)
                 except zmq.ZMQError as error:
                     time.sleep(2 * POLL_SECONDS)  # whoever watches may know more of it
@@ -295,7 +296,7 @@ class _Worker:
             # Whoever looks takes the interpreter's lock from the thread that is to send a reply.
             idle = self._left == self._replied
             try:
-                (number, mask, _count), message = receive(self._calls, CALL, lookout if idle else None)
+                (number, mask, _count), message = receive(self._calls, CALL, lookout, look=idle)
             except Garbage:
                 self._closing = True  # the word to close, which is no call
                 break

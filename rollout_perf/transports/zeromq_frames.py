@@ -1,7 +1,7 @@
 """How a message of the ZeroMQ transport becomes frames of a socket, and back.
 
 A header comes first: of a call or of a reply, with the count of the message's frames last. A lone
-small frame travels behind the header in the same frame: one more costs half a round trip's time.
+small frame travels behind the header in the same frame: copying it is cheaper than one more frame.
 """
 
 import struct
@@ -9,6 +9,7 @@ import struct
 import zmq
 
 from .wire import Message
+from .zeromq_library import SMALL_BYTES, send_small
 from .zeromq_lookout import Lookout
 
 CALL = struct.Struct("<QQI")
@@ -20,7 +21,6 @@ REPLY = struct.Struct("<QHcI")
 MOST_WORKERS = 64
 """Bits of a call's mask."""
 
-_JOIN_BELOW_BYTES = 64 * 1024  # under this, copying a frame behind its header is cheaper than sending two
 _SHARE_FROM_BYTES = 192 * 1024  # under this, copying a frame is cheaper than sharing it, which takes a thread
 _MOST_FRAMES = 4096
 
@@ -32,7 +32,7 @@ class Garbage(Exception):
 def pack(header: struct.Struct, values: tuple, message: Message, size: int) -> list:
     """The frames of a message of `size` bytes; a lone small frame joins the header's."""
     head = header.pack(*values, len(message))
-    if len(message) == 1 and size < _JOIN_BELOW_BYTES:
+    if len(message) == 1 and size < SMALL_BYTES:
         return [b"".join((head, message[0]))]
     return [head, *message]
 
@@ -41,19 +41,20 @@ def send(socket: zmq.Socket, frames: list, size: int) -> None:
     """Send what `pack` has made."""
     head, *message = frames
     if not message:
-        socket.send(head)
+        send_small(socket, head)
         return
     socket.send(head, zmq.SNDMORE)
     socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
-def receive(socket: zmq.Socket, header: struct.Struct, lookout: Lookout | None = None) -> tuple[tuple, list]:
+def receive(
+    socket: zmq.Socket, header: struct.Struct, lookout: Lookout, look: bool = True
+) -> tuple[tuple, list]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    # The first frame is small, since `pack` made it: a copy is cheaper than a zmq.Frame.
-    head = lookout.receive(socket) if lookout else socket.recv()
+    head = lookout.receive(socket, look)  # small, since `pack` made it
     if len(head) < header.size:
         raise Garbage(f"{len(head)} bytes where a header has {header.size}")
     values = header.unpack_from(head)

@@ -10,6 +10,8 @@ import zlib
 
 import zmq
 
+from .zeromq_library import SmallFrames
+
 _LOOK_SECONDS = 0.003
 _CORES_TO_LOOK = 4  # for the driver and each worker: fewer, and whoever looks keeps the others from work
 _EARLY_SECONDS = 0.0005  # what is usual varies, and waking takes a while
@@ -29,24 +31,29 @@ class Lookout:
     def __init__(self, seconds: float):
         self.seconds = seconds
         """How long it looks."""
+        self._frames = SmallFrames()
         self._last = self._usual = 0.0
 
-    def receive(self, socket: zmq.Socket) -> bytes:
-        """The first frame of the next message. Raises zmq.Again where none comes in the socket's time."""
-        if not self.seconds:
+    def receive(self, socket: zmq.Socket, look: bool = True) -> bytes:
+        """The first frame of the next message. Raises zmq.Again where none comes in the socket's time.
+
+        Sleeps at once, where told not to look.
+        """
+        if not look or not self.seconds:
             return socket.recv()
         begin = time.perf_counter()
         try:
-            nap = int(1000 * min(self._usual - _EARLY_SECONDS, _LONGEST_NAP_SECONDS))
-            if nap > 0:
-                socket.poll(nap)
-            end = time.perf_counter() + self.seconds
-            while time.perf_counter() < end:
-                try:
-                    return socket.recv(zmq.NOBLOCK)
-                except zmq.Again:
-                    zlib.crc32(_PAUSE)
-            return socket.recv()
+            frame = self._look(socket)
+            return socket.recv() if frame is None else frame
         finally:
             waited = time.perf_counter() - begin
             self._usual, self._last = min(waited, self._last), waited
+
+    def _look(self, socket: zmq.Socket) -> bytes | None:
+        nap = int(1000 * min(self._usual - _EARLY_SECONDS, _LONGEST_NAP_SECONDS))
+        if nap > 0:
+            socket.poll(nap)
+        end = time.perf_counter() + self.seconds
+        while (frame := self._frames.receive(socket)) is None and time.perf_counter() < end:
+            zlib.crc32(_PAUSE)
+        return frame
