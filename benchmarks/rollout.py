@@ -24,6 +24,9 @@ _METHOD = 1
 _EXACT_METHOD = "whole"
 """The same of the exact metrics alone: since this, they are counted in a rollout that begins whole."""
 
+_LIMIT_METHOD = "lull"
+"""The same of the limit: since this, two batches in a row that do not pay end the search, and not one."""
+
 _LIMIT_SECONDS = 300.0
 
 _OWN_CARRIER = [path for path in LABELS if path not in ("sync", "vllm-ray")]
@@ -267,7 +270,7 @@ class NanoGrpo(_NanoRl, _LongTailed):
 class NanoLimit(_NanoRl, _Limit):
     """The limit of nano, where no GPU is."""
 
-    version = _version(_rl("nano")[1:])
+    version = f"{_version(_rl('nano')[1:])}-{_LIMIT_METHOD}"
 
 
 class _Qwen05BRl:
@@ -291,7 +294,7 @@ class Qwen05BGrpo(_Qwen05BRl, _LongTailed):
 class Qwen05BLimit(_Qwen05BRl, _Limit):
     """The limit of qwen2.5-0.5b, where a GPU is."""
 
-    version = _version(_rl("qwen2.5-0.5b")[1:])
+    version = f"{_version(_rl('qwen2.5-0.5b')[1:])}-{_LIMIT_METHOD}"
 
 
 class Qwen7BVerl(_LongTailed):

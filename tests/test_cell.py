@@ -178,7 +178,8 @@ def test_the_search_for_the_limit_ends_where_throughput_stops_growing():
     points = []
     assert searching(60.0)._enough(at(1, 1.0), points, 1.0) is None
     assert searching(60.0)._enough(at(2, 1.0), points, 2.0) is None
-    assert "grew by 0.0% from batch 2 to 4" in searching(60.0)._enough(at(4, 2.0), points, 3.0)
+    assert searching(60.0)._enough(at(4, 2.0), points, 3.0) is None
+    assert "grew by 0.0% to 4 and by 0.0% to 8" in searching(60.0)._enough(at(8, 4.0), points, 4.0)
 
 
 def test_the_search_for_the_limit_ends_at_its_deadline():

@@ -35,8 +35,16 @@ def test_a_point_is_the_median_of_its_rollouts():
     [
         ([at(1, 100)], None),
         ([at(1, 100), at(2, 103)], None),  # 3 % is still worth it
-        ([at(1, 100), at(2, 102.9)], "throughput grew by 2.9% from batch 1 to 2, less than 3%"),
-        ([at(1, 100), at(2, 90)], "throughput grew by -10.0% from batch 1 to 2, less than 3%"),
+        ([at(1, 100), at(2, 70)], None),  # a single one may be a busy host's
+        ([at(1, 100), at(2, 70), at(4, 103), at(8, 105)], None),  # as it was: 4 is the knee
+        (
+            [at(1, 100), at(2, 102.9), at(4, 90)],
+            "throughput grew by 2.9% to 2 and by -10.0% to 4 from batch 1, less than 3%",
+        ),
+        (
+            [at(1, 100), at(2, 101.5), at(4, 102.9)],  # too little together, too
+            "throughput grew by 1.5% to 2 and by 2.9% to 4 from batch 1, less than 3%",
+        ),
         ([at(1, 100), at(2, 200, 1)], "the KV cache is full at batch 2: 1 sample was preempted"),
         ([at(1, 100), at(2, 200, 7)], "the KV cache is full at batch 2: 7 samples were preempted"),
     ],
@@ -46,17 +54,19 @@ def test_why_to_stop(points, reason):
 
 
 def test_the_knee_is_the_last_batch_that_paid():
-    """10, 20, 36, 36.9 tokens a second: the last grew by 2.5 %, so the knee is before it."""
-    limit = find_limit([record(1, 1.0), record(2, 1.0), record(4, 40 / 36), record(8, 80 / 36.9)])
+    """10, 20, 36, 36.9, 32 tokens a second: 36.9 is 2.5 % more than 36, so the knee is before it."""
+    rising = [record(1, 1.0), record(2, 1.0), record(4, 40 / 36), record(8, 80 / 36.9)]
+    limit = find_limit([*rising, record(16, 5.0)])
     assert (limit.knee.batch, limit.best.batch) == (4, 8)
     assert limit.best.tokens_per_second == pytest.approx(36.9)
-    assert limit.reason == "throughput grew by 2.5% from batch 4 to 8, less than 3%"
+    assert limit.reason == "throughput grew by 2.5% to 8 and by -11.1% to 16 from batch 4, less than 3%"
+    assert find_limit(rising).reason == "batch 8 is the largest that was asked for"
 
 
-def test_the_knee_is_not_the_best_after_a_lull():
-    """Asked for one by one, nothing stops at the first batch that did not pay."""
+def test_a_knee_after_a_lull_is_one():
+    """10, 10 and 40 tokens a second, as one slow rollout of a shared host has it."""
     limit = find_limit([record(1, 1.0), record(2, 2.0), record(4, 1.0)])
-    assert (limit.knee.batch, limit.best.batch) == (1, 4)
+    assert (limit.knee.batch, limit.best.batch) == (4, 4)
 
 
 def test_memory_that_ran_out_is_an_answer():
@@ -84,15 +94,16 @@ def test_a_path_without_a_measured_batch_has_no_limit():
 
 
 def test_the_table_of_a_limit():
-    records = [record(1, 1.0), record(2, 1.0), record(4, 2.0)]
+    records = [record(1, 1.0), record(2, 1.0), record(4, 2.0), record(8, 8.0)]
     assert limit_lines("zmq", find_limit(records), records) == [
         "zmq  tokens/s   growth  step time  latency p99  preempted",
         "  1      10.0              1.00 s       900 ms          0  ############",
         "  2      20.0  +100.0%     1.00 s       900 ms          0  ########################",
         "  4      20.0    +0.0%     2.00 s       1.80 s          0  ########################",
+        "  8      10.0   -50.0%     8.00 s       7.20 s          0  ############",
         "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "best: batch 2, 20.0 tokens/s, latency p99 900 ms",
-        "stopped: throughput grew by 0.0% from batch 2 to 4, less than 3%",
+        "stopped: throughput grew by 0.0% to 4 and by -50.0% to 8 from batch 2, less than 3%",
     ]
 
 

@@ -1,18 +1,20 @@
 """How fast at the limit: reads the records of a path at ever larger batches. Pure.
 
 The batch is raised until that no longer pays, or no longer works. The knee is the last batch that
-raised throughput by 3 % or more over the one before.
+raised throughput by 3 % or more over the knee before it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
 from .record import MEASURED, Record
 
 GROWTH = 0.03
-"""The least growth of throughput, from one batch to the next, that is worth going on for."""
+"""The least growth of throughput over the knee so far that is worth going on for."""
+
+LULL = 2
+"""Batches in a row without it, until no larger one is tried: a single one may be a busy host's."""
 
 
 NOT_TRIED = "not tried: "
@@ -58,11 +60,12 @@ def stop_reason(points: Sequence[Point]) -> str | None:
     if last.preemptions:
         preempted = "1 sample was" if last.preemptions == 1 else f"{last.preemptions:g} samples were"
         return f"the KV cache is full at batch {last.batch}: {preempted} preempted"
-    if len(points) > 1 and _growth(points[-2], last) < GROWTH:
-        return (
-            f"throughput grew by {_growth(points[-2], last):.1%} from batch {points[-2].batch} to "
-            f"{last.batch}, less than {GROWTH:.0%}"
+    knee = _knee(points)
+    if len(points) - 1 - knee >= LULL:
+        grew = " and ".join(
+            f"by {_growth(points[knee], one):.1%} to {one.batch}" for one in points[knee + 1 :]
         )
+        return f"throughput grew {grew} from batch {points[knee].batch}, less than {GROWTH:.0%}"
     return None
 
 
@@ -78,12 +81,17 @@ def find_limit(records: Sequence[Record]) -> Limit | None:
     if not points:
         return None
     reason = stop_reason(points) or reason or f"batch {points[-1].batch} is the largest that was asked for"
-    knee = points[0]
-    for before, after in pairwise(points):
-        if _growth(before, after) < GROWTH:
-            break
-        knee = after
-    return Limit(knee, max(points, key=lambda one: one.tokens_per_second), reason, points)
+    best = max(points, key=lambda one: one.tokens_per_second)
+    return Limit(points[_knee(points)], best, reason, points)
+
+
+def _knee(points: Sequence[Point]) -> int:
+    """Its index."""
+    knee = 0
+    for index, one in enumerate(points):
+        if _growth(points[knee], one) >= GROWTH:
+            knee = index
+    return knee
 
 
 def _growth(before: Point, after: Point) -> float:
