@@ -21,7 +21,7 @@ track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 test: setup ## run the tests; those in need of a GPU are left out where there is none
 	python -m pytest
 
-baselines: setup ## run the tests of the baselines' transports, which `make test` leaves out
+baselines: setup ## run the tests of the baselines, which `make test` leaves out
 	python -m pytest -m "baseline and not endurance"
 
 endurance: setup ## fifty starts and stops in a row of every transport; what is left of them

@@ -35,7 +35,12 @@ from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
 pytestmark = pytest.mark.slow
 
-PATHS = [name for name, row in TRANSPORTS.items() if row.absent(has_gpu=False) is None]
+FLOOR = "sync"
+PATHS = [
+    pytest.param(name, marks=[pytest.mark.baseline] * row.baseline)
+    for name, row in TRANSPORTS.items()
+    if row.absent(has_gpu=False) is None
+]
 PROMPTS = [[101, 102, 103, 104], [500, 501, 502], list(range(1000, 1040))]
 ENGINE = {
     "enforce_eager": True,
@@ -254,7 +259,7 @@ def tokens(sequences: list) -> list[list[int]]:
 @pytest.mark.timeout(200)
 def test_greedy_tokens_are_the_same_on_every_path(path):
     """A pipe that changes what is generated is not comparable with another."""
-    assert tokens(visit(path).greedy) == tokens(visit(PATHS[0]).greedy)
+    assert tokens(visit(path).greedy) == tokens(visit(FLOOR).greedy)
     assert [len(ids) for ids in tokens(visit(path).greedy)] == [24, 24, 24]
 
 
@@ -269,7 +274,7 @@ def test_samples_of_a_prompt_follow_each_other_and_differ(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_seeded_samples_are_the_same_on_every_path(path):
-    assert tokens(visit(path).sampled) == tokens(visit(PATHS[0]).sampled)
+    assert tokens(visit(path).sampled) == tokens(visit(FLOOR).sampled)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -320,7 +325,7 @@ def test_the_description_tells_which_executor_and_channel_live(path):
         assert facts["counters"]["replies"] > 24
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != "sync"])
+@pytest.mark.parametrize("path", [path for path in PATHS if path.values != (FLOOR,)])
 def test_every_asynchronous_path_has_the_same_settings(path):
     """Scheduling among them: vLLM turns async scheduling off on the CPU, for all alike."""
     assert visit(path).facts["engine"] == visit("vllm-mp").facts["engine"]
