@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 # Worker processes get this process's path, and find `fake_host` there.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,6 +31,15 @@ def folder() -> Iterator[Path]:
     """A folder with a short path: a unix socket's may have 107 bytes, and pytest's own are long."""
     with tempfile.TemporaryDirectory(prefix="rpt-", dir="/tmp") as made:
         yield Path(made)
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[zmq.Socket, zmq.Socket]]:
+    """Two sockets that are connected to each other."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as other:
+        one.bind("inproc://pair")
+        other.connect("inproc://pair")
+        yield one, other
 
 
 @pytest.fixture(scope="session", params=PATHS)

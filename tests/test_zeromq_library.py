@@ -9,19 +9,18 @@ import pytest
 import zmq
 
 from rollout_perf.transports import zeromq_library
-from rollout_perf.transports.zeromq_library import SEND_MORE, SmallFrames, send_small
+from rollout_perf.transports.zeromq_frames import CALL, Garbage, pack, receive, send
+from rollout_perf.transports.zeromq_library import SEND_MORE, SMALL_BYTES, SmallFrames, send_small
+from rollout_perf.transports.zeromq_lookout import Lookout
 
 
 @pytest.fixture(params=["libzmq's", "pyzmq's"])
-def pair(request, monkeypatch):
-    """Two sockets that are connected to each other, and either way to send and to receive."""
+def pair(request, monkeypatch, sockets):
+    """Two sockets, and either way to send and to receive."""
     if request.param == "pyzmq's":
         monkeypatch.setattr(zeromq_library, "_zmq_send", None)
         monkeypatch.setattr(zeromq_library, "_zmq_recv", None)
-    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as other:
-        one.bind("inproc://pair")
-        other.connect("inproc://pair")
-        yield one, other
+    return sockets
 
 
 @pytest.fixture
@@ -78,6 +77,18 @@ def test_what_is_too_large_for_a_small_frame_never_writes_beyond_the_room_for_on
     one.send(bytes(10 << 20))
     assert set(SmallFrames().receive(other)) == {0}
     assert SmallFrames().receive(other) is None
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_what_was_cut_off_is_no_message(sockets, look):
+    """Its header is whole, and announces the one frame that has come."""
+    one, other = sockets
+    one.send(CALL.pack(1, 1, 1) + bytes(2 * SMALL_BYTES))
+    with pytest.raises(Garbage, match=r"^\d+ bytes where a header has 20 and less"):
+        receive(other, CALL, Lookout(1.0), look)
+    send(one, pack(CALL, (2, 1), [bytes(SMALL_BYTES - 1)], SMALL_BYTES - 1), SMALL_BYTES - 1)
+    values, [frame] = receive(other, CALL, Lookout(1.0), look)
+    assert (values, frame.nbytes) == ((2, 1, 1), SMALL_BYTES - 1)
 
 
 def test_what_cannot_be_sent_is_told():

@@ -120,12 +120,14 @@ class ZeroMQ(Transport):
     def _wait_until_built(self, end: float, deadline_seconds: float) -> None:
         """Hear of each worker's host, on the socket of the calls, which so learns where it is."""
         assert self._calls is not None
-        missing, ready = set(range(self.world_size)), Lookout(0.0)
+        missing = set(range(self.world_size))
         while missing:
             self.check()
             try:
                 self._calls.recv()
-                (_number, rank, status, _count), message = receive(self._calls, REPLY, ready)
+                (_number, rank, status, _count), message = receive(
+                    self._calls, REPLY, self._lookout, look=False
+                )
             except zmq.Again:
                 if time.monotonic() > end:
                     raise self._stalled(sorted(missing), deadline_seconds) from None
@@ -170,7 +172,6 @@ class ZeroMQ(Transport):
         assert self._replies is not None
         begin = time.perf_counter()
         try:
-            # One receive with a timeout: polling first would cost a second system call a step.
             (number, rank, status, _count), message = receive(self._replies, REPLY, self._lookout)
         except zmq.Again:
             self._check_deadline(awaited)

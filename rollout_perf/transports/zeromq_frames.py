@@ -55,8 +55,10 @@ def receive(
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
     head = lookout.receive(socket, look)  # small, since `pack` made it
-    if len(head) < header.size:
-        raise Garbage(f"{len(head)} bytes where a header has {header.size}")
+    if not header.size <= len(head) < header.size + SMALL_BYTES:
+        raise Garbage(
+            f"{len(head)} bytes where a header has {header.size} and less than {SMALL_BYTES} may follow"
+        )
     values = header.unpack_from(head)
     count = values[-1]
     if count == 1 and len(head) > header.size:
