@@ -3,7 +3,7 @@
 vLLM builds it by its dotted path, in the engine's process; which transport, in which folder
 and with which deadlines it finds in the run that its environment names (see `run`). An engine
 step is one call: vLLM asks to execute the model and to sample separately, and both go out
-together when it asks to sample.
+together when it asks to sample. What is scheduled and what comes back travel as deltas (see `delta`).
 """
 
 import os
@@ -20,6 +20,7 @@ from vllm.v1.executor.abstract import Executor
 from ..errors import ConfigurationError, EngineError
 from . import TRANSPORTS, wire
 from .base import HostSpec, Reply
+from .delta import DeltaDecoder, DeltaEncoder
 from .run import Run
 from .worker import STEP
 
@@ -51,6 +52,7 @@ class TransportExecutor(Executor):
         run.end_with_front()
         self._failure_callback: Callable[[], None] | None = None
         self._scheduled: Any = None
+        self._schedules, self._outputs = DeltaEncoder(), DeltaDecoder()
         self._output_rank = [world_size - parallel.tensor_parallel_size]
         self._everyone = range(world_size)
         self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
@@ -107,7 +109,10 @@ class TransportExecutor(Executor):
         return self._step(scheduler_output, grammar_output, non_block)
 
     def _step(self, scheduler_output: Any, grammar_output: Any, non_block: bool) -> Any:
-        call: tuple = (STEP, (scheduler_output, grammar_output), {})
+        begin = time.perf_counter()
+        schedule = self._schedules.encode(scheduler_output)
+        self.transport.counters.encode_seconds += time.perf_counter() - begin
+        call: tuple = (STEP, (schedule, grammar_output), {})
         reply = self._send(call, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
         return reply if non_block else reply.result()
 
@@ -124,7 +129,7 @@ class TransportExecutor(Executor):
 
     def _decode_step(self, messages: list) -> Any:
         begin = time.perf_counter()
-        value = wire.decode(messages[0])
+        value = self._outputs.decode(wire.decode(messages[0]))
         self.transport.counters.decode_seconds += time.perf_counter() - begin
         return value
 
