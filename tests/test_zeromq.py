@@ -20,7 +20,6 @@ from rollout_perf.transports import TRANSPORTS, zeromq
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, OK, HostSpec
 from rollout_perf.transports.zeromq import ZeroMQ
 from rollout_perf.transports.zeromq_endpoint import Endpoint, check_endpoint
-from rollout_perf.transports.zeromq_lookout import Lookout
 
 REFUSED = "a peer with an unknown key was refused"
 
@@ -117,21 +116,6 @@ def test_it_looks_where_cores_are_to_spare_and_carries_all_the_same(folder, monk
         time.sleep(0.05)  # longer than it looks
         assert ask(transport, "echo", "second") == ["second"]
         assert ask(transport, "later", (0.05, "third")) == ["third"]
-
-
-@pytest.mark.parametrize("later", [True, False])
-def test_a_worker_does_not_look_beside_the_thread_that_waits_for_the_gpu(folder, later):
-    """Both need the interpreter's lock: a 7B model on two GPUs once took 1.3 times vLLM's step time."""
-    transport = TRANSPORTS["zmq"].make(1, folder)
-    transport._lookout = Lookout(0.8)
-    transport.start(HostSpec("fake_host:Puppet", b""), DEADLINE)
-    with contextlib.closing(transport):
-        [(_rank, pid)] = ask(transport, "who")
-        clock = ((~pid) << 3) | 2  # of another process, clock_getcpuclockid(3)
-        begin = time.clock_gettime(clock)
-        transport.send(say("later", (0.8, "")) if later else say("echo"), [0], DEADLINE)
-        time.sleep(0.8)
-        assert (time.clock_gettime(clock) - begin > 0.2) != later
 
 
 def test_sockets_over_ipc_are_in_the_folder_and_go_with_the_transport(folder):

@@ -125,9 +125,7 @@ class ZeroMQ(Transport):
             self.check()
             try:
                 self._calls.recv()
-                (_number, rank, status, _count), message = receive(
-                    self._calls, REPLY, self._lookout, look=False
-                )
+                (_number, rank, status, _count), message = receive(self._calls, REPLY, self._lookout)
             except zmq.Again:
                 if time.monotonic() > end:
                     raise self._stalled(sorted(missing), deadline_seconds) from None
@@ -255,7 +253,6 @@ class _Worker:
         self._calls = self._connect(zmq.DEALER, addresses[0], keys)
         self._replies = self._connect(zmq.PUSH, addresses[1], keys)
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
-        self._left = self._replied = 0  # answers left to the second thread, and those that it has sent
         self._replier: threading.Thread | None = None
 
     def _connect(self, kind: int, address: str, keys: Keys | None) -> zmq.Socket:
@@ -294,10 +291,8 @@ class _Worker:
 
     def _serve(self, host: Host, lookout: Lookout) -> None:
         while True:
-            # Whoever looks takes the interpreter's lock from the thread that is to send a reply.
-            idle = self._left == self._replied
             try:
-                (number, mask, _count), message = receive(self._calls, CALL, lookout, look=idle)
+                (number, mask, _count), message = receive(self._calls, CALL, lookout)
             except Garbage:
                 self._closing = True  # the word to close, which is no call
                 break
@@ -310,7 +305,6 @@ class _Worker:
             if self._replier is None:
                 self._replier = threading.Thread(target=self._reply_in_turn, name="zmq-replies", daemon=True)
                 self._replier.start()
-            self._left += 1
             self._answers.put((number, status, value))
         if self._replier is not None:
             self._answers.put(None)
@@ -320,7 +314,6 @@ class _Worker:
         while (item := self._answers.get()) is not None:
             number, status, value = item
             self._reply(number, *fetched(status, value))
-            self._replied += 1
 
     def _reply(self, number: int, status: bytes, message: Message, socket: zmq.Socket | None = None) -> None:
         size = byte_count(message)

@@ -47,14 +47,12 @@ def send(socket: zmq.Socket, frames: list, size: int) -> None:
     socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
-def receive(
-    socket: zmq.Socket, header: struct.Struct, lookout: Lookout, look: bool = True
-) -> tuple[tuple, list]:
+def receive(socket: zmq.Socket, header: struct.Struct, lookout: Lookout) -> tuple[tuple, list]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    head = lookout.receive(socket, look)  # small, since `pack` made it
+    head = lookout.receive(socket)  # small, since `pack` made it
     if not header.size <= len(head) < header.size + SMALL_BYTES:
         raise Garbage(
             f"{len(head)} bytes where a header has {header.size} and less than {SMALL_BYTES} may follow"

@@ -34,12 +34,9 @@ class Lookout:
         self._frames = SmallFrames()
         self._last = self._usual = 0.0
 
-    def receive(self, socket: zmq.Socket, look: bool = True) -> bytes:
-        """The first frame of the next message. Raises zmq.Again where none comes in the socket's time.
-
-        Sleeps at once, where told not to look.
-        """
-        if not look or not self.seconds:
+    def receive(self, socket: zmq.Socket) -> bytes:
+        """The first frame of the next message. Raises zmq.Again where none comes in the socket's time."""
+        if not self.seconds:
             return socket.recv()
         begin = time.perf_counter()
         try:
