@@ -7,6 +7,7 @@ import pytest
 from benchmarks.harness import drive
 from benchmarks.harness import metrics as metrics_module
 from benchmarks.harness.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
+from benchmarks.harness.timeline import stages
 
 HUNDRED = list(range(100, 0, -1))
 
@@ -159,6 +160,7 @@ EVERYTHING = replace(
     preemptions=0,
     prompt_tokens=10,
     cached_tokens=0,
+    stage_seconds={f"stage_{name}_seconds": 0.1 for name in stages([], [], [])},
     floor_seconds=1.0,
 )
 NOT_OF_A_ROLLOUT = {"engine_start_seconds"}

@@ -36,6 +36,7 @@ def records(tmp_path_factory):
         say=print,
         rollouts=2,
         arguments={"kv_cache_memory_bytes": 4 << 20, "block_size": 128},
+        timeline=True,
         profile=str(tmp_path_factory.mktemp("traces")),
     )
 
@@ -67,6 +68,19 @@ def test_the_last_sample_is_done_before_the_rollout_and_after_the_others(records
             assert 0 < half <= most <= all_but_none < step
         assert all(0 < share < 1 for share in record.metrics["worker_idle_share"])
         assert all(0 < share < 1 for share in record.metrics["roofline_gap_share"])
+
+
+def test_a_timeline_has_every_stage_of_its_engine_steps(records):
+    """Without a GPU the output is there when all was launched."""
+    for record in records:
+        assert "timeline" not in record.observed["absent"]
+        stages = {name: samples for name, samples in record.metrics.items() if name.startswith("stage_")}
+        assert {name for name, samples in stages.items() if 0 in samples} == {"stage_compute_seconds"}
+        assert {len(samples) for samples in stages.values()} == {2}
+        for parts in zip(
+            *(stages[f"stage_{name}_seconds"] for name in ("turn", "reply", "call")), strict=True
+        ):
+            assert parts[0] > max(parts[1:]) > 0
 
 
 def test_what_bounds_a_step_is_that_of_the_preset(records):

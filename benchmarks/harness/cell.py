@@ -26,7 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import drive, exact, limit, machine, probe
+from . import drive, exact, limit, machine, probe, timeline
 from .metrics import METRICS, without_exact
 from .process import MARK, kill_marked, say
 from .record import ABSENT, FAILED, MEASURED, Record, check_label, now, read_records
@@ -35,10 +35,10 @@ from .workload import Workload, unmeasured
 _STOP_SECONDS = 10.0
 
 
-OPTIONS = {"until_limit_seconds": None, "profile": None, "compare_probe": False}
+OPTIONS = {"until_limit_seconds": None, "profile": None, "compare_probe": False, "timeline": False}
 """What a request may ask for beside measuring: to go on from batch to batch until the limit is found or so
 many seconds are over; a folder for a torch trace of a few engine steps; rollouts without the probe between
-those with it."""
+those with it; the stages of every engine step."""
 
 BROKE = 4
 """Exit code of a cell's process whose engine broke at a workload: those after it need another one."""
@@ -137,6 +137,11 @@ class Cell:
     async def _measure(self, open_rollout: Any, sampling: Any) -> None:
         begin = time.perf_counter()
         self.say("starting the engine")
+        arguments = self.request["engine_arguments"]
+        stamps = Path(f"timeline-{os.getpid()}").resolve()
+        if self.options["timeline"]:
+            os.environ[timeline.FILE] = str(stamps)
+            arguments = arguments | {"scheduler_cls": timeline.SCHEDULER}
         async with open_rollout(
             self.request["preset"],
             self.path,
@@ -144,7 +149,7 @@ class Cell:
             worker_extension_cls=probe.EXTENSION,
             start_deadline_seconds=self.request["start_deadline_seconds"],
             step_deadline_seconds=self.request["step_deadline_seconds"],
-            **self.request["engine_arguments"],
+            **arguments,
         ) as rollout:
             start_seconds = time.perf_counter() - begin
             self.say(f"engine started in {start_seconds:.1f} s")
@@ -152,6 +157,8 @@ class Cell:
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
             watch = drive.Watch(rollout, facts, [worker["pid"] for worker in workers])
             await watch.look_at_device()
+            if self.options["timeline"]:
+                await watch.time_stages(stamps)
             self.observed |= facts | {"workers": workers, "engine_pid": watch.engine_pid}
             self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)

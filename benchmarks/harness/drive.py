@@ -14,6 +14,7 @@ from typing import Any
 
 from .metrics import Counts, RequestTimes, gather, rollout_metrics
 from .roofline import Device, device, floor_seconds
+from .timeline import Stamps
 from .workload import Workload
 
 PROFILED_STEPS = 8
@@ -40,6 +41,7 @@ class Watch:
         self.device: Device | None = None
         self.absent: dict[str, str] = {}
         """Why a kind of metric has no values."""
+        self._stamps: Stamps | None = None
 
     async def look_at_device(self) -> None:
         """Measure what bounds the steps of the slowest worker, for the roofline; once, before the load."""
@@ -52,6 +54,11 @@ class Watch:
             self.device = device(**slowest, tensor_parallel_size=len(found))
         except ValueError as error:
             self.absent["roofline"] = str(error)
+
+    async def time_stages(self, file: Path) -> None:
+        """Time the stages of engine steps from now on; the scheduler notes its stamps in the file."""
+        await self._rollout.call_workers("probe_stamp")
+        self._stamps = Stamps(file)
 
     async def begin(self) -> None:
         """Start counting anew."""
@@ -85,8 +92,18 @@ class Watch:
             prompt_tokens=workers[0]["prompt_tokens"],
             first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
             cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
+            stage_seconds=self._stage_seconds(workers[0]),
             floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
+
+    def _stage_seconds(self, worker: dict[str, Any]) -> dict[str, float]:
+        if self._stamps is None:
+            return {}
+        try:
+            return self._stamps.stage_seconds(worker["stamps"])
+        except ValueError as error:
+            self.absent["timeline"] = str(error)
+            return {}
 
     async def remove(self) -> None:
         """Take the probe out of the workers, until the next `begin`."""

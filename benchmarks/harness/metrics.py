@@ -21,6 +21,11 @@ class Metric:
     """A count, the same in every run of the same code: judged by equality, not by an interval."""
 
 
+def _stage(meaning: str) -> Metric:
+    """A metric of `timeline`, there where that was asked for."""
+    return Metric("seconds", f"{meaning}; median over engine steps")
+
+
 METRICS: dict[str, Metric] = {
     "step_seconds": Metric("seconds", "from submitting a rollout to its last token"),
     "engine_step_seconds": Metric("seconds", "step time over the engine steps in it"),
@@ -51,6 +56,13 @@ METRICS: dict[str, Metric] = {
     "worker_idle_seconds": Metric("seconds", "time for each engine step in which the worker computed none"),
     "pipe_idle_seconds": Metric("seconds", "idle time for each engine step that the pipe explains, at most"),
     "roofline_gap_share": Metric("share", "share of the step time above what memory bandwidth allows"),
+    "stage_schedule_seconds": _stage("the scheduler decides on a step"),
+    "stage_call_seconds": _stage("from there until the worker begins: encode, carry, wait for it, decode"),
+    "stage_launch_seconds": _stage("the worker prepares and launches the step"),
+    "stage_compute_seconds": _stage("from there until its output is in the worker's memory"),
+    "stage_reply_seconds": _stage("from there until the scheduler takes it: encode, carry, decode"),
+    "stage_update_seconds": _stage("the scheduler takes the output"),
+    "stage_turn_seconds": _stage("from an output until the worker begins the first step scheduled with it"),
     "engine_start_seconds": Metric("seconds", "from asking for the engine until it can generate"),
 }
 """Every metric by name. Lower is better for all of them."""
@@ -89,6 +101,8 @@ class Counts:
     """Of the prompt tokens those that the prefix cache had; None where there is no such cache."""
     first_step: tuple[int, int] | None = None
     """Requests and tokens that the first engine step took up."""
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    """Of an engine step, by the metric's name, see `timeline`; empty where it is not asked for."""
     floor_seconds: float | None = None
     """The least time of all its engine steps, see `roofline`."""
 
@@ -128,6 +142,7 @@ def rollout_metrics(
         "wire_bytes": None if counts.wire_bytes is None else counts.wire_bytes / steps,
         "wire_calls": None if counts.wire_calls is None else counts.wire_calls / steps,
         **{name: seconds / steps for name, seconds in counts.wire_seconds.items()},
+        **counts.stage_seconds,
         "engine_cpu_seconds": counts.engine_cpu_seconds / steps,
         "host_peak_bytes": counts.host_peak_bytes,
         "gpu_peak_bytes": counts.gpu_peak_bytes,

@@ -33,6 +33,9 @@ _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond a
 class Probe:
     """Methods that vLLM's worker gains."""
 
+    _probe_stamps: list[list[float]] | None = None
+    """Of each step, for `timeline`: when it began, when it was launched, and when its output was there."""
+
     def probe_facts(self) -> str:
         """What the live worker has: process, callers, threads, scheduling, device, what a step reads."""
         import torch
@@ -79,11 +82,17 @@ class Probe:
             self.execute_model, self.sample_tokens = self._probe_execute, self._probe_sample
             self._probe_clock.attach()
         self._probe_clock.read()
+        self._probe_stamps = None if self._probe_stamps is None else []
         self._probe_steps = self._probe_prompt_tokens = self._probe_cached_tokens = 0
         self._probe_first = 0, 0
         self._probe_preempted: list[str] | None = []
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
+        return "{}"
+
+    def probe_stamp(self) -> str:
+        """Note from now on when steps begin, are launched and have their output."""
+        self._probe_stamps = []
         return "{}"
 
     def probe_end(self) -> str:
@@ -106,6 +115,7 @@ class Probe:
                 "preemptions": None if preempted is None else len(preempted),
                 "prompt_tokens": self._probe_prompt_tokens,
                 "cached_tokens": self._probe_cached_tokens,
+                "stamps": self._probe_stamps,
             }
         )
 
@@ -138,6 +148,8 @@ class Probe:
         if not scheduler_output.total_num_scheduled_tokens:
             return self._probe_calls[0](scheduler_output)
         self._probe_steps += 1
+        if self._probe_stamps is not None:
+            self._probe_stamps.append([time.perf_counter()])
         self._probe_requests(scheduler_output)
         self._probe_profile_step()
         self._probe_clock.open()
@@ -157,6 +169,8 @@ class Probe:
             _note(error)
             raise
         self._probe_clock.close()
+        if self._probe_stamps is not None:
+            _stamp(self._probe_stamps[-1], output)
         return output
 
     def probe_cost(self) -> str:
@@ -234,6 +248,22 @@ class StepProfile:
             self._profile.stop()
         self._profile.export_chrome_trace(file)
         return {"trace": file}
+
+
+def _stamp(stamps: list[float], output: Any) -> None:
+    """Note that a step has been launched, and when its output is there: now, or when it has been fetched."""
+    stamps.append(time.perf_counter())
+    if not hasattr(output, "get_output"):
+        stamps.append(stamps[-1])
+        return
+    fetch = output.get_output
+
+    def get_output() -> Any:
+        fetched = fetch()
+        stamps.append(time.perf_counter())
+        return fetched
+
+    output.get_output = get_output
 
 
 def _note(error: Exception) -> None:

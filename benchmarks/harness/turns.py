@@ -47,12 +47,14 @@ def take_turns(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
+    **options: Any,
 ) -> list[Record]:
     """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload, after
     `warmups` untimed ones.
 
     `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU. The file
     `keep` gains the records of each workload as soon as its rounds are over, not yet held against each other.
+    `options` are those of `cell.OPTIONS` that make sense in turns: `timeline`.
     Every cell comes back as a record: measured, absent or failed. A path that breaks leaves the turn.
     """
     shared = engine_arguments(workloads) | (arguments or {})
@@ -60,7 +62,7 @@ def take_turns(
         shared.setdefault("gpu_memory_utilization", round(0.9 / len(paths), 3))
     requests = [
         cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
-        | {"warmups": warmups, "rollouts": rounds}
+        | {"warmups": warmups, "rollouts": rounds, "options": options}
         for path in paths
     ]
     asked = {"requests": requests, "keep": keep and str(keep)}

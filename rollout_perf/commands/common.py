@@ -39,6 +39,13 @@ def output_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def timeline_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option `timeline` of a cell."""
+    parser.add_argument(
+        "--timeline", action="store_true", help="show where the time of an engine step goes, stage by stage"
+    )
+
+
 def output_file(given: str | None) -> Path | None:
     """The file that was asked for. Raises ConfigurationError where it cannot be written."""
     if given is None:

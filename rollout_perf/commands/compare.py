@@ -18,6 +18,7 @@ from .common import (
     provenance,
     ruler,
     say,
+    timeline_argument,
 )
 
 SUMMARY = "compare paths rollout by rollout, all engines up at once"
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
     parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")
     parser.add_argument("--metric", default="step_seconds", help="what to compare")
+    timeline_argument(parser)
     parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
     parser.add_argument(
         "--from", action="append", dest="kept", metavar="FILE",
@@ -51,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
         raise ConfigurationError(f"unknown metric {given.metric!r}; known: {', '.join(metrics)}")
     if bool(given.path) == bool(given.kept):
         raise ConfigurationError("give either --path, to measure, or --from FILE, to show what was measured")
-    from ..tracking.loafing import idle_table, tail_table
+    from ..tracking.loafing import idle_table, stage_table, tail_table
     from ..tracking.turns import ratio_table, ratios, sittings_of, together
 
     if given.kept:
@@ -67,7 +69,7 @@ def run(given: argparse.Namespace) -> int:
     found = ratios(sittings, given.reference, given.metric)
     print(ratio_table(found, given.reference, given.metric))
     cells = together(sittings)
-    for text in filter(None, (tail_table(cells), idle_table(cells))):
+    for text in filter(None, (tail_table(cells), idle_table(cells), stage_table(cells))):
         print(f"\n{text}")
     failed = [one for records in sittings for one in records if one.status != record.MEASURED]
     for one in failed:
@@ -113,6 +115,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
                 provenance=provenance() | {"start": start},
                 arguments=more | engine_arguments(given.engine_arg),
                 keep=output,
+                timeline=given.timeline,
             )
         )
     return sittings

@@ -20,6 +20,7 @@ from .common import (
     provenance,
     ruler,
     say,
+    timeline_argument,
 )
 
 SUMMARY = "measure a rollout over one or more paths, now"
@@ -38,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
     engine_argument(parser)
     output_argument(parser)
+    timeline_argument(parser)
     parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
     parser.add_argument(
         "--compare-probe", action="store_true", help="measure what timing the GPU costs, in turn with not"
@@ -68,12 +70,13 @@ def run(given: argparse.Namespace) -> int:
         keep=output_file(given.output),
         profile=_folder(given.profile),
         compare_probe=given.compare_probe,
+        timeline=given.timeline,
     )
-    from ..tracking.loafing import idle_table, probe_lines, tail_table
+    from ..tracking.loafing import idle_table, probe_lines, stage_table, tail_table
     from ..tracking.table import rollout_table
 
     print(rollout_table(records, record.REFERENCE, given.metric))
-    for text in filter(None, (tail_table(records), idle_table(records))):
+    for text in filter(None, (tail_table(records), idle_table(records), stage_table(records))):
         print(f"\n{text}")
     for line in (*_absent(records), *probe_lines(records), *_traces(records)):
         print(line)

@@ -7,6 +7,7 @@ from typing import Any
 from .table import Record, aligned, batch, estimate, interval, number, quantity
 
 _BAR = 24
+_STAGES = ("schedule", "call", "launch", "compute", "reply", "update", "turn")
 
 
 def tail_table(records: Sequence[Record]) -> str:
@@ -38,6 +39,19 @@ def idle_table(records: Sequence[Record]) -> str:
     Who computes and idles is the GPU, or without one the worker.
     """
     return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _loafing)
+
+
+def stage_table(records: Sequence[Record]) -> str:
+    """One row a record with a timeline, medians over rollouts: the stages of an engine step, in their order.
+
+    `turn` is from an output until the worker begins the first step that was scheduled with it.
+    """
+    timed = [record for record in records if f"stage_{_STAGES[0]}_seconds" in record.metrics]
+    return _table(["path", "batch", *_STAGES], timed, _stage)
+
+
+def _stage(values: dict[str, float]) -> list[str]:
+    return [_quantity(values, f"stage_{name}_seconds") for name in _STAGES]
 
 
 def _table(
