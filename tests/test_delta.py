@@ -165,15 +165,59 @@ def test_an_attribute_that_only_some_objects_have(pair):
         assert vars(pair.carry(value).cached) == vars(value.cached)
 
 
-def test_a_class_with_a_way_of_its_own_to_be_pickled(pair):
-    @dataclass
-    class Own:
-        text: str
+@dataclass
+class Reduced:
+    text: str = "as pickle has it"
 
-        def __reduce__(self):
-            return str, (self.text,)
+    def __reduce__(self):
+        return Reduced, ("reduced",)
 
-    assert pair.carry(Own("as pickle has it")) == "as pickle has it"
+
+@dataclass
+class State:
+    text: str = "as pickle has it"
+
+    def __getstate__(self):
+        return {"text": self.text, "gained": 1}
+
+
+@dataclass
+class Restored:
+    text: str = "as pickle has it"
+
+    def __setstate__(self, state):
+        vars(self).update(state, gained=1)
+
+
+@dataclass
+class Arguments(str):
+    text: str = "as pickle has it"
+
+    def __getnewargs__(self):
+        return ("as str has it",)
+
+
+@dataclass
+class Lookup(dict):
+    text: str = "as pickle has it"
+
+
+@dataclass(slots=True)
+class Slots:
+    text: str = "as pickle has it"
+
+
+@pytest.mark.parametrize("kind", [Reduced, State, Restored, Arguments, Lookup, Slots])
+def test_a_class_with_a_way_of_its_own_to_be_pickled(pair, kind):
+    for value in (kind(), Schedule(mask=kind())):
+        if kind is Lookup:
+            (value if isinstance(value, Lookup) else value.mask)["gained"] = 1
+        for got in (pair.carry(value), pair.carry(value)):
+            expected = pickle.loads(pickle.dumps(value))
+            assert got == expected
+            assert getattr(got, "gained", None) == getattr(expected, "gained", None)
+            if kind is Lookup:
+                assert dict(got if isinstance(got, Lookup) else got.mask) == {"gained": 1}
 
 
 def test_a_delta_that_was_missed_is_noticed(pair):

@@ -264,11 +264,12 @@ class DeltaDecoder(_End):
 
 def _is_simple(kind: type) -> bool:
     """Whether pickle would do no more with a class's objects than take their attributes."""
+    own = ("__getnewargs__", "__getnewargs_ex__", "__setstate__", "__slots__")
     return (
         is_dataclass(kind)
+        and kind.__new__ is object.__new__  # it is no kind of dict, list or tuple
         and kind.__reduce_ex__ is object.__reduce_ex__
         and kind.__reduce__ is object.__reduce__
         and getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
-        and not hasattr(kind, "__setstate__")
-        and not hasattr(kind, "__slots__")
+        and not any(hasattr(kind, name) for name in own)
     )
