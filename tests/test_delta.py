@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rollout_perf.transports import wire
 from rollout_perf.transports.delta import LONG, DeltaDecoder, DeltaEncoder, DeltaError
 
 
@@ -59,16 +60,17 @@ def output_of(names, step):
 
 
 class Pair:
-    """An encoder, a decoder, and pickle between them."""
+    """An encoder, a decoder, and the wire's format between them."""
 
     def __init__(self):
         self.encoder, self.decoder = DeltaEncoder(), DeltaDecoder()
         self.sizes = []
 
     def carry(self, value):
-        block = pickle.dumps(self.encoder.encode(value), protocol=5)
-        self.sizes.append(len(block))
-        return self.decoder.decode(pickle.loads(block))
+        delta = self.encoder.encode(value)
+        message = wire.encode(delta, self.encoder.plain)
+        self.sizes.append(wire.byte_count(message))
+        return self.decoder.decode(wire.decode([bytes(frame) for frame in message]))
 
 
 @pytest.fixture
@@ -82,6 +84,16 @@ def test_steps_of_the_same_requests(pair, count):
     for step in range(5):
         assert pair.carry(schedule_of(list(names), step)) == schedule_of(names, step)
         assert pair.carry(output_of(list(names), step)) == output_of(names, step)
+
+
+def test_steps_of_the_same_requests_are_plain(pair):
+    """But the first, which has the classes."""
+    for step in range(3):
+        pair.carry(schedule_of(names_of(20), step))
+        assert pair.encoder.plain == (step > 0)
+    for mask in (np.arange(3), [np.arange(3)], [[1], [2, 3]] * 20, {"a": [1]}):
+        pair.carry(Schedule(mask=mask))
+        assert not pair.encoder.plain
 
 
 def test_what_does_not_change_does_not_travel(pair):

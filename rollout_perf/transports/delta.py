@@ -16,6 +16,7 @@ says so. Pure: no sockets, no processes, and nothing of vLLM.
 from array import array
 from collections.abc import Sequence
 from dataclasses import is_dataclass
+from operator import itemgetter
 from typing import Any
 
 LONG = 16
@@ -25,7 +26,6 @@ _NUMBERS = 256  # deltas are numbered modulo this, in one byte
 _PLAIN = {int, bool, type(None), str, float, bytes}
 _CONTAINERS = {list, dict, set, tuple}
 _COPIED = {list, dict, set}
-_NEVER_SEEN = object()
 
 
 class DeltaError(ValueError):
@@ -138,68 +138,86 @@ def _is_plain(value: Any) -> bool:
     return _PLAIN.issuperset(map(type, value))
 
 
-class _End:
-    """What encoder and decoder remember."""
+class DeltaEncoder:
+    """Turns the values of one direction into deltas: tuples that pickle takes."""
+
+    plain = False
+    """Whether the last delta is made of nothing but what marshal takes as well."""
 
     def __init__(self) -> None:
         self._number = 0
         self._names = _Names()
-        self._remembered: dict[tuple[str, type], dict[str, Any]] = {}
-
-    def _next(self) -> int:
-        self._number = (self._number + 1) % _NUMBERS
-        return self._number
-
-
-class DeltaEncoder(_End):
-    """Turns the values of one direction into deltas, which pickle takes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._fields: dict[tuple[str, type], list[str]] = {}
+        self._shapes: dict[tuple, _Sent | None] = {}
+        self._count = 0
 
     def encode(self, value: Any) -> tuple:
         """The delta of a value to those before. What is no dataclass is in it as it is."""
-        code = self._object(value, "")
-        return (self._next(), None, value) if code is None else (self._next(), code)
+        self._number = (self._number + 1) % _NUMBERS
+        self.plain = True
+        code = self._object(value, ())
+        if code is not None:
+            return (self._number, code)
+        self.plain = type(value) in _PLAIN
+        return (self._number, None, value)
 
-    def _object(self, value: Any, place: str) -> tuple | None:
-        """(its class, what it has that is to be remembered, what is not, what is packed) of a dataclass."""
-        where = (place, type(value))
-        fields = self._fields.get(where)
-        if fields is None:
-            fields = self._fields[where] = list(vars(value)) if _is_simple(type(value)) else []
-        if not fields or list(vars(value)) != fields:
+    def _object(self, value: Any, place: tuple) -> tuple | None:
+        """(its shape, what is to be remembered, what is not, what is packed) of a dataclass.
+
+        The shape is a number, and the first time its class and fields; the others are by the field's place.
+        """
+        where = (*place, type(value))
+        if where not in self._shapes:
+            self._introduce(where)
+        sent = self._shapes[where]
+        if sent is None:
             return None
-        before = self._remembered.setdefault(where, {})
-        new: dict[str, Any] = {}
-        passing: dict[str, Any] = {}
-        packed: dict[str, tuple] = {}
-        for name, item in vars(value).items():
-            kind = type(item)
-            if kind in _CONTAINERS:
-                if len(item) >= LONG:
-                    code = self._long(item)
-                    if code is None:
-                        passing[name] = item
-                    else:
-                        packed[name] = code
-                    continue
-                if item and not _is_plain(item):
-                    passing[name] = item
-                    continue
-            elif kind not in _PLAIN:
-                code = self._object(item, f"{place}.{name}") if hasattr(item, "__dict__") else None
-                if code is None:
-                    passing[name] = item
-                else:
-                    packed[name] = (_OBJECT, code)
-                continue
-            old = before.get(name, _NEVER_SEEN)
-            if type(old) is not kind or old != item:
-                before[name] = item.copy() if kind in _COPIED else item
-                new[name] = item
-        return (type(value), new, passing, packed)
+        state = vars(value)
+        if list(state) != sent.fields:
+            if sent.fields:
+                return None
+            sent.fields, sent.others = list(state), list(range(len(state)))
+        shape = sent.shape
+        if type(shape) is tuple:
+            shape, sent.shape, self.plain = (where[-1], sent.fields), sent.number, False
+        changed: tuple[dict, dict, dict] = ({}, {}, {})
+        items = list(state.values())
+        others = sent.others.copy()
+        if not sent.remembers(items):
+            for field in sent.small.copy():
+                item, old = items[field], sent.remembered[field]
+                if type(item) is not type(old) or item != old:
+                    self._field(sent, field, item, changed)
+        for field in others:
+            self._field(sent, field, items[field], changed)
+        return (shape, *changed)
+
+    def _introduce(self, where: tuple) -> None:
+        simple = _is_simple(where[-1])
+        self._shapes[where] = _Sent(self._count) if simple else None
+        self._count += simple
+
+    def _field(self, sent: "_Sent", field: int, item: Any, changed: tuple[dict, dict, dict]) -> None:
+        """Add a field that is not as it was, and note whether it is one to be remembered."""
+        new, passing, packed = changed
+        kind = type(item)
+        small, code = kind in _PLAIN, None
+        if kind in _CONTAINERS:
+            if len(item) >= LONG:
+                code = self._long(item)
+            else:
+                small = not item or _is_plain(item)
+        elif not small and hasattr(item, "__dict__"):
+            code = self._object(item, (sent.number, field))
+            code = None if code is None else (_OBJECT, code)
+        sent.settle(field, small)
+        if small:
+            sent.remembered[field] = item.copy() if kind in _COPIED else item
+            new[field] = item
+        elif code is not None:
+            packed[field] = code
+        else:
+            passing[field] = item
+            self.plain = False
 
     def _long(self, item: Any) -> tuple | None:
         if type(item) is list and type(item[0]) is not str:
@@ -212,46 +230,96 @@ class DeltaEncoder(_End):
         if type(item) is list:
             return (_NAMES, names)
         values = list(item.values())
-        return (_DICT, names, _pack(values) or values)
+        code = _pack(values)
+        if code is None:
+            self.plain = False
+        return (_DICT, names, code or values)
 
 
-class DeltaDecoder(_End):
+class _Sent:
+    """What an encoder remembers of the objects of a class at a place."""
+
+    def __init__(self, number: int):
+        self.number = number
+        self.shape: Any = ()  # not yet introduced
+        self.fields: list[str] = []
+        self.small: list[int] = []
+        """The fields that are remembered, by their place."""
+        self.others: list[int] = []
+        self.remembered: dict[int, Any] = {}
+        self._all: tuple[Any, list, list] | None = (
+            None  # what picks the small ones, as they were, their types
+        )
+
+    def settle(self, field: int, small: bool) -> None:
+        """A field has changed, or is not remembered; from now on it is, or is not."""
+        self._all = None if small or field in self.small else self._all
+        if small != (field in self.small):
+            (self.others if small else self.small).remove(field)
+            (self.small if small else self.others).append(field)
+
+    def remembers(self, items: list) -> bool:
+        """Whether all that is remembered is as it was: what most steps need to ask, and nothing else."""
+        if self._all is None:
+            if len(self.small) < 2:
+                return False
+            old = [self.remembered[field] for field in self.small]
+            self._all = itemgetter(*self.small), old, list(map(type, old))
+        pick, old, kinds = self._all
+        now = list(pick(items))
+        try:
+            return now == old and list(map(type, now)) == kinds
+        except Exception:  # of arrays, which have no single answer
+            return False
+
+
+class DeltaDecoder:
     """Turns the deltas of one direction back."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._dicts: dict[str, tuple[list, Any, dict]] = {}
+        self._number = 0
+        self._names = _Names()
+        self._shapes: list[_Received] = []
+        self._dicts: dict[tuple[int, int], tuple[list, Any, dict]] = {}
 
     def decode(self, delta: tuple) -> Any:
         """The value that `encode` was given, or one that equals it. Raises DeltaError for a delta that does
         not follow the last."""
         number, code, *value = delta
-        expected = self._next()
-        if number != expected:
-            raise DeltaError(f"delta {number} came where {expected} was to come")
-        return value[0] if code is None else self._object(code, "")
+        self._number = (self._number + 1) % _NUMBERS
+        if number != self._number:
+            raise DeltaError(f"delta {number} came where {self._number} was to come")
+        return value[0] if code is None else self._object(code)
 
-    def _object(self, code: tuple, place: str) -> Any:
-        kind, new, passing, packed = code
-        before = self._remembered.setdefault((place, kind), {})
-        before.update(new)
-        state = {name: item.copy() if type(item) in _COPIED else item for name, item in before.items()}
-        state.update(passing)
-        for name, item in packed.items():
-            state[name] = self._item(item, f"{place}.{name}")
-        value = kind.__new__(kind)
+    def _object(self, code: tuple) -> Any:
+        shape, new, passing, packed = code
+        if type(shape) is not int:
+            self._shapes.append(_Received(*shape))
+            shape = len(self._shapes) - 1
+        received = self._shapes[shape]
+        fields = received.fields
+        if new:
+            received.remember(new)
+        state = received.remembered.copy()
+        for name in received.copied:
+            state[name] = state[name].copy()
+        for field, item in passing.items():
+            state[fields[field]] = item
+        for field, item in packed.items():
+            state[fields[field]] = self._item(item, (shape, field))
+        value = received.kind.__new__(received.kind)
         value.__dict__.update(state)
         return value
 
-    def _item(self, code: tuple, place: str) -> Any:
+    def _item(self, code: tuple, place: tuple[int, int]) -> Any:
         kind, *rest = code
         if kind == _OBJECT:
-            return self._object(rest[0], place)
+            return self._object(rest[0])
         if kind == _NAMES:
             return self._names.restore(rest[0]).copy()
         return self._dict(rest[0], rest[1], place) if kind == _DICT else _unpack(code)
 
-    def _dict(self, names: Any, values: Any, place: str) -> dict:
+    def _dict(self, names: Any, values: Any, place: tuple[int, int]) -> dict:
         names = self._names.restore(names)
         if type(values) is not tuple:
             return dict(zip(names, values, strict=True))
@@ -260,6 +328,22 @@ class DeltaDecoder(_End):
             made = dict(zip(names, _unpack(values), strict=True))
             self._dicts[place] = names, values, made
         return made.copy()
+
+
+class _Received:
+    """What a decoder remembers of the objects of a class at a place."""
+
+    def __init__(self, kind: Any, fields: list[str]):
+        self.kind, self.fields = kind, fields
+        self.remembered: dict[str, Any] = {}
+        self.copied: list[str] = []
+        """Of the remembered ones those that whoever gets them could change."""
+
+    def remember(self, new: dict[int, Any]) -> None:
+        """Take over what has changed."""
+        for field, item in new.items():
+            self.remembered[self.fields[field]] = item
+        self.copied = [name for name, item in self.remembered.items() if type(item) in _COPIED]
 
 
 def _is_simple(kind: type) -> bool:

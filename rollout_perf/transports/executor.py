@@ -113,12 +113,15 @@ class TransportExecutor(Executor):
         schedule = self._schedules.encode(scheduler_output)
         self.transport.counters.encode_seconds += time.perf_counter() - begin
         call: tuple = (STEP, (schedule, grammar_output), {})
-        reply = self._send(call, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
+        plain = self._schedules.plain and grammar_output is None
+        reply = self._send(call, self._output_rank, self._run.step_deadline_seconds, self._decode_step, plain)
         return reply if non_block else reply.result()
 
-    def _send(self, call: tuple, ranks: Any, deadline_seconds: float, then: Callable) -> Any:
+    def _send(
+        self, call: tuple, ranks: Any, deadline_seconds: float, then: Callable, plain: bool = False
+    ) -> Any:
         begin = time.perf_counter()
-        message = wire.encode(call)
+        message = wire.encode(call, plain)
         self.transport.counters.encode_seconds += time.perf_counter() - begin
         reply = self.transport.send(message, ranks, deadline_seconds, then)
         reply.add_done_callback(self._note)

@@ -2,10 +2,12 @@
 
 A message is a list of frames (bytes-like). The first frame is the pickle of an object, the
 others are the buffers that pickle protocol 5 left out of band, so that large arrays are not
-copied into the pickle. Pickle executes what it reads: decode only what a process of this run
-has sent over a channel that nobody else can write to.
+copied into the pickle. What is plain is marshalled, which takes a quarter of the time to set
+out. Both execute or trust what they read: decode only what a process of this run, with the same
+Python, has sent over a channel that nobody else can write to.
 """
 
+import marshal
 import pickle
 import struct
 from collections.abc import Sequence
@@ -17,9 +19,17 @@ Message = Sequence[Frame]
 _COUNT = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
 
+_PICKLED = 0x80  # the first byte of a pickle since protocol 2, and of nothing that is marshalled
+_WITHOUT_REFERENCES = 2  # marshal's version: nothing plain is worth to be looked up
 
-def encode(value: Any) -> list[Frame]:
-    """Encode `value` as a message. Falls back to cloudpickle for what pickle cannot name."""
+
+def encode(value: Any, plain: bool = False) -> list[Frame]:
+    """Encode `value` as a message. Falls back to cloudpickle for what pickle cannot name.
+
+    `plain` says that it consists of numbers, strings, bytes, None, tuples, lists, sets and dicts alone.
+    """
+    if plain:
+        return [marshal.dumps(value, _WITHOUT_REFERENCES)]
     buffers: list[pickle.PickleBuffer] = []
     try:
         head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -33,6 +43,8 @@ def encode(value: Any) -> list[Frame]:
 
 def decode(message: Message) -> Any:
     """Return the value that `encode` was given."""
+    if message[0][0] != _PICKLED:
+        return marshal.loads(message[0])
     return pickle.loads(message[0], buffers=message[1:])
 
 

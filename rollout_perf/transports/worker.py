@@ -72,7 +72,7 @@ class VllmHost:
             output = self._worker.sample_tokens(grammar_output)
         self._defers = self._defers or hasattr(output, "get_output")
         if not self._defers:
-            return wire.encode(self._outputs.encode(output))
+            return self._encode(output)
         return Deferred(partial(self._fetch, output, self._turns.next()))
 
     def _fetch(self, output: Any, turn: int) -> Message:
@@ -85,7 +85,11 @@ class VllmHost:
             with self._turns.take(turn):
                 raise
         with self._turns.take(turn):
-            return wire.encode(self._outputs.encode(output))
+            return self._encode(output)
+
+    def _encode(self, output: Any) -> Message:
+        delta = self._outputs.encode(output)
+        return wire.encode(delta, self._outputs.plain)
 
     def _know_device(self) -> None:
         if not getattr(self._threads_with_device, "known", False):
