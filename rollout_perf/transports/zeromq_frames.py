@@ -9,7 +9,7 @@ import struct
 import zmq
 
 from .wire import Message
-from .zeromq_library import SMALL_BYTES, send_small
+from .zeromq_library import SEND_MORE, SMALL_BYTES, send_small
 from .zeromq_lookout import Lookout
 
 CALL = struct.Struct("<QQI")
@@ -43,7 +43,7 @@ def send(socket: zmq.Socket, frames: list, size: int) -> None:
     if not message:
         send_small(socket, head)
         return
-    socket.send(head, zmq.SNDMORE)
+    send_small(socket, head, SEND_MORE)
     socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
@@ -62,8 +62,11 @@ def receive(socket: zmq.Socket, header: struct.Struct, lookout: Lookout) -> tupl
     if count == 1 and len(head) > header.size:
         return values, [memoryview(head)[header.size :]]
     frames: list = []
-    while socket.rcvmore and len(frames) <= min(count, _MOST_FRAMES):
-        frames.append(socket.recv(copy=False).buffer)
+    more = socket.get(zmq.RCVMORE)
+    while more and len(frames) <= min(count, _MOST_FRAMES):
+        frame = socket.recv(copy=False)
+        frames.append(frame.buffer)
+        more = frame.more
     if count == 1 and not frames:
         frames.append(b"")  # joined, and empty
     if count != len(frames):
