@@ -86,8 +86,9 @@ def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):
 
 SUBJECT = '''
 """Engines that only say when it is their turn; "dies" does at its third rollout."""
-import os, signal
+import os, signal, subprocess
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 PRESETS = ("nano",)
@@ -122,9 +123,13 @@ async def open_rollout(preset, path, size, **settings):
     executor, carrier = LABELS[path]
     executor += ".MultiprocExecutor" if path == "vllm-mp" else ""
     turns = []
+    worker = subprocess.Popen(["sleep", "100"])
+    workers = Path(os.environ["RPT_TURNS"] + "-workers")
+    workers.mkdir(exist_ok=True)
+    (workers / path).write_text(str(worker.pid))
 
     async def call_workers(method, *args):
-        return [FACTS % (os.getpid(), carrier)]
+        return [FACTS % (worker.pid, carrier)]
 
     async def describe():
         engine = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
@@ -133,6 +138,9 @@ async def open_rollout(preset, path, size, **settings):
     async def generate(prompts, samplings):
         with open(os.environ["RPT_TURNS"], "a") as file:
             print(path, len(prompts), file=file)
+        with open(os.environ["RPT_TURNS"] + "-running", "a") as file:
+            running = [one.name for one in workers.iterdir() if state(one.read_text()) not in "TZ"]
+            print(path, *running, file=file)
         turns.append(path)
         if path == "dies" and len(turns) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -142,6 +150,16 @@ async def open_rollout(preset, path, size, **settings):
         ]
 
     yield SimpleNamespace(call_workers=call_workers, describe=describe, generate=generate)
+    assert state(worker.pid) != "T"
+    worker.kill()
+    worker.wait()
+
+
+def state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return "Z"
 '''
 
 
@@ -175,6 +193,11 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     assert first[:9] == [*players[::-1], *players, *players[::-1]]  # the third is its last
     assert first[9:] == ["vllm-mp", "zmq", "zmq", "vllm-mp"]
     assert any("dies has left the turn" in line for line in said)
+    assert not any("did not end well" in line for line in said)
+    running = [line.split() for line in (tmp_path / "turns-running").read_text().splitlines()]
+    assert len(running) == len(turns) - 1
+    assert all(found == [path] for path, *found in running[:8]), "others run beside the one whose turn it is"
+    assert all({path} <= set(found) <= {path, "dies"} for path, *found in running[8:])
 
 
 def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():

@@ -4,8 +4,9 @@
 
 A host that others share drifts by more than paths differ, from minute to minute and from one engine
 start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
-be trusted. Sample i of every record comes from round i; every other round goes backwards. Engines that
-wait for their turn are idle, those of vLLM's own executors not quite: their workers spin.
+be trusted. Sample i of every record comes from round i; every other round goes backwards. Workers that
+wait for their turn are stopped: those of vLLM's own executors spin for a second after their last call, and
+would take a core from the path whose turn it is, or half of one where two threads share it.
 
 The process that measures runs
 
@@ -15,6 +16,7 @@ The process that measures runs
 import json
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -96,18 +98,33 @@ class _Turn(Cell):
         workloads = list(self.pending)
         samples: list[list[dict[str, float]]] = [[] for _ in workloads]
         warmups, rounds = self.request["warmups"], self.request["rollouts"]
-        self._answer(_READY)
-        # Nobody else runs in this process meanwhile: the event loop need not.
-        while (number := int(os.read(self._orders, _ORDER_BYTES) or _END)) != _END:
-            workload = workloads[number]
-            await watch.begin()
-            step_seconds, times = await drive.run_rollout(rollout, forced, workload, len(samples[number]))
-            samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
-            if len(samples[number]) == warmups + rounds:
-                observed = self.worked(workload, watch, rounds)
-                self.done(MEASURED, metrics=gather(samples[number][warmups:]), observed=observed)
-            self._answer(f"{step_seconds:.6f}")
+        workers = [worker["pid"] for worker in self.observed["workers"]]
+        workers = [pid for pid in workers if pid not in (os.getpid(), watch.engine_pid)]
+        signal_all(workers, signal.SIGSTOP)
+        try:
+            self._answer(_READY)
+            # Nobody else runs in this process meanwhile: the event loop need not.
+            while (number := int(os.read(self._orders, _ORDER_BYTES) or _END)) != _END:
+                workload = workloads[number]
+                signal_all(workers, signal.SIGCONT)
+                await watch.begin()
+                step_seconds, times = await drive.run_rollout(rollout, forced, workload, len(samples[number]))
+                samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
+                signal_all(workers, signal.SIGSTOP)
+                if len(samples[number]) == warmups + rounds:
+                    observed = self.worked(workload, watch, rounds)
+                    self.done(MEASURED, metrics=gather(samples[number][warmups:]), observed=observed)
+                self._answer(f"{step_seconds:.6f}")
+        finally:
+            signal_all(workers, signal.SIGCONT)
         self.all_done(FAILED, "the turns ended before its last rollout")
+
+
+def signal_all(pids: Sequence[int], number: int) -> None:
+    """Send a signal to every process that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 class _Player:
