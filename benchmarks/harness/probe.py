@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,7 @@ HELD, GO = "held", "go"
 """Files of `probe_hold`."""
 
 _HOLD_LOOK_SECONDS = 0.002
-_COST_STEPS = 1000
+_COST_BLOCKS, _COST_STEPS = 21, 50  # so few that the GPU's queue does not fill up, and who fills it waits
 _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
 
@@ -178,16 +179,19 @@ class Probe:
         step = SimpleNamespace(total_num_scheduled_tokens=1, preempted_req_ids=(), scheduled_new_reqs=())
         calls, self._probe_calls = self._probe_calls, (lambda _: self._probe_clock.launch(), lambda _: None)
         try:
-            for _ in range(2):  # the first time makes the events that the second uses again
-                begin = time.perf_counter()
-                for _ in range(_COST_STEPS):
-                    self._probe_execute(step)
-                    self._probe_sample(None)
-                seconds = (time.perf_counter() - begin) / _COST_STEPS
-                self._probe_clock.read()
+            blocks = [self._probe_cost_of(step) for _ in range(_COST_BLOCKS)]
         finally:
             self._probe_calls = calls
-        return json.dumps(seconds)
+        return json.dumps(median(blocks[1:]))  # the first makes the events that the others use again
+
+    def _probe_cost_of(self, step: Any) -> float:
+        begin = time.perf_counter()
+        for _ in range(_COST_STEPS):
+            self._probe_execute(step)
+            self._probe_sample(None)
+        seconds = (time.perf_counter() - begin) / _COST_STEPS
+        self._probe_clock.read()  # waits for the GPU
+        return seconds
 
     def probe_profile_begin(self, first: int, steps: int) -> str:
         """Trace `steps` engine steps with torch's profiler, from the one numbered `first` on."""
