@@ -158,7 +158,7 @@ class Cell:
             watch = drive.Watch(rollout, facts, [worker["pid"] for worker in workers])
             await watch.look_at_device()
             if self.options["timeline"]:
-                await watch.time_stages(stamps)
+                await watch.note_stages(stamps)
             self.observed |= facts | {"workers": workers, "engine_pid": watch.engine_pid}
             self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)

@@ -55,8 +55,8 @@ class Watch:
         except ValueError as error:
             self.absent["roofline"] = str(error)
 
-    async def time_stages(self, file: Path) -> None:
-        """Time the stages of engine steps from now on; the scheduler notes its stamps in the file."""
+    async def note_stages(self, file: Path) -> None:
+        """Take the stages of engine steps from now on; the scheduler notes its stamps in the file."""
         await self._rollout.call_workers("probe_stamp")
         self._stamps = Stamps(file)
 

@@ -19,7 +19,7 @@ Message = Sequence[Frame]
 _COUNT = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
 
-_PICKLED = 0x80  # the first byte of a pickle since protocol 2, and of nothing that is marshalled
+_MARSHALLED = b"m"  # comes first where it is so; a pickle begins with another byte
 _WITHOUT_REFERENCES = 2  # marshal's version: nothing plain is worth to be looked up
 
 
@@ -29,7 +29,7 @@ def encode(value: Any, plain: bool = False) -> list[Frame]:
     `plain` says that it consists of numbers, strings, bytes, None, tuples, lists, sets and dicts alone.
     """
     if plain:
-        return [marshal.dumps(value, _WITHOUT_REFERENCES)]
+        return [_MARSHALLED + marshal.dumps(value, _WITHOUT_REFERENCES)]
     buffers: list[pickle.PickleBuffer] = []
     try:
         head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -43,8 +43,8 @@ def encode(value: Any, plain: bool = False) -> list[Frame]:
 
 def decode(message: Message) -> Any:
     """Return the value that `encode` was given."""
-    if message[0][0] != _PICKLED:
-        return marshal.loads(message[0])
+    if message[0][:1] == _MARSHALLED:
+        return marshal.loads(memoryview(message[0])[1:])
     return pickle.loads(message[0], buffers=message[1:])
 
 
