@@ -247,9 +247,8 @@ class _Sent:
         """The fields that are remembered, by their place."""
         self.others: list[int] = []
         self.remembered: dict[int, Any] = {}
-        self._all: tuple[Any, list, list] | None = (
-            None  # what picks the small ones, as they were, their types
-        )
+        self._all: tuple[Any, list, list] | None = None
+        """What picks the small ones out of all, how they were, their types; None where that changed."""
 
     def settle(self, field: int, small: bool) -> None:
         """A field has changed, or is not remembered; from now on it is, or is not."""

@@ -2,9 +2,9 @@
 
 A message is a list of frames (bytes-like). The first frame is the pickle of an object, the
 others are the buffers that pickle protocol 5 left out of band, so that large arrays are not
-copied into the pickle. What is plain is marshalled, which takes a quarter of the time to set
-out. Both execute or trust what they read: decode only what a process of this run, with the same
-Python, has sent over a channel that nobody else can write to.
+copied into the pickle. What is plain is marshalled, which is quicker where caches are cold. Pickle
+executes what it reads, and marshal trusts it: decode only what a process of this run, with the
+same Python, has sent over a channel that nobody else can write to.
 """
 
 import marshal
