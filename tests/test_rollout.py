@@ -50,6 +50,8 @@ ENGINE = {
     "seed": 0,
     "worker_extension_cls": "fake_host.Saboteur",
 }
+LONG = 2048
+"""Tokens that no machine generates before something is broken."""
 
 
 def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -> Any:
@@ -99,7 +101,7 @@ def test_an_exception_in_a_worker_reaches_the_caller_with_its_traceback():
 
 async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen: SimpleNamespace) -> None:
     """Generate, break something meanwhile, and note how long the caller then waited."""
-    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(200, ignore_eos=True)))
+    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG - 100, ignore_eos=True)))
     await asyncio.sleep(0.5)
     assert not generating.done()
     breaking()
@@ -126,7 +128,7 @@ def test_a_worker_that_is_killed_while_generating_is_worker_died():
         await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
 
     with only_what_costs_memory(), pytest.raises(WorkerDied, match="worker 0"):
-        on_engine("ray", kill)
+        on_engine("ray", kill, max_model_len=LONG)
     assert seen.seconds < DEATH_NOTICE_SECONDS
 
 
@@ -144,7 +146,7 @@ def test_a_raylet_that_is_killed_while_generating_takes_its_workers_along():
         await until_it_breaks(rollout, raylet.kill, seen)
 
     with only_what_costs_memory(), pytest.raises(WorkerDied, match=r"raylet \(process \d+\) ended"):
-        on_engine("ray-graph", kill)
+        on_engine("ray-graph", kill, max_model_len=LONG)
     assert seen.seconds < DEATH_NOTICE_SECONDS
     a_rollout_opens_and_generates("ray-graph")
 
@@ -165,7 +167,7 @@ def test_an_engine_that_is_killed_while_generating_is_told_of_with_how_it_ended(
             seen.call_seconds = time.monotonic() - seen.broken_at
 
     with only_what_costs_memory(), pytest.raises(EngineError, match=r"process \(\d+\) ended by SIGKILL"):
-        on_engine("zmq", kill, tensor_parallel_size=2)
+        on_engine("zmq", kill, tensor_parallel_size=2, max_model_len=LONG)
     assert seen.seconds < DEATH_NOTICE_SECONDS
     assert "ended by SIGKILL" in str(seen.call_error)
     assert seen.call_seconds < DEATH_NOTICE_SECONDS
@@ -180,7 +182,7 @@ def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all
         await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGSTOP), seen)
 
     with only_what_costs_memory(), pytest.raises(Stalled, match=r"engine's process .* within 3 s"):
-        on_engine("zmq", stop, step_deadline_seconds=3.0)
+        on_engine("zmq", stop, step_deadline_seconds=3.0, max_model_len=LONG)
     assert seen.seconds < 3.0 + DEATH_NOTICE_SECONDS
 
 

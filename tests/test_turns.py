@@ -86,7 +86,7 @@ def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):
 
 SUBJECT = '''
 """Engines that only say when it is their turn; "dies" does at its third rollout."""
-import os, signal, subprocess
+import os, signal, subprocess, time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,8 +138,10 @@ async def open_rollout(preset, path, size, **settings):
     async def generate(prompts, samplings):
         with open(os.environ["RPT_TURNS"], "a") as file:
             print(path, len(prompts), file=file)
+        end = time.monotonic() + 5  # whoever is stopped may take a moment to
+        while (running := going(workers)) != [path] and time.monotonic() < end - 4.9 * ("dies" in running):
+            time.sleep(0.01)
         with open(os.environ["RPT_TURNS"] + "-running", "a") as file:
-            running = [one.name for one in workers.iterdir() if state(one.read_text()) not in "TZ"]
             print(path, *running, file=file)
         turns.append(path)
         if path == "dies" and len(turns) == 3:
@@ -153,6 +155,10 @@ async def open_rollout(preset, path, size, **settings):
     assert state(worker.pid) != "T"
     worker.kill()
     worker.wait()
+
+
+def going(workers):
+    return [one.name for one in workers.iterdir() if state(one.read_text()) not in "TZ"]
 
 
 def state(pid):
