@@ -77,10 +77,7 @@ def test_a_timeline_has_every_stage_of_its_engine_steps(records):
         stages = {name: samples for name, samples in record.metrics.items() if name.startswith("stage_")}
         assert {name for name, samples in stages.items() if 0 in samples} == {"stage_compute_seconds"}
         assert {len(samples) for samples in stages.values()} == {2}
-        for parts in zip(
-            *(stages[f"stage_{name}_seconds"] for name in ("turn", "reply", "call")), strict=True
-        ):
-            assert parts[0] > max(parts[1:]) > 0
+        assert all(min(samples) > 0 for name, samples in stages.items() if name != "stage_compute_seconds")
 
 
 def test_what_bounds_a_step_is_that_of_the_preset(records):

@@ -29,11 +29,15 @@ def test_the_stages_of_three_steps():
 def test_a_rollout_has_the_medians_of_its_steps_and_of_no_other(tmp_path):
     file = tmp_path / "stamps"
     stamps = Stamps(file)
-    before = [[[0.0, 9.0]], [[9.0, 99.0]]]
-    file.write_text("".join(json.dumps(line) + "\n" for line in (before, [SCHEDULED, UPDATED])))
+    file.write_text(json.dumps([[[0.0, 9.0]], [[9.0, 99.0]]]) + "\n")
+    stamps.begin()
+    with file.open("a") as more:  # no request was left after the second step, and then one came
+        for steps in (slice(0, 2), slice(2, 3)):
+            more.write(json.dumps([SCHEDULED[steps], UPDATED[steps]]) + "\n")
     found = stamps.stage_seconds(RAN)
     assert found["stage_schedule_seconds"] == 1.0
     assert found["stage_turn_seconds"] == 4.0
+    stamps.begin()
     with pytest.raises(ValueError, match="0 steps scheduled, 0 updated and 3 run"):
         stamps.stage_seconds(RAN)
 

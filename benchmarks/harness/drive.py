@@ -62,6 +62,8 @@ class Watch:
 
     async def begin(self) -> None:
         """Start counting anew."""
+        if self._stamps is not None:
+            self._stamps.begin()
         await self._rollout.call_workers("probe_begin")
         for pid in self._pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory

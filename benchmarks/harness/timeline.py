@@ -17,7 +17,7 @@ SCHEDULER = "harness.timeline.timed_scheduler"
 """What vLLM's `scheduler_cls` is set to."""
 
 FILE = "ROLLOUT_PERF_TIMELINE"
-"""Environment variable: the file that gains a line for each rollout when its last output has been taken."""
+"""Environment variable: the file that gains a line whenever no request is left."""
 
 
 def timed_scheduler(vllm_config: Any, *arguments: Any, **named: Any) -> Any:
@@ -63,12 +63,23 @@ class Stamps:
         self._file = file
         self._seen = 0
 
+    def begin(self) -> None:
+        """A rollout begins; what was noted before is of others."""
+        self._seen = len(self._lines())
+
+    def _lines(self) -> list[str]:
+        return self._file.read_text().splitlines() if self._file.exists() else []
+
     def stage_seconds(self, ran: Sequence[Sequence[float]]) -> dict[str, float]:
-        """Median over the steps of the rollout that has just ended of each stage, by the metric's name, given
-        the worker's stamps. Raises ValueError where they are not of the same steps."""
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        new, self._seen = lines[self._seen :], len(lines)
-        scheduled, updated = json.loads(new[-1]) if new else ([], [])
+        """Median over the steps since `begin` of each stage, by the metric's name, given the worker's stamps.
+
+        Raises ValueError where they are not of the same steps.
+        """
+        scheduled, updated = [], []
+        for line in self._lines()[self._seen :]:  # several where a sample was done before the next one came
+            some = json.loads(line)
+            scheduled += some[0]
+            updated += some[1]
         if not len(scheduled) == len(updated) == len(ran) > 0:
             raise ValueError(f"{len(scheduled)} steps scheduled, {len(updated)} updated and {len(ran)} run")
         found = stages(scheduled, updated, ran)
