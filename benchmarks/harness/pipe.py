@@ -27,7 +27,7 @@ from typing import Any
 
 from . import history, machine
 from .metrics import percentile
-from .process import run_module, say, take_request
+from .process import run_module, say, signal_all, take_request
 from .record import LABELS, now
 
 METHOD = 2
@@ -181,9 +181,7 @@ class Pipes:
 
     def wake(self) -> None:
         """Have every worker go on, to be closed."""
-        for worker in self.workers.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
+        signal_all(self.workers.values(), signal.SIGCONT)
 
     def result(self) -> dict[str, Any]:
         """What `run_pipe` returns, without the provenance."""

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,15 +159,20 @@ def marked(name: str, value: str) -> list[int]:
     return found
 
 
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each of these processes that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def kill_marked(name: str, value: str) -> None:
     """Kill the processes that `marked` finds, until there are none."""
     for _ in range(10):
         processes = marked(name, value)
         if not processes:
             return
-        for number in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        signal_all(processes, signal.SIGKILL)
         time.sleep(0.1)
 
 

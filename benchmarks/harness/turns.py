@@ -28,7 +28,7 @@ from . import drive, machine
 from .cell import Cell, fork_cell, import_vllm
 from .cells import cell_request, engine_arguments, failed_records
 from .metrics import gather, rollout_metrics
-from .process import MARK, kill_marked, run_module, say
+from .process import MARK, kill_marked, run_module, say, signal_all
 from .record import FAILED, MEASURED, Record, check_equal_work, read_records
 from .workload import Workload
 
@@ -118,13 +118,6 @@ class _Turn(Cell):
         finally:
             signal_all(workers, signal.SIGCONT)
         self.all_done(FAILED, "the turns ended before its last rollout")
-
-
-def signal_all(pids: Sequence[int], number: int) -> None:
-    """Send a signal to every process that is still there."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 class _Player:
