@@ -147,8 +147,7 @@ class DeltaEncoder:
     def __init__(self) -> None:
         self._number = 0
         self._names = _Names()
-        self._shapes: dict[tuple, _Sent | None] = {}
-        self._count = 0
+        self._shapes: dict[tuple, _Sent] = {}
 
     def encode(self, value: Any) -> tuple:
         """The delta of a value to those before. What is no dataclass is in it as it is."""
@@ -166,21 +165,19 @@ class DeltaEncoder:
         The shape is a number, and the first time its class and fields; the others are by the field's place.
         """
         where = (*place, type(value))
-        if where not in self._shapes:
-            self._introduce(where)
-        sent = self._shapes[where]
+        sent = self._shapes.get(where)
+        shape: Any
         if sent is None:
-            return None
-        state = vars(value)
-        if list(state) != sent.fields:
-            if sent.fields:
+            if not _is_simple(type(value)):
                 return None
-            sent.fields, sent.others = list(state), list(range(len(state)))
-        shape = sent.shape
-        if type(shape) is tuple:
-            shape, sent.shape, self.plain = (where[-1], sent.fields), sent.number, False
+            sent = self._shapes[where] = _Sent(len(self._shapes), list(vars(value)))
+            shape, self.plain = (type(value), sent.fields), False
+        elif list(vars(value)) == sent.fields:
+            shape = sent.number
+        else:
+            return None
         changed: tuple[dict, dict, dict] = ({}, {}, {})
-        items = list(state.values())
+        items = list(vars(value).values())
         others = sent.others.copy()
         if not sent.remembers(items):
             for field in sent.small.copy():
@@ -190,11 +187,6 @@ class DeltaEncoder:
         for field in others:
             self._field(sent, field, items[field], changed)
         return (shape, *changed)
-
-    def _introduce(self, where: tuple) -> None:
-        simple = _is_simple(where[-1])
-        self._shapes[where] = _Sent(self._count) if simple else None
-        self._count += simple
 
     def _field(self, sent: "_Sent", field: int, item: Any, changed: tuple[dict, dict, dict]) -> None:
         """Add a field that is not as it was, and note whether it is one to be remembered."""
@@ -239,13 +231,11 @@ class DeltaEncoder:
 class _Sent:
     """What an encoder remembers of the objects of a class at a place."""
 
-    def __init__(self, number: int):
-        self.number = number
-        self.shape: Any = ()  # not yet introduced
-        self.fields: list[str] = []
+    def __init__(self, number: int, fields: list[str]):
+        self.number, self.fields = number, fields
         self.small: list[int] = []
         """The fields that are remembered, by their place."""
-        self.others: list[int] = []
+        self.others = list(range(len(fields)))
         self.remembered: dict[int, Any] = {}
         self._all: tuple[Any, list, list] | None = None
         """What picks the small ones out of all, how they were, their types; None where that changed."""

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from vllm.platforms import current_platform
@@ -93,7 +94,8 @@ class TransportExecutor(Executor):
         if method == TRANSPORT_FACTS:
             return [self.facts()]
         deadline = self._run.start_deadline_seconds if timeout is None else timeout
-        reply = self._send((method, args, kwargs or {}), self._everyone, deadline, self._decode_all)
+        encode = partial(wire.encode, (method, args, kwargs or {}))
+        reply = self._send(encode, self._everyone, deadline, self._decode_all)
         return reply if non_block else reply.result()
 
     def execute_model(self, scheduler_output: Any, non_block: bool = False) -> Any:
@@ -109,19 +111,18 @@ class TransportExecutor(Executor):
         return self._step(scheduler_output, grammar_output, non_block)
 
     def _step(self, scheduler_output: Any, grammar_output: Any, non_block: bool) -> Any:
-        begin = time.perf_counter()
-        schedule = self._schedules.encode(scheduler_output)
-        self.transport.counters.encode_seconds += time.perf_counter() - begin
-        call: tuple = (STEP, (schedule, grammar_output), {})
-        plain = self._schedules.plain and grammar_output is None
-        reply = self._send(call, self._output_rank, self._run.step_deadline_seconds, self._decode_step, plain)
+        encode = partial(self._encode_step, scheduler_output, grammar_output)
+        reply = self._send(encode, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
         return reply if non_block else reply.result()
 
-    def _send(
-        self, call: tuple, ranks: Any, deadline_seconds: float, then: Callable, plain: bool = False
-    ) -> Any:
+    def _encode_step(self, scheduler_output: Any, grammar_output: Any) -> list:
+        schedule = self._schedules.encode(scheduler_output)
+        plain = self._schedules.plain and grammar_output is None
+        return wire.encode((STEP, (schedule, grammar_output), {}), plain)
+
+    def _send(self, encode: Callable[[], list], ranks: Any, deadline_seconds: float, then: Callable) -> Any:
         begin = time.perf_counter()
-        message = wire.encode(call, plain)
+        message = encode()
         self.transport.counters.encode_seconds += time.perf_counter() - begin
         reply = self.transport.send(message, ranks, deadline_seconds, then)
         reply.add_done_callback(self._note)
