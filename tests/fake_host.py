@@ -4,6 +4,7 @@ Worker processes import it by name: `HostSpec("fake_host:Puppet", b"")`. A messa
 an encoded (verb, argument); the answer is an encoded value.
 """
 
+import contextlib
 import importlib
 import os
 import signal
@@ -21,6 +22,17 @@ from rollout_perf.transports.base import OK, Deferred
 def say(verb: str, argument: Any = None) -> list:
     """The message that makes a Puppet do something."""
     return wire.encode((verb, argument))
+
+
+def send_buffers(suffix: str) -> list[int]:
+    """Bytes that the connections of this process buffer that belong to a unix socket so named."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(descriptor))) as connection:
+            names = str(connection.getsockname()), str(connection.getpeername())  # a listener has no peer
+            if any(name.endswith(suffix) for name in names):
+                found.append(connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+    return found
 
 
 class Echo:
@@ -70,6 +82,9 @@ class Puppet:
 
     def who(self, _argument: None) -> tuple[int, int]:
         return self.rank, os.getpid()
+
+    def send_buffers(self, suffix: str) -> list[int]:
+        return send_buffers(suffix)
 
     def history(self, _argument: None) -> list:
         return self.told

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 from contract import DEADLINE, ask, failures_of
-from fake_host import say
+from fake_host import say, send_buffers
 
 from rollout_perf import ConfigurationError, EngineError, Stalled, WorkerDied
 from rollout_perf.transports import TRANSPORTS, zeromq
@@ -116,6 +116,17 @@ def test_it_looks_where_cores_are_to_spare_and_carries_all_the_same(folder, monk
         time.sleep(0.05)  # longer than it looks
         assert ask(transport, "echo", "second") == ["second"]
         assert ask(transport, "later", (0.05, "third")) == ["third"]
+
+
+def test_connections_over_ipc_buffer_more_than_a_unix_socket_does_by_itself(folder):
+    left, right = socket.socketpair()
+    with left, right:
+        usual = left.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    with listening(folder, workers=2) as transport:
+        calls = send_buffers("-calls")
+        replies = ask(transport, "send_buffers", "-replies", ranks=[0, 1])
+    assert [len(calls), *map(len, replies)] == [2, 1, 1]
+    assert min(calls + replies[0] + replies[1]) > usual
 
 
 def test_sockets_over_ipc_are_in_the_folder_and_go_with_the_transport(folder):

@@ -42,7 +42,7 @@ from .base import (
 )
 from .processes import CUT, WorkerProcesses, end_at_once, remove_with_driver, take_bootstrap
 from .wire import Message, byte_count
-from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys
+from .zeromq_endpoint import LARGEST_FRAME_BYTES, Doorkeeper, Endpoint, Keys, widen, widened
 from .zeromq_frames import CALL, MOST_WORKERS, REPLY, Garbage, pack, receive, send
 from .zeromq_library import SEND_MORE, send_small
 from .zeromq_lookout import Lookout, look_seconds
@@ -91,12 +91,12 @@ class ZeroMQ(Transport):
             self._replies = self._bind(zmq.PULL, "replies")
             keys = self._doorkeeper.keys if self._doorkeeper else None
             addresses = tuple(socket.get_string(zmq.LAST_ENDPOINT) for socket in (self._calls, self._replies))
-            self._processes.launch(
-                [(addresses, rank, keys, self._lookout.seconds, spec) for rank in range(self.world_size)],
-                spec.environment,
-            )
-            self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
-            self._wait_until_built(time.monotonic() + deadline_seconds, deadline_seconds)
+            told = (keys, self._lookout.seconds, spec)
+            bootstraps = [(addresses, rank, *told) for rank in range(self.world_size)]
+            with widened(self._calls):
+                self._processes.launch(bootstraps, spec.environment)
+                self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
+                self._wait_until_built(time.monotonic() + deadline_seconds, deadline_seconds)
         except BaseException:
             self.close()
             raise
@@ -263,7 +263,9 @@ class _Worker:
         socket.sndhwm = socket.rcvhwm = 0
         if keys is not None:
             keys.carry(socket)
-        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED)
+        monitor = socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+        )
         watcher = threading.Thread(target=self._end_when_cut, args=[monitor], name="zmq-watch", daemon=True)
         watcher.start()
         self._watchers.append(watcher)
@@ -272,7 +274,8 @@ class _Worker:
 
     def _end_when_cut(self, monitor: zmq.Socket) -> None:
         """A connection that is lost comes back by itself, what was on it does not: end, and be noticed."""
-        monitor.recv_multipart()
+        while widen(monitor):
+            pass
         if not self._closing:
             end_at_once(CUT)
         monitor.close()

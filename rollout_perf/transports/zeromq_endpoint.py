@@ -1,19 +1,24 @@
-"""Where the ZeroMQ transport's sockets are, and who may connect to them."""
+"""Where the ZeroMQ transport's sockets are, how wide, and who may connect to them."""
 
 import contextlib
 import logging
 import os
+import socket as sockets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
 
 from ..errors import ConfigurationError, EngineError
 
 LARGEST_FRAME_BYTES = 1 << 30
 """A peer that sends a larger frame is disconnected."""
+
+_BUFFER_BYTES = 4 << 20  # of which the system grants what it allows
 
 _EVERYWHERE = ("", "*", "0.0.0.0", "::")
 
@@ -88,6 +93,38 @@ class Endpoint:
             for purpose in ("calls", "replies"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self.address}-{purpose}")
+
+
+@contextlib.contextmanager
+def widened(socket: zmq.Socket) -> Iterator[None]:
+    """Have connections to a bound socket that are made in the block buffer more."""
+    monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
+    try:
+        yield
+        while monitor.poll(0):
+            widen(monitor)
+    finally:
+        socket.disable_monitor()
+        monitor.close()
+
+
+def widen(monitor: zmq.Socket) -> bool:
+    """Take an event from a socket's monitor; whether it was a new connection, which then buffers more.
+
+    A unix socket buffers 208 KiB unless told otherwise, and who sends more waits for the receiver meanwhile.
+    libzmq sets the buffers of tcp alone.
+    """
+    event = recv_monitor_message(monitor)
+    if event["event"] not in (zmq.EVENT_CONNECTED, zmq.EVENT_ACCEPTED):
+        return False
+    with contextlib.suppress(OSError):  # it may have been cut already
+        connection = sockets.socket(fileno=event["value"])
+        try:
+            if connection.family == sockets.AF_UNIX:
+                connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _BUFFER_BYTES)
+        finally:
+            connection.detach()  # it is libzmq's
+    return True
 
 
 @dataclass(frozen=True, repr=False)
