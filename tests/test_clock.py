@@ -20,7 +20,7 @@ class FakeGpu:
 
     def __init__(self):
         self.now = self.free_at = 0.0
-        self.synchronized = 0
+        self.synchronized = self.looked_up = 0
         self.events = 0
         gpu = self
 
@@ -29,7 +29,8 @@ class FakeGpu:
                 assert enable_timing, "an event without timing has no time"
                 gpu.events += 1
 
-            def record(self):
+            def record(self, stream):
+                assert stream is gpu, "an event on another stream tells nothing of the step"
                 self.time = max(gpu.now, gpu.free_at)
 
             def synchronize(self):
@@ -43,6 +44,10 @@ class FakeGpu:
                 gpu.launch(10.0)
 
         self.Event, self.CUDAGraph = Event, CUDAGraph
+
+    def current_stream(self):
+        self.looked_up += 1
+        return self
 
     def launch(self, milliseconds):
         """A kernel, which begins when the stream is free."""
@@ -143,11 +148,12 @@ def test_nothing_waits_for_the_gpu_before_the_rollout_is_over(gpu, clock):
     assert gpu.synchronized == 1
 
 
-def test_events_are_used_again(gpu, clock):
+def test_events_are_used_again_and_the_stream_is_looked_up_once_a_step(gpu, clock):
     for _ in range(3):
         step(gpu, clock, clock._model)
         clock.read()
     assert gpu.events == 2
+    assert gpu.looked_up == 3
 
 
 @pytest.mark.gpu

@@ -70,6 +70,7 @@ class GpuClock:
         self._free: list[Any] = []
         self._pairs: list[tuple[Any, Any]] = []
         self._begin: Any = None
+        self._stream: Any = None  # on which the step under way runs: to look it up takes as long as an event
         self._open = False
         self._unseen = 0
 
@@ -90,6 +91,7 @@ class GpuClock:
     def launch(self) -> None:
         """Something is about to be launched; the first of a step marks its beginning."""
         if self._open and self._begin is None:
+            self._stream = self._cuda.current_stream()  # of this thread, which runs the step
             self._begin = self._mark()
 
     def close(self) -> None:
@@ -120,7 +122,7 @@ class GpuClock:
 
     def _mark(self) -> Any:
         event = self._free.pop() if self._free else self._cuda.Event(enable_timing=True)
-        event.record()  # on the current stream of this thread, which is the one that runs the step
+        event.record(self._stream)
         return event
 
 
