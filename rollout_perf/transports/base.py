@@ -12,7 +12,6 @@ host answers one message with another. The rules that all transports live by:
 - `close` ends every process that `start` started; closing twice is closing once.
 """
 
-import contextlib
 import importlib
 import json
 import os
@@ -21,7 +20,7 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -266,8 +265,18 @@ class Transport(ABC):
     def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
         """Hand a call of `size` bytes to the channel; `reply.ranks` answer it."""
 
-    @abstractmethod
     def _wait_for(self, reply: Reply) -> None:
+        """Wait until the reply has resolved; all of it counts as waiting but for what `_deliver` takes."""
+        counters = self.counters
+        begin, busy = time.perf_counter(), counters.receive_seconds + counters.decode_seconds
+        try:
+            self._receive_for(reply)
+        finally:
+            busy = counters.receive_seconds + counters.decode_seconds - busy
+            counters.wait_seconds += time.perf_counter() - begin - busy
+
+    @abstractmethod
+    def _receive_for(self, reply: Reply) -> None:
         """Receive until the reply has resolved, to an error at its deadline or where the transport fails."""
 
     @property
@@ -320,17 +329,6 @@ class Transport(ABC):
         counters.received_bytes += byte_count(message)
         reply.add(rank, status, message)
         counters.receive_seconds += time.perf_counter() - begin - (counters.decode_seconds - decoded)
-
-    @contextlib.contextmanager
-    def _counting_wait(self) -> Iterator[None]:
-        """Count the time of a block as waiting, but for what `_deliver` takes of it."""
-        counters = self.counters
-        begin, busy = time.perf_counter(), counters.receive_seconds + counters.decode_seconds
-        try:
-            yield
-        finally:
-            busy = counters.receive_seconds + counters.decode_seconds - busy
-            counters.wait_seconds += time.perf_counter() - begin - busy
 
     def _stalled(self, ranks: Sequence[int], deadline_seconds: float) -> EngineError:
         workers = ", ".join(str(rank) for rank in ranks)

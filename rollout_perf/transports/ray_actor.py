@@ -138,11 +138,10 @@ class RayActor(RayTransport):
                     self._work[rank].remote(header, block)
         return references
 
-    def _wait_for(self, reply: Reply) -> None:
-        with self._counting_wait():
-            for rank in reply.ranks:
-                while not reply.done() and self._waiting[rank]:
-                    self._get_one(rank)
+    def _receive_for(self, reply: Reply) -> None:
+        for rank in reply.ranks:
+            while not reply.done() and self._waiting[rank]:
+                self._get_one(rank)
 
     def _get_one(self, rank: int) -> None:
         reply, reference, end, seconds = self._waiting[rank][0]

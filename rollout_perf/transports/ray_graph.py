@@ -233,11 +233,10 @@ class RayGraph(RayTransport):
         self._abandon(error)
         return error
 
-    def _wait_for(self, reply: Reply) -> None:
-        with self._counting_wait():
-            for rank in reply.ranks:
-                while rank in reply.missing and not reply.done():
-                    self._receive_one(rank)
+    def _receive_for(self, reply: Reply) -> None:
+        for rank in reply.ranks:
+            while rank in reply.missing and not reply.done():
+                self._receive_one(rank)
 
     def _receive_one(self, rank: int) -> None:
         """Read what worker `rank` has written next, or see why not."""

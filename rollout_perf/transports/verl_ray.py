@@ -75,12 +75,11 @@ class VerlRay(RayTransport):
     def _expect(self, reply: Reply, references: list, seconds: float) -> None:
         self._waiting.append((reply, references, time.monotonic() + seconds, seconds))
 
-    def _wait_for(self, reply: Reply) -> None:
-        with self._counting_wait():
-            while not reply.done():
-                with self._getting:
-                    if self._waiting and not reply.done():
-                        self._get_one()
+    def _receive_for(self, reply: Reply) -> None:
+        while not reply.done():
+            with self._getting:
+                if self._waiting and not reply.done():
+                    self._get_one()
 
     def _get_one(self) -> None:
         """Take every rank's answer to the oldest call."""

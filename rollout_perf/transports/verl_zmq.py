@@ -80,9 +80,8 @@ class VerlZeroMQ(Transport):
             for socket in self._sockets:
                 socket.send_multipart([asked, *message])
 
-    def _wait_for(self, reply: Reply) -> None:
-        with self._counting_wait():
-            self._finish()
+    def _receive_for(self, reply: Reply) -> None:
+        self._finish()
 
     def _finish(self) -> None:
         """Take every rank's answer to the call that is under way."""

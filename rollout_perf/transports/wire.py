@@ -11,13 +11,13 @@ import marshal
 import pickle
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 Frame = bytes | bytearray | memoryview
 Message = Sequence[Frame]
 
 _COUNT = struct.Struct("<I")
-_LENGTH = struct.Struct("<Q")
 
 _MARSHALLED = b"m"  # comes first where it is so; a pickle begins with another byte
 _WITHOUT_REFERENCES = 2  # marshal's version: nothing plain is worth to be looked up
@@ -58,10 +58,8 @@ def byte_count(message: Message) -> int:
 
 def join(message: Message) -> bytes:
     """Pack a message into one block, for channels that carry a single buffer. See `split`."""
-    parts: list[Frame] = [_COUNT.pack(len(message))]
-    parts += [_LENGTH.pack(memoryview(frame).nbytes) for frame in message]
-    parts += message
-    return b"".join(parts)
+    lengths = [len(frame) if type(frame) is bytes else memoryview(frame).nbytes for frame in message]
+    return b"".join((_head(len(lengths)).pack(len(lengths), *lengths), *message))
 
 
 def split(block: Frame) -> list[memoryview]:
@@ -72,10 +70,10 @@ def split(block: Frame) -> list[memoryview]:
     view = memoryview(block)
     try:
         (count,) = _COUNT.unpack_from(view)
-        start = _COUNT.size + count * _LENGTH.size
-        lengths = [_LENGTH.unpack_from(view, _COUNT.size + i * _LENGTH.size)[0] for i in range(count)]
+        lengths = _head(count).unpack_from(view)[1:]
     except struct.error as error:
         raise ValueError(f"not a joined message: {error}") from None
+    start = _head(count).size
     if start + sum(lengths) != view.nbytes:
         raise ValueError(f"a joined message of {start + sum(lengths)} bytes came as {view.nbytes}")
     frames = []
@@ -83,3 +81,8 @@ def split(block: Frame) -> list[memoryview]:
         frames.append(view[start : start + length])
         start += length
     return frames
+
+
+@lru_cache(maxsize=64)
+def _head(count: int) -> struct.Struct:
+    return struct.Struct(f"<I{count}Q")

@@ -154,7 +154,7 @@ class ZeroMQ(Transport):
                     time.sleep(2 * POLL_SECONDS)  # whoever watches may know more of it
                     raise self._fail(WorkerDied(f"worker {rank} cannot be reached: {error}")) from error
 
-    def _wait_for(self, reply: Reply) -> None:
+    def _receive_for(self, reply: Reply) -> None:
         while not reply.done():
             with self._receiving:
                 if reply.done():
@@ -168,7 +168,6 @@ class ZeroMQ(Transport):
 
     def _receive_one(self, awaited: Reply) -> None:
         assert self._replies is not None
-        begin = time.perf_counter()
         try:
             (number, rank, status, _count), message = receive(self._replies, REPLY, self._lookout)
         except zmq.Again:
@@ -177,8 +176,6 @@ class ZeroMQ(Transport):
         except (Garbage, struct.error) as error:
             self._abandon(self._fail(EngineError(f"a worker sent what is no reply: {error}")))
             return
-        finally:
-            self.counters.wait_seconds += time.perf_counter() - begin
         self._take(number, rank, status, message)
 
     def _take(self, number: int, rank: int, status: bytes, message: Message) -> None:
