@@ -66,3 +66,9 @@ def test_more_than_was_announced_is_refused():
     receiver.add(Sender().cut(b"", [b"a", b"x" * PACKED_BYTES])[0])
     with pytest.raises(ValueError, match="1 bytes more than announced"):
         receiver.add(b"ab")
+
+
+@pytest.mark.parametrize("block", [b"", b"1", b"x\0frame", b"1\5head", b"a\0length", b"n\1h\1\0\0\0frame"])
+def test_a_block_that_no_sender_has_made_is_refused(block):
+    with pytest.raises(ValueError, match=r"no block begins|joined message|multiple of item size"):
+        Receiver().add(block)

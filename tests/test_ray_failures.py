@@ -70,14 +70,16 @@ def kill_a_raylet(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "module"), [("ray", "ray_actor"), ("ray-graph", "blocks")], indirect=["path"]
+    ("path", "module", "name", "value"),
+    [("ray", "ray_actor", "join", len), ("ray-graph", "blocks", "_LONE", b"?")],
+    indirect=["path"],
 )
-def test_garbage_on_a_channel_fails_the_transport_with_the_cause(path, module, folder):
+def test_garbage_on_a_channel_fails_the_transport_with_the_cause(path, module, name, value, folder):
     with started(path, folder) as transport:
         noted = failures_of(transport)
 
         def get_garbage() -> None:
-            ask(transport, "replace", (f"rollout_perf.transports.{module}", "join", len))
+            ask(transport, "replace", (f"rollout_perf.transports.{module}", name, value))
             ask(transport, "array", 10)
 
         begin = time.monotonic()

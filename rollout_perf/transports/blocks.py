@@ -1,6 +1,7 @@
 """How a message becomes blocks, for channels that carry one buffer at a time, and back. Pure.
 
-A message has a header here, of a few bytes. Both are packed into one block where that is short.
+A message has a header here, of a few bytes. Both are packed into one block where that is short: what it
+holds, how long the header is, the header, and a lone frame as it is or several that are joined.
 A lone long frame is a block by itself, so that it is not copied; its header is that of the last
 packed one. Anything else is announced by a packed block and follows frame by frame, a very long
 frame in parts.
@@ -9,7 +10,7 @@ frame in parts.
 import struct
 from array import array
 
-from .wire import Frame, Message, byte_count, join, split
+from .wire import Frame, Message, byte_count, join, joined_bytes, split
 
 PACKED_BYTES = 64 * 1024
 """No packed block is longer, and no lone frame that goes as it is is shorter."""
@@ -20,7 +21,8 @@ LONGEST_BYTES = 4 * 1024 * 1024
 MOST_FRAMES = 4096
 """A message with more is refused; vLLM's have a handful."""
 
-_OVERHEAD = struct.calcsize("<I3Q")  # of what `join` adds to announcement, header and one frame
+_LEAD = struct.Struct("<cB")  # of a packed block: what it holds, and bytes of the header, which follows
+_LONE, _JOINED, _ANNOUNCED = b"1", b"n", b"a"
 
 
 class Sender:
@@ -34,13 +36,18 @@ class Sender:
         if len(message) > MOST_FRAMES:
             raise ValueError(f"{len(message)} frames; a message may have {MOST_FRAMES}")
         size = byte_count(message)
-        if size + len(header) + _OVERHEAD + 8 * len(message) <= PACKED_BYTES:
+        lone = len(message) == 1
+        room = PACKED_BYTES - _LEAD.size - len(header)
+        if lone and size <= room:
             self._header = header
-            return [join([b"", header, *message])]
-        if len(message) == 1 and header == self._header and PACKED_BYTES < size <= LONGEST_BYTES:
+            return [b"".join((_LEAD.pack(_LONE, len(header)), header, message[0]))]
+        if lone and header == self._header and PACKED_BYTES < size <= LONGEST_BYTES:
             return [_as_bytes(message[0])]
+        if joined_bytes(size, len(message)) <= room:
+            self._header = header
+            return [b"".join((_LEAD.pack(_JOINED, len(header)), header, join(message)))]
         lengths = array("Q", [memoryview(frame).nbytes for frame in message])
-        blocks = [join([lengths.tobytes(), header])]
+        blocks = [b"".join((_LEAD.pack(_ANNOUNCED, len(header)), header, lengths))]
         for frame, length in zip(message, lengths, strict=True):
             if length <= LONGEST_BYTES:
                 blocks.append(_as_bytes(frame))
@@ -68,13 +75,20 @@ class Receiver:
             return self._add_part(block)
         if len(block) > PACKED_BYTES:
             return [self._header, block]
-        lengths, header, *message = split(block)
-        if not lengths:
-            self._header = header
-            return [header, *message]
-        self._lengths = array("Q", bytes(lengths)).tolist()
-        self._announced = [header]
-        return None
+        try:
+            holds, length = _LEAD.unpack_from(block)
+        except struct.error as error:
+            raise ValueError(f"no block begins so: {error}") from None
+        view = memoryview(block)
+        start = _LEAD.size + length
+        header, rest = view[_LEAD.size : start], view[start:]
+        if len(header) < length or holds not in (_LONE, _JOINED, _ANNOUNCED):
+            raise ValueError(f"no block begins with {bytes(view[:start]).hex()}")
+        if holds == _ANNOUNCED:
+            self._lengths, self._announced = array("Q", bytes(rest)).tolist(), [header]
+            return None
+        self._header = header
+        return [header, rest] if holds == _LONE else [header, *split(rest)]
 
     def _add_part(self, block: bytes) -> list[Frame] | None:
         self._parts.append(block)

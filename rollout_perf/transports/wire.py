@@ -62,6 +62,11 @@ def join(message: Message) -> bytes:
     return b"".join((_head(len(lengths)).pack(len(lengths), *lengths), *message))
 
 
+def joined_bytes(size: int, frames: int) -> int:
+    """Length of the block that `join` makes of a message of `size` bytes in so many frames."""
+    return _head(frames).size + size
+
+
 def split(block: Frame) -> list[memoryview]:
     """Return the frames of a block made by `join`, as views into it, not copies.
 
