@@ -52,15 +52,14 @@ def run(given: argparse.Namespace) -> int:
         say(note)
     machine = track.machine_entry(given.machine, ruler("machine").gpus())
     folder = _folder(track.results_folder(root), machine)
-    built = {
-        name: sides.build(root, name, commit, "-head" * (name == gate.HEAD), say)
-        for name, commit in commits.items()
-    }
+    base = sides.build(root, gate.BASE, commits[gate.BASE], "", say)
+    head = sides.build(root, gate.HEAD, commits[gate.HEAD], "-head", say, base.interpreter)
+    built = {gate.BASE: base, gate.HEAD: head}
     begin = ruler("record").now()
     name = f"{commits[gate.BASE][:8]}-{commits[gate.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
     records = _Records(built, folder / f"{name}.jsonl")
     outcome = gate.run_gate(question, records.measure, say)
-    notes += sides.differences(built[gate.BASE], built[gate.HEAD]) + records.differences()
+    notes += sides.differences(base, head) + records.differences()
     facts = commits | {"machine": machine["machine"], "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -1,22 +1,47 @@
 """Builds a commit in an environment of asv, by the commands and locks of asv.conf.json.
 
 The base takes the environment that `asv run` has, the head a second one beside it, so that both
-are there at once and each holds what its own lock names. asv does the work; this asks it to.
+are there at once and each holds what its own lock names. asv does the work; this asks it to. Both are of
+one Python: asv takes the first of its version on PATH, which may be another build today than when the
+base's environment was made, and a rollout 15 % slower by that alone.
 """
 
 import contextlib
 import importlib.metadata
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfigurationError
+from .track import path_from
 
 _TOLD_LINES = 15
+
+
+class Interpreter(NamedTuple):
+    """A Python that environments are made of."""
+
+    executable: str
+    version: str
+    """With its build, as `sys.version` has it."""
+
+    @classmethod
+    def of(cls, python: str) -> "Interpreter":
+        """The one that the environment of this `python` was made of."""
+        asked = (
+            "import sys; print(f'{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}')"
+        )
+        done = subprocess.run(
+            [python, "-c", f"{asked}; print(sys.version)"], capture_output=True, text=True, check=True
+        )
+        executable, version = done.stdout.split("\n", 1)
+        return cls(executable, " ".join(version.split()))
 
 
 @dataclass(frozen=True)
@@ -29,10 +54,20 @@ class Side:
     """The environment; what is measured must come from there."""
     python: str
     variables: dict[str, str]
+    interpreter: Interpreter
 
 
-def build(root: Path, name: str, commit: str, suffix: str, say: Callable[[str], None]) -> Side:
+def build(
+    root: Path,
+    name: str,
+    commit: str,
+    suffix: str,
+    say: Callable[[str], None],
+    interpreter: Interpreter | None = None,
+) -> Side:
     """Install `commit` into asv's environment, in a folder that ends in `suffix`.
+
+    An environment that is there and not of the `interpreter` asked for is made anew.
 
     Raises ConfigurationError where it cannot be installed; the last lines of what the installer
     said go to `say`, all of them are in .asv/rollout-perf-gate-NAME.log.
@@ -45,13 +80,16 @@ def build(root: Path, name: str, commit: str, suffix: str, say: Callable[[str], 
     log = root / ".asv" / f"rollout-perf-gate-{name}.log"
     log.parent.mkdir(exist_ok=True)
     # asv takes the current directory for the project's, and prints where it is told not to.
-    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say):
+    first = Path(interpreter.executable if interpreter else sys.executable).parent
+    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say), _on_path(first):
         try:
             configuration = Config.load()
             configuration.env_dir += suffix
             environment = next(iter(get_environments(configuration, None)), None)
             if environment is None:
                 raise UserError("asv.conf.json names no environment that can be made here")
+            folder = (root / configuration.env_dir / environment.dir_name).resolve()
+            _remove_unless_of(interpreter, folder, say)
             environment.create()
             environment.install_project(configuration, get_repo(configuration), commit)
             python = environment.find_executable("python")
@@ -61,14 +99,34 @@ def build(root: Path, name: str, commit: str, suffix: str, say: Callable[[str], 
             raise ConfigurationError(
                 f"the {name}, {commit[:8]}, cannot be built: {error} (all of it: {log})"
             ) from None
-    folder = (root / configuration.env_dir / environment.dir_name).resolve()
-    return Side(name, commit, folder, python, _variables(folder))
+    return Side(name, commit, folder, python, _variables(folder), Interpreter.of(python))
+
+
+def _remove_unless_of(interpreter: Interpreter | None, folder: Path, say: Callable[[str], None]) -> None:
+    if interpreter is None or not folder.exists():
+        return
+    found = None
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # what it was made of may have gone
+        found = Interpreter.of(str(folder / "bin" / "python"))
+    if found != interpreter:
+        say(f"{folder} is not of {interpreter.executable}, as the base's environment is, and is made anew")
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = path_from(folder)
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def _variables(folder: Path) -> dict[str, str]:
     """What asv gives to the processes of an environment."""
     variables = dict(os.environ)
-    variables["PATH"] = os.pathsep.join([str(folder / "bin"), variables.get("PATH", "")])
+    variables["PATH"] = path_from(folder / "bin")
     variables.pop("PYTHONPATH", None)
     if "ASV_PYTHONPATH" in variables:
         variables["PYTHONPATH"] = variables["ASV_PYTHONPATH"]
@@ -131,8 +189,8 @@ def changed_files(root: Path) -> list[str]:
 
 
 def differences(base: Side, head: Side) -> list[str]:
-    """Packages that the two environments have in other versions, in a line."""
-    before, after = _packages(base.folder), _packages(head.folder)
+    """Python, and packages, that the two environments have in other versions, in a line."""
+    before, after = ({"python": side.interpreter.version} | _packages(side.folder) for side in (base, head))
     changed = [
         f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
         for name in sorted({*before, *after} - {"rollout-perf"})

@@ -138,7 +138,9 @@ def run_asv(
         process = subprocess.Popen(
             command,
             cwd=root,
-            env=os.environ | {_MARK: progress.name, _MACHINE: machine, "PYTHONUNBUFFERED": "1"},
+            env=os.environ
+            | {_MARK: progress.name, _MACHINE: machine, "PYTHONUNBUFFERED": "1"}
+            | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -160,6 +162,11 @@ def run_asv(
         finally:
             _end(process)
             end_processes(_MARK, progress.name, _CELL_END_SECONDS)
+
+
+def path_from(folder: Path) -> str:
+    """PATH with a folder first; where asv makes environments, of the Python in it."""
+    return os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
 
 
 def asv_command() -> str:

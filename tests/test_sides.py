@@ -1,0 +1,79 @@
+"""tracking/sides.py: the two environments of a gate are of one Python, whichever PATH has first today."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rollout_perf.tracking import sides
+from rollout_perf.tracking.sides import Interpreter, Side
+
+ROOT = Path(__file__).resolve().parent.parent
+OTHER = Interpreter("/opt/other/bin/python3.11", "3.11.2 (another build)")
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """The folder of an environment that is of this Python."""
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder
+
+
+def side(folder, interpreter):
+    return Side("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, interpreter)
+
+
+def test_an_environment_tells_what_it_was_made_of(environment):
+    made_of = Interpreter.of(str(environment / "bin" / "python"))
+    assert made_of == Interpreter.of(sys.executable)
+    assert Path(made_of.executable).samefile(os.path.realpath(sys.executable))
+    assert made_of.version == " ".join(sys.version.split())
+
+
+def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_kept(environment):
+    told = []
+    sides._remove_unless_of(Interpreter.of(sys.executable), environment, told.append)
+    assert environment.exists()
+    assert told == []
+    sides._remove_unless_of(OTHER, environment, told.append)
+    assert not environment.exists()
+    assert told == [
+        f"{environment} is not of {OTHER.executable}, as the base's environment is, and is made anew"
+    ]
+
+
+def test_an_environment_whose_python_has_gone_is_made_anew(environment):
+    (environment / "bin" / "python").unlink()
+    sides._remove_unless_of(Interpreter.of(sys.executable), environment, print)
+    assert not environment.exists()
+
+
+@pytest.mark.parametrize("interpreter", [None, OTHER])
+def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(
+    environment, monkeypatch, interpreter
+):
+    """asv takes the first pythonX.Y on PATH."""
+    found = []
+    made = SimpleNamespace(
+        dir_name="no-such-folder",
+        create=lambda: found.append(os.environ["PATH"].split(os.pathsep)[0]),
+        install_project=lambda *_arguments: None,
+        find_executable=lambda _name: str(environment / "bin" / "python"),
+    )
+    monkeypatch.setattr("asv.environment.get_environments", lambda *_arguments: [made])
+    before = os.environ["PATH"]
+    built = sides.build(ROOT, "test", "HEAD", "-head", print, interpreter)
+    assert found == [str(Path(interpreter.executable if interpreter else sys.executable).parent)]
+    assert os.environ["PATH"] == before
+    assert built.interpreter == Interpreter.of(sys.executable)
+
+
+def test_pythons_that_differ_are_named(environment):
+    here = side(environment, Interpreter.of(sys.executable))
+    assert sides.differences(here, here) == []
+    [line] = sides.differences(here, side(environment, OTHER))
+    assert line == f"the environments differ: python {here.interpreter.version} -> {OTHER.version}"
