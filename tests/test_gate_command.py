@@ -67,7 +67,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
         asked.append(question)
         raise ConfigurationError("that is all")
 
-    monkeypatch.setattr(sides, "build", lambda *_arguments: SimpleNamespace(interpreter=None))
+    monkeypatch.setattr(sides, "build", lambda *_arguments: SimpleNamespace(python_build=None))
     monkeypatch.setattr(gate, "run_gate", run_gate)
     thresholds = ["--threshold", "5", "--threshold", "engine_step_seconds=10%", "--threshold", "wire_calls=1"]
     metrics = "step_seconds,engine_step_seconds,wire_bytes,wire_calls"

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from rollout_perf.tracking import sides
-from rollout_perf.tracking.sides import Interpreter, Side
+from rollout_perf.tracking.sides import PythonBuild, Side
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER = Interpreter("/opt/other/bin/python3.11", "3.11.2 (another build)")
+OTHER = PythonBuild("/opt/other/bin/python3.11", "3.11.2 (another build)")
 
 
 @pytest.fixture
@@ -23,20 +23,20 @@ def environment(tmp_path):
     return folder
 
 
-def side(folder, interpreter):
-    return Side("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, interpreter)
+def side(folder, python_build):
+    return Side("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, python_build)
 
 
 def test_an_environment_tells_what_it_was_made_of(environment):
-    made_of = Interpreter.of(str(environment / "bin" / "python"))
-    assert made_of == Interpreter.of(sys.executable)
+    made_of = PythonBuild.of(str(environment / "bin" / "python"))
+    assert made_of == PythonBuild.of(sys.executable)
     assert Path(made_of.executable).samefile(os.path.realpath(sys.executable))
     assert made_of.version == " ".join(sys.version.split())
 
 
 def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_kept(environment):
     told = []
-    sides._remove_unless_of(Interpreter.of(sys.executable), environment, told.append)
+    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, told.append)
     assert environment.exists()
     assert told == []
     sides._remove_unless_of(OTHER, environment, told.append)
@@ -48,14 +48,12 @@ def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_ke
 
 def test_an_environment_whose_python_has_gone_is_made_anew(environment):
     (environment / "bin" / "python").unlink()
-    sides._remove_unless_of(Interpreter.of(sys.executable), environment, print)
+    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, print)
     assert not environment.exists()
 
 
-@pytest.mark.parametrize("interpreter", [None, OTHER])
-def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(
-    environment, monkeypatch, interpreter
-):
+@pytest.mark.parametrize("wanted", [None, OTHER])
+def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(environment, monkeypatch, wanted):
     """asv takes the first pythonX.Y on PATH."""
     found = []
     made = SimpleNamespace(
@@ -66,14 +64,14 @@ def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(
     )
     monkeypatch.setattr("asv.environment.get_environments", lambda *_arguments: [made])
     before = os.environ["PATH"]
-    built = sides.build(ROOT, "test", "HEAD", "-head", print, interpreter)
-    assert found == [str(Path(interpreter.executable if interpreter else sys.executable).parent)]
+    built = sides.build(ROOT, "test", "HEAD", "-head", print, wanted)
+    assert found == [str(Path(wanted.executable if wanted else sys.executable).parent)]
     assert os.environ["PATH"] == before
-    assert built.interpreter == Interpreter.of(sys.executable)
+    assert built.python_build == PythonBuild.of(sys.executable)
 
 
 def test_pythons_that_differ_are_named(environment):
-    here = side(environment, Interpreter.of(sys.executable))
+    here = side(environment, PythonBuild.of(sys.executable))
     assert sides.differences(here, here) == []
     [line] = sides.differences(here, side(environment, OTHER))
-    assert line == f"the environments differ: python {here.interpreter.version} -> {OTHER.version}"
+    assert line == f"the environments differ: python {here.python_build.version} -> {OTHER.version}"

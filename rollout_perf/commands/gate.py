@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
     machine = track.machine_entry(given.machine, ruler("machine").gpus())
     folder = _folder(track.results_folder(root), machine)
     base = sides.build(root, gate.BASE, commits[gate.BASE], "", say)
-    head = sides.build(root, gate.HEAD, commits[gate.HEAD], "-head", say, base.interpreter)
+    head = sides.build(root, gate.HEAD, commits[gate.HEAD], "-head", say, base.python_build)
     built = {gate.BASE: base, gate.HEAD: head}
     begin = ruler("record").now()
     name = f"{commits[gate.BASE][:8]}-{commits[gate.HEAD][:8]}-{begin.translate(_FILE_NAME)}"

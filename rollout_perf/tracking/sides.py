@@ -24,7 +24,7 @@ from .track import path_from
 _TOLD_LINES = 15
 
 
-class Interpreter(NamedTuple):
+class PythonBuild(NamedTuple):
     """A Python that environments are made of."""
 
     executable: str
@@ -32,7 +32,7 @@ class Interpreter(NamedTuple):
     """With its build, as `sys.version` has it."""
 
     @classmethod
-    def of(cls, python: str) -> "Interpreter":
+    def of(cls, python: str) -> "PythonBuild":
         """The one that the environment of this `python` was made of."""
         asked = (
             "import sys; print(f'{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}')"
@@ -54,7 +54,7 @@ class Side:
     """The environment; what is measured must come from there."""
     python: str
     variables: dict[str, str]
-    interpreter: Interpreter
+    python_build: PythonBuild
 
 
 def build(
@@ -63,12 +63,12 @@ def build(
     commit: str,
     suffix: str,
     say: Callable[[str], None],
-    interpreter: Interpreter | None = None,
+    python_build: PythonBuild | None = None,
 ) -> Side:
     """Install `commit` into asv's environment, in a folder that ends in `suffix`.
 
-    An environment that is there and not of the `interpreter` asked for is made anew.
-
+    A new one is of `python_build`, or of the Python that runs this; one that is there is kept, unless
+    `python_build` is given and it is of another.
     Raises ConfigurationError where it cannot be installed; the last lines of what the installer
     said go to `say`, all of them are in .asv/rollout-perf-gate-NAME.log.
     """
@@ -79,8 +79,8 @@ def build(
 
     log = root / ".asv" / f"rollout-perf-gate-{name}.log"
     log.parent.mkdir(exist_ok=True)
+    first = Path(python_build.executable if python_build else sys.executable).parent
     # asv takes the current directory for the project's, and prints where it is told not to.
-    first = Path(interpreter.executable if interpreter else sys.executable).parent
     with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say), _on_path(first):
         try:
             configuration = Config.load()
@@ -89,7 +89,7 @@ def build(
             if environment is None:
                 raise UserError("asv.conf.json names no environment that can be made here")
             folder = (root / configuration.env_dir / environment.dir_name).resolve()
-            _remove_unless_of(interpreter, folder, say)
+            _remove_unless_of(python_build, folder, say)
             environment.create()
             environment.install_project(configuration, get_repo(configuration), commit)
             python = environment.find_executable("python")
@@ -99,17 +99,17 @@ def build(
             raise ConfigurationError(
                 f"the {name}, {commit[:8]}, cannot be built: {error} (all of it: {log})"
             ) from None
-    return Side(name, commit, folder, python, _variables(folder), Interpreter.of(python))
+    return Side(name, commit, folder, python, _variables(folder), PythonBuild.of(python))
 
 
-def _remove_unless_of(interpreter: Interpreter | None, folder: Path, say: Callable[[str], None]) -> None:
-    if interpreter is None or not folder.exists():
+def _remove_unless_of(wanted: PythonBuild | None, folder: Path, say: Callable[[str], None]) -> None:
+    if wanted is None or not folder.exists():
         return
     found = None
     with contextlib.suppress(OSError, subprocess.CalledProcessError):  # what it was made of may have gone
-        found = Interpreter.of(str(folder / "bin" / "python"))
-    if found != interpreter:
-        say(f"{folder} is not of {interpreter.executable}, as the base's environment is, and is made anew")
+        found = PythonBuild.of(str(folder / "bin" / "python"))
+    if found != wanted:
+        say(f"{folder} is not of {wanted.executable}, as the base's environment is, and is made anew")
         shutil.rmtree(folder)
 
 
@@ -190,7 +190,7 @@ def changed_files(root: Path) -> list[str]:
 
 def differences(base: Side, head: Side) -> list[str]:
     """Python, and packages, that the two environments have in other versions, in a line."""
-    before, after = ({"python": side.interpreter.version} | _packages(side.folder) for side in (base, head))
+    before, after = ({"python": side.python_build.version} | _packages(side.folder) for side in (base, head))
     changed = [
         f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
         for name in sorted({*before, *after} - {"rollout-perf"})

@@ -38,16 +38,13 @@ class Sender:
         size = byte_count(message)
         lone = len(message) == 1
         room = PACKED_BYTES - _LEAD.size - len(header)
-        if lone and size <= room:
+        if (size if lone else joined_bytes(size, len(message))) <= room:
             self._header = header
-            return [b"".join((_LEAD.pack(_LONE, len(header)), header, message[0]))]
+            return [_packed(_LONE, header, message[0]) if lone else _packed(_JOINED, header, join(message))]
         if lone and header == self._header and PACKED_BYTES < size <= LONGEST_BYTES:
             return [_as_bytes(message[0])]
-        if joined_bytes(size, len(message)) <= room:
-            self._header = header
-            return [b"".join((_LEAD.pack(_JOINED, len(header)), header, join(message)))]
         lengths = array("Q", [memoryview(frame).nbytes for frame in message])
-        blocks = [b"".join((_LEAD.pack(_ANNOUNCED, len(header)), header, lengths))]
+        blocks = [_packed(_ANNOUNCED, header, lengths)]
         for frame, length in zip(message, lengths, strict=True):
             if length <= LONGEST_BYTES:
                 blocks.append(_as_bytes(frame))
@@ -101,6 +98,10 @@ class Receiver:
         self._parts = []
         del self._lengths[0]
         return None if self._lengths else self._announced
+
+
+def _packed(holds: bytes, header: bytes, rest: Frame | array) -> bytes:
+    return b"".join((_LEAD.pack(holds, len(header)), header, rest))
 
 
 def _as_bytes(frame: Frame) -> bytes:
