@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..models import find_model
+from ..tracking import git
 from ..transports import find_transport
 
 
@@ -22,12 +22,9 @@ def say(text: str) -> None:
 def provenance() -> dict[str, str]:
     """What a command knows of where its records come from: its line, and the commit of the checkout."""
     told = {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
-    describe = ["git", "-C", str(find_ruler(Path.cwd())), "describe", "--always", "--abbrev=40", "--dirty"]
-    try:
-        done = subprocess.run([*describe, "--exclude=*"], capture_output=True, text=True)
-    except FileNotFoundError:
-        return told
-    return told | ({"commit": done.stdout.strip()} if done.returncode == 0 else {})
+    described = ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    commit = git.answer(find_ruler(Path.cwd()), *described)
+    return told | ({} if commit is None else {"commit": commit})
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:

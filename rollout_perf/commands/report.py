@@ -1,12 +1,12 @@
 """`rollout-perf report A [B]`: the site's answer as text, and what changed from A to B."""
 
 import argparse
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigurationError
+from ..tracking import git
 from ..tracking.results import Commit, Results, history, read_results
 from .common import find_ruler, say
 
@@ -65,12 +65,7 @@ def _find(root: Path, name: str, measured: Sequence[Commit]) -> Commit:
     """The measured commit that is meant: newest, a hash or its beginning, or what git understands."""
     if name == "newest":
         return measured[-1]
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"],
-        capture_output=True,
-        text=True,
-    )
-    wanted = done.stdout.strip() or name
+    wanted = git.answer(root, "rev-parse", "--verify", "--quiet", given=[f"{name}^{{commit}}"]) or name
     found = [commit for commit in measured if len(wanted) >= 4 and commit.hash.startswith(wanted)]
     if len(found) != 1:
         recent = ", ".join(commit.hash[:8] for commit in measured[-5:])

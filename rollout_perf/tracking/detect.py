@@ -6,7 +6,7 @@ Reads results and, for what a lock changed, git. The statistics are in `steps`.
 """
 
 import re
-import subprocess
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
+from . import git
 from .results import Commit, Key, Point, Results
 from .steps import LEAST_POINTS, Shift, find_shifts
 
@@ -199,14 +200,17 @@ def _facts(point: Point) -> dict[str, str]:
 
 def _pins(root: Path, commit: Commit, lock: str) -> dict[str, str]:
     """Versions by package in a commit's lock; none where git does not have it."""
-    shown = subprocess.run(
-        ["git", "-C", str(root), "show", f"{commit.hash}:requirements/{lock}"], capture_output=True, text=True
-    )
-    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", shown.stdout, re.MULTILINE))
+    shown = git.answer(root, "show", given=[f"{commit.hash}:requirements/{lock}"])
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", shown or "", re.MULTILINE))
 
 
 def _confirm(key: Key, metric: str, last: Commit, first: Commit) -> str:
-    return f"rollout-perf gate {last.hash[:8]} {first.hash[:8]} --paths {key.path} --metrics {metric}"
+    return _gate(last.hash[:8], first.hash[:8], key, metric)
+
+
+def _gate(base: str, head: str, key: Key, metric: str) -> str:
+    """For a shell: names come from results/, and may hold what a shell would run."""
+    return shlex.join(["rollout-perf", "gate", base, head, "--paths", key.path, "--metrics", metric])
 
 
 def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str:
@@ -214,9 +218,7 @@ def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> 
 
     Nothing is checked out, so that one ruler measures every commit.
     """
-    sides = f"{last.hash[:8]} BISECT_HEAD" if worse else f"BISECT_HEAD {last.hash[:8]}"
-    gate = f"rollout-perf gate {sides} --paths {key.path} --metrics {metric}"
-    return (
-        f"git bisect start --no-checkout {first.hash[:8]} {last.hash[:8]} && "
-        f"git bisect run sh -c '{gate}; code=$?; [ $code -lt 2 ] || code=125; exit $code'"
-    )
+    sides = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
+    script = f"{_gate(*sides, key, metric)}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
+    start = shlex.join(["git", "bisect", "start", "--no-checkout", first.hash[:8], last.hash[:8]])
+    return f"{start} && git bisect run sh -c {shlex.quote(script)}"

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, RolloutError
+from . import git
 from .detect import Step, find_steps, metrics_of
 from .results import Results, history, read_results
 from .site.asv_pages import write_asv_pages
@@ -114,7 +114,6 @@ def commit_url(root: Path) -> str:
     given = configuration(root).get("show_commit_url", "")
     if given.startswith("http"):
         return f"{given}{{commit}}"
-    asked = ["git", "-C", str(root), "remote", "get-url", "origin"]
-    remote = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    remote = git.answer(root, "remote", "get-url", "origin") or ""
     host = re.fullmatch(r"(?:https://(?:[^@/]*@)?|git@|ssh://git@)([\w.-]+)[:/](.+?)(?:\.git)?/?", remote)
     return f"https://{host[1]}/{host[2]}/commit/{{commit}}" if host else ""

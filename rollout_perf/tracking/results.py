@@ -9,11 +9,12 @@ only in `history`.
 
 import json
 import math
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from . import git
 
 SCHEMA = 1
 """The version of records that is understood; the ruler writes it."""
@@ -135,17 +136,9 @@ def key_of(point: Point) -> Key:
 
 def history(root: Path, branch: str = "HEAD") -> list[Commit]:
     """Commits of a branch, first parents only, oldest first; none outside a git repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "log", "--first-parent", "--reverse", "--format=%H %ct %s", branch],
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        return []
-    if done.returncode:
-        return []
-    rows = (line.split(" ", 2) for line in done.stdout.splitlines())
+    form = ["log", "--first-parent", "--reverse", "--no-show-signature", "--format=%H %ct %s"]
+    listed = git.answer(root, *form, given=[branch, "--"])
+    rows = (line.split(" ", 2) for line in (listed or "").split("\n") if line)
     return [Commit(row[0], row[2] if len(row) > 2 else "", int(row[1])) for row in rows]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigurationError
+from . import git
 from .track import path_from
 
 _TOLD_LINES = 15
@@ -167,25 +168,19 @@ def _last_lines(log: Path) -> list[str]:
 
 def find_commit(root: Path, given: str) -> str:
     """The hash of a commit. Raises ConfigurationError where git knows none of that name, or is not there."""
-    asked = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options"]
-    try:
-        done = subprocess.run([*asked, f"{given}^{{commit}}"], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise ConfigurationError("git is not installed, and a gate measures commits") from None
-    if done.returncode:
+    git.require()
+    found = git.answer(root, "rev-parse", "--verify", "--quiet", given=[f"{given}^{{commit}}"])
+    if found is None:
         raise ConfigurationError(
             f"unknown commit {given!r}: give a hash, a branch, a tag, or such as HEAD~1 "
             "(a shallow clone has few)"
         )
-    return done.stdout.strip()
+    return found
 
 
 def changed_files(root: Path) -> list[str]:
     """Tracked files that differ from HEAD."""
-    done = subprocess.run(
-        ["git", "-C", str(root), "diff", "--name-only", "HEAD"], capture_output=True, text=True
-    )
-    return done.stdout.splitlines()
+    return (git.answer(root, "diff", "--name-only", "HEAD") or "").splitlines()
 
 
 def differences(base: Side, head: Side) -> list[str]:

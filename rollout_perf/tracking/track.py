@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from . import git
 from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"
@@ -28,6 +29,7 @@ _EVERYTHING = "--max-count=2 HEAD"  # what the default range comes to where HEAD
 _ALLOWED = "give what `git rev-list` takes, such as HEAD~5..HEAD, v1.0..main or HEAD^!"
 _MARK = "ROLLOUT_PERF_PROGRESS"
 _MACHINE = "ROLLOUT_PERF_MACHINE"
+_MACHINE_NAME = re.compile(r"\w[\w .+@-]*")
 _ASV_END_SECONDS = 60.0
 _CELL_END_SECONDS = 60.0
 _POLL_SECONDS = 0.3
@@ -40,14 +42,16 @@ class Interrupted(KeyboardInterrupt):
 def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     """The range to give to asv and its commits, newest first.
 
-    Raises ConfigurationError where this is no repository, or the range is unknown or empty.
+    Raises ConfigurationError where this is no repository, or the range is unknown or empty, or has
+    an option that does more than choose commits: asv hands its words to git as they are.
     """
-    if _git(root, "rev-parse", "--git-dir") is None:
+    git.require()
+    if git.answer(root, "rev-parse", "--git-dir") is None:
         raise ConfigurationError(f"{root} is not in a git repository, and asv measures commits")
-    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+    if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
         raise ConfigurationError(f"the repository in {root} has no commit yet: commit something first")
     wanted = given or DEFAULT_RANGE
-    if given is None and _git(root, "rev-parse", "--verify", "--quiet", "HEAD~2^{commit}") is None:
+    if given is None and git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD~2^{commit}") is None:
         wanted = _EVERYTHING
     if wanted == "HEAD":  # to asv it is the one commit, to git all of its history
         wanted = "HEAD^!"
@@ -55,7 +59,9 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
         words = shlex.split(wanted)
     except ValueError as error:
         raise ConfigurationError(f"cannot read the range {wanted!r}: {error}") from None
-    listed = _git(root, "log", "--first-parent", "--format=%H %ct %s", *words, "--")
+    options, revisions = git.split_range(words)
+    form = ["log", "--first-parent", "--no-show-signature", "--format=%H %ct %s"]
+    listed = git.answer(root, *form, *options, given=[*revisions, "--"])
     if listed is None:
         raise ConfigurationError(f"unknown range {wanted!r}: {_ALLOWED}")
     rows = (line.split(" ", 2) for line in listed.splitlines())
@@ -63,15 +69,6 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     if not commits:
         raise ConfigurationError(f"no commit is in the range {wanted!r} (A..B leaves A out): {_ALLOWED}")
     return wanted, commits
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where it refuses."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise ConfigurationError("git is not installed, and asv measures commits") from None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
@@ -98,9 +95,10 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
     except ImportError:
         raise ConfigurationError("asv is not installed here: run `make setup`") from None
     asked = name or Machine.get_unique_machine_name()
-    if "/" in asked or asked in (".", ".."):
+    if not _MACHINE_NAME.fullmatch(asked):
         raise ConfigurationError(
-            f"--machine is {asked!r}; a name has no /, since results/ has a folder of it"
+            f"--machine is {asked!r}; a name is of letters, digits, spaces and . _ + @ - and begins with a "
+            "letter or digit, since results/ has a folder of it"
         )
     try:
         return MachineCollection.load(asked)
@@ -131,14 +129,14 @@ def run_asv(
     cells, which asv does not know. On Ctrl-C asv and the cells end, then Interrupted is raised.
     """
     command = [asv_command(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
-    command += ["--machine", machine, *(["--bench", bench] if bench else [])]
+    command += [f"--machine={machine}", *([f"--bench={bench}"] if bench else [])]
     log = root / ".asv" / "rollout-perf-track.log"
     log.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress, log.open("w") as output:
         process = subprocess.Popen(
             command,
             cwd=root,
-            env=os.environ
+            env=git.environment()
             | {_MARK: progress.name, _MACHINE: machine, "PYTHONUNBUFFERED": "1"}
             | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,120 @@
+"""tracking/git.py: what somebody gives to git names commits, and is never an option of git's."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from simulated import write_repository
+
+from rollout_perf import cli
+from rollout_perf.errors import ConfigurationError
+from rollout_perf.tracking import git, track
+from rollout_perf.tracking.results import history
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repository"
+    write_repository(folder, 5)
+    return folder
+
+
+@pytest.fixture
+def checkout(repository, monkeypatch):
+    """A repository that the commands take for a checkout of this one; they run in it."""
+    (repository / "benchmarks").symlink_to(ROOT / "benchmarks")
+    (repository / "asv.conf.json").write_text((ROOT / "asv.conf.json").read_text())
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("HOME", str(repository.parent))
+    return repository
+
+
+def everything(folder):
+    return {path for path in folder.rglob("*") if ".git" not in path.relative_to(folder).parts}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--output=FILE HEAD~1..HEAD",
+        "HEAD~1..HEAD --output=FILE",
+        "HEAD~1..HEAD --output FILE",
+        "HEAD~1..HEAD '--output'=FILE",
+        "HEAD --ext-diff -p",
+        "HEAD -O FILE",
+        "--stdin HEAD",
+        "HEAD --format=%B",
+        "HEAD -- FILE",
+        "HEAD --max-count=1\n--output=FILE",
+        "HEAD -1x",
+    ],
+)
+def test_a_range_with_another_option_is_refused_and_nothing_is_written(given, checkout, capsys):
+    before = everything(checkout.parent)
+    assert cli.main(["track", "--no-publish", "--", given]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("rollout-perf: a range has no option '-")
+    assert err.count("\n") == 1
+    assert everything(checkout.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (None, 2),
+        ("--max-count=2 HEAD", 2),
+        ("-3 HEAD", 3),
+        ("HEAD -3", 3),
+        ("--skip=1 HEAD~3..HEAD", 2),
+        ("--since=2000-01-01 --no-merges HEAD", 5),
+        ("--all", 5),
+        ("HEAD ^HEAD~2", 2),
+    ],
+)
+def test_a_range_may_choose_commits_by_options(given, count, repository):
+    assert len(track.find_range(repository, given)[1]) == count
+
+
+@pytest.mark.parametrize("name", ["../box", "-x", ".hidden", "a/b", 'box"', "<b>", "box\n", ""])
+def test_a_machine_has_a_plain_name(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if name:
+        with pytest.raises(ConfigurationError, match="a name is of letters"):
+            track.machine_entry(name, [])
+    assert track.machine_entry("gpu box-1.example.org", [])["machine"] == "gpu box-1.example.org"
+
+
+def test_what_is_given_stands_behind_the_options(repository, tmp_path):
+    file = tmp_path / "written"
+    assert git.answer(repository, "log", "--format=%H", given=[f"--output={file}", "--"]) is None
+    assert git.answer(repository, "rev-parse", given=["a\0b"]) is None
+    assert history(repository, f"--output={file}") == []
+    assert not file.exists()
+
+
+def test_a_hook_of_another_repository_does_not_turn_the_question_elsewhere(repository, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    write_repository(other, 1)
+    for name, value in {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": "x"}.items():
+        monkeypatch.setenv(name, str(value))
+    assert len(history(repository)) == 5
+
+
+def test_a_subject_that_is_no_utf8_is_read(repository):
+    subprocess.run(
+        ["git", "-C", repository, "-c", "user.name=n", "-c", "user.email=e", "-c",
+         "i18n.commitEncoding=bytes", "commit", "-q", "--allow-empty", "-m", b"caf\xe9"],
+        check=True,
+    )  # fmt: skip
+    assert history(repository)[-1].subject.startswith("caf")
+
+
+def test_git_is_asked_in_one_place():
+    """Another would be one without the environment, and without --end-of-options."""
+    for file in (ROOT / "rollout_perf").rglob("*.py"):
+        if file.name != "git.py":
+            assert not re.search(r"""\[\s*["']git["']\s*,\s*["']-C""", file.read_text()), file
