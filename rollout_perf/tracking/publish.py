@@ -54,7 +54,8 @@ def publish(root: Path, say: Callable[[str], None], folder: Path | None = None) 
         asv = pool.submit(write_asv_pages, asv_command(), root, folder / "asv", commits)
         steps = [step for found in pool.map(_steps_of, metrics_of(results)) for step in found]
         try:
-            asv.result()
+            for line in asv.result():
+                say(line)
         except RolloutError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
             told = {"asv": False, "asv_reason": str(error)}

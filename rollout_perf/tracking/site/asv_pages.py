@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import RolloutError
+from .. import git
 from ..results import Commit
 
 EXPLORER, CLASSIC = "asv/index.html", "asv/classic.html"
@@ -34,6 +35,9 @@ _LIBRARIES = {
 }
 """Where npm's packages have what asv's page asks CDNs for, by the last part of its address."""
 
+_BENCHMARK = re.compile(r"[\w.:-]+")
+"""Names of benchmarks that asv's pages can show: what Python can name, with asv's dots."""
+
 _TAG = re.compile(
     r"[ \t]*<(?:script|link)\b[^>]*\b(?:src|href)=\"(https?:[^\"]+)\"[^>]*>(?:</script>)?[ \t]*\n?"
 )
@@ -44,32 +48,81 @@ _NO_LIBRARIES = (
 )
 
 
-def write_asv_pages(asv: str, root: Path, folder: Path, commits: list[Commit]) -> None:
-    """Run `asv publish` into `folder` and make its pages work offline.
+def write_asv_pages(asv: str, root: Path, folder: Path, commits: list[Commit]) -> list[str]:
+    """Run `asv publish` into `folder` and make its pages work offline; what they leave out, a line each.
 
     Raises RolloutError with asv's words where it fails.
     """
     done = subprocess.run(
-        [asv, "publish", "--html-dir", str(folder)], cwd=root, capture_output=True, text=True
+        [asv, "publish", f"--html-dir={folder}"],
+        cwd=root,
+        env=git.environment(),
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise RolloutError(f"asv publish failed: {said[-1] if said else f'exit code {done.returncode}'}")
-    _say_which_way_is_better(folder / "index.json")
+    index = json.loads((folder / "index.json").read_text())
+    left_out = leave_out_markup(index)
+    _say_which_way_is_better(index)
+    (folder / "index.json").write_text(json.dumps(index))
     subjects = {commit.hash: commit.subject for commit in commits}
     (folder / "commits.json").write_text(json.dumps(subjects))
     shutil.copy2(str(files(__package__) / "static" / "offline.js"), folder / "offline.js")
     _write_classic(folder, root / ".asv" / "npm")
     _write_explorer(folder)
     _write_files(folder)
+    return left_out
 
 
-def _say_which_way_is_better(index: Path) -> None:
+def leave_out_markup(index: dict[str, Any]) -> list[str]:
+    """Take out of asv's index what its classic pages would read as HTML; what that was, a line each.
+
+    They build elements from strings: with a benchmark's name, also within quotes, its unit, its parameters,
+    the names and facts of machines, and tags. Code, where a "<" is common, keeps it as a letter that
+    looks like one.
+    """
+    said = []
+    benchmarks: dict[str, dict[str, Any]] = index["benchmarks"]
+    for name, benchmark in list(benchmarks.items()):
+        if isinstance(benchmark.get("code"), str):
+            benchmark["code"] = benchmark["code"].replace("<", "\uff1c")
+        if not _BENCHMARK.fullmatch(name) or benchmark.get("name") != name or _has_markup(benchmark):
+            said.append(f"the benchmark {_shown(name)}")
+            del benchmarks[name]
+    for part in ("machines", "tags"):
+        for name in [name for name, facts in index[part].items() if _has_markup([name, facts])]:
+            said.append(f"the {part[:-1]} {_shown(name)}")
+            del index[part][name]
+    for name, values in list(index["params"].items()):
+        if _has_markup(name):
+            said.append(f"the parameter {_shown(name)}")
+            del index["params"][name]
+            continue
+        said += [f"the {name} {_shown(value)}" for value in values if _has_markup(value)]
+        index["params"][name] = [value for value in values if not _has_markup(value)]
+    index["graph_param_list"] = [one for one in index["graph_param_list"] if not _has_markup(one)]
+    why = "it has letters that they would read as HTML"
+    return [f"asv's own pages leave out {one}: {why}" for one in dict.fromkeys(said)]
+
+
+def _has_markup(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any(map(_has_markup, [*content, *content.values()]))
+    if isinstance(content, list):
+        return any(map(_has_markup, content))
+    return isinstance(content, str) and "<" in content
+
+
+def _shown(name: Any) -> str:
+    return ascii(name if len(str(name)) <= 60 else f"{str(name)[:57]}...")
+
+
+def _say_which_way_is_better(index: dict[str, Any]) -> None:
     """asv-tachyon takes what track_ methods return as higher-is-better unless it is told."""
-    content = json.loads(index.read_text())
-    for benchmark in content["benchmarks"].values():
+    for benchmark in index["benchmarks"].values():
         benchmark["less_is_better"] = True
-    index.write_text(json.dumps(content))
 
 
 def _write_explorer(folder: Path) -> None:

@@ -15,6 +15,7 @@ from ..detect import LEAST_POINTS
 from ..results import Commit, Pipe, Point, Results
 from ..table import Value, estimate
 from .metrics import TITLES, title
+from .names import slug
 
 _DIGITS = 4
 """Significant digits of a value in a column."""
@@ -71,6 +72,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
             "time": [commit.time for commit in commits],
         },
         "metrics": {name: title(name) for name in sorted({*names, STEP_TIME})},
+        "files": {name: slug(name) for name in sorted(names)},
         "machines": dict(results.machines),
         "machines_without_gpu": _without_gpu(results),
         "records": len(results.points),
@@ -78,6 +80,11 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
     }
+
+
+def column_name(group: str, batch: int, metric: str) -> str:
+    """The name of the file of a history; the pages make it of the front page's "files"."""
+    return f"{group}-{batch}-{slug(metric)}"
 
 
 def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Data are scripts and no JSON files, since a page that was opened as a file may l
 """
 
 import html
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,7 +17,8 @@ from typing import Any
 from ..answer import grouped
 from ..detect import Step
 from ..results import Results
-from .data import columns, commits_of, front
+from .data import column_name, columns, commits_of, front
+from .names import literal
 from .steps import step_data, step_slug
 
 _LIBRARY = ("plotly", "package_data/plotly.min.js")
@@ -57,24 +57,24 @@ def write_pages(
     series = {metric: results.series(metric) for metric in {step.metric for step in steps}}
     shown = [step_data(step, series[step.metric][step.key], place, groups, gates) for step in steps]
     content["steps"] = [{name: value for name, value in one.items() if name != "page"} for one in shown]
-    _script(data / "front.js", "RP.front = {};", content | dict(told or {}))
+    _script(data / "front.js", f"RP.front = {literal(content | dict(told or {}))};")
     for number, batches in enumerate(grouped(results.points).values()):
         for batch, points in batches.items():
             for metric in content["groups"][number]["metrics"][batch]:
-                name = f"g{number}-{batch}-{metric}"
-                _script(data / f"{name}.js", f'RP.loaded("{name}", {{}});', columns(points, place, metric))
+                name = column_name(content["groups"][number]["id"], batch, metric)
+                history = literal(columns(points, place, metric))
+                _script(data / f"{name}.js", f"RP.loaded({literal(name)},{history});")
     shared = {name: content[name] for name in ("commits", "commit_url", "metrics", "reference", "machines")}
     for step, one in zip(steps, shown, strict=True):
         slug = step_slug(step)
         title = html.escape(one["title"])
-        (pages / f"{slug}.html").write_text(template.substitute(title=title, slug=slug))
-        _script(data / f"step-{slug}.js", "RP.step = {};", one)
-    _script(data / "shared.js", "RP.front = {};", shared | {"groups": [], "steps": []})
+        page = template.substitute(title=title, slug=slug)
+        # Half of a surrogate pair, which JSON may hold, is no UTF-8.
+        (pages / f"{slug}.html").write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        _script(data / f"step-{slug}.js", f"RP.step = {literal(one)};")
+    _script(data / "shared.js", f"RP.front = {literal(shared | {'groups': [], 'steps': []})};")
     return folder / "index.html"
 
 
-def _script(file: Path, call: str, content: Any) -> None:
-    """A script that hands `content` over: JSON is JavaScript, NaN and Infinity included."""
-    before, after = call.split("{}")
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    file.write_text(f"{before}{text}{after}\n", encoding="utf-8")
+def _script(file: Path, statement: str) -> None:
+    file.write_text(f"{statement}\n", encoding="ascii")

@@ -1,7 +1,5 @@
 """A detected step as the plain object that its page shows. Pure."""
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +7,7 @@ from ..detect import Step
 from ..results import Commit, Point
 from .data import bounded, columns
 from .metrics import title
+from .names import digest, plain_letters
 
 _AROUND = 20
 """Measured commits that are drawn on either side of a step."""
@@ -18,8 +17,7 @@ def step_slug(step: Step) -> str:
     """The name of a step's page: plain letters, whatever the names in it, and its own."""
     key = step.key
     words = f"{step.first.hash[:8]}-{key.path}-{key.batch}-{step.metric}"
-    own = hashlib.sha256(repr((key, step.metric, step.first.hash)).encode()).hexdigest()[:6]
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', words)}-{own}"
+    return f"{plain_letters(words)}-{digest(repr((key, step.metric, step.first.hash)))}"
 
 
 def step_data(

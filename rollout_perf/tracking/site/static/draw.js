@@ -82,7 +82,7 @@ const PRINTED = {
     ({ "--line": "#d5dbe2", "--text": "#16202b", "--muted": "#52606d", "--card": "#ffffff" })[name],
 };
 
-RP.axisTitle = (text) => ({ title: { text, font: { size: 12 }, standoff: 8 } });
+RP.axisTitle = (text) => ({ title: { text: RP.plain(text), font: { size: 12 }, standoff: 8 } });
 
 RP.fade = function (color, share) {
   const part = (start) => parseInt(color.slice(start, start + 2), 16);

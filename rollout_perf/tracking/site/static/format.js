@@ -49,8 +49,9 @@ RP.payload = (size) =>
 
 RP.date = (seconds) => (seconds ? new Date(seconds * 1000).toISOString().slice(0, 10) : "no date");
 
-// A chart's library reads a little HTML in its labels.
-RP.plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+// A chart's library reads a little HTML in its labels, and values of its own in %{...}.
+RP.plain = (text) =>
+  String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/%\{/g, "&#37;{");
 
 // el("a", {href: "x", onclick: f}, "text", child): an element.
 RP.el = function (tag, attributes, ...children) {
@@ -107,7 +108,7 @@ RP.dark = function () {
 RP.looks = function (path) {
   let sum = 0;
   for (const letter of path) sum += letter.charCodeAt(0);
-  const [light, dark, symbol, dash] = LOOKS[path] || OTHERS[sum % OTHERS.length];
+  const [light, dark, symbol, dash] = Object.hasOwn(LOOKS, path) ? LOOKS[path] : OTHERS[sum % OTHERS.length];
   return { color: RP.dark() ? dark : light, symbol, dash, sign: SIGNS[symbol] };
 };
 

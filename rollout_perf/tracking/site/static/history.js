@@ -58,7 +58,7 @@ RP.historyChart = function (content, metric) {
     (_, number) => number % Math.ceil(places.length / (RP.narrow() ? 4 : 10)) === 0,
   );
   const chosen = RP.chosenCommit();
-  const ticks = { tickvals: labelled, ticktext: labelled.map(RP.commitName) };
+  const ticks = { tickvals: labelled, ticktext: labelled.map((at) => RP.plain(RP.commitName(at))) };
   return {
     traces: [...bands, ...lines, ...marks.traces],
     layout: {

@@ -27,13 +27,16 @@ RP.again = function (facts, path, at, group) {
   const hash = RP.commitName(at);
   const lines = [];
   if (made && made !== "asv run") lines.push(made);
-  else lines.push(`asv run "${hash}^!" --machine ${RP.quote(group.machine)} --record-samples`);
-  const size = group.tensor_parallel_size > 1 ? ` --tp ${group.tensor_parallel_size}` : "";
-  const lengths = ` --prompt-tokens ${load.prompt_tokens} --output-tokens ${load.output_tokens} --samples ${load.samples}`;
-  const work = { fixed: lengths, grpo: " --workload grpo", verl: " --workload verl" }[load.name];
-  if (work) {
+  else lines.push(`asv run ${RP.quote(`${hash}^!`)} --machine ${RP.quote(group.machine)} --record-samples`);
+  const size = group.tensor_parallel_size > 1 ? ` --tp ${RP.quote(group.tensor_parallel_size)}` : "";
+  const [prompt, output, samples, seed] = ["prompt_tokens", "output_tokens", "samples", "seed"].map((name) =>
+    RP.quote(load[name]),
+  );
+  const lengths = ` --prompt-tokens ${prompt} --output-tokens ${output} --samples ${samples}`;
+  const work = { fixed: lengths, grpo: " --workload grpo", verl: " --workload verl" };
+  if (Object.hasOwn(work, load.name)) {
     const cell = `--path ${RP.quote(path)} --preset ${RP.quote(group.preset)} --batch ${load.batch}`;
-    lines.push(`rollout-perf measure ${cell}${work} --seed ${load.seed}${size}`);
+    lines.push(`rollout-perf measure ${cell}${work[load.name]} --seed ${seed}${size}`);
   }
   return lines;
 };

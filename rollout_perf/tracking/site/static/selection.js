@@ -85,7 +85,7 @@ RP.commitName = (at) => RP.front.commits.hash[at].slice(0, 8);
 
 RP.commitLink = function (at) {
   const name = RP.commitName(at);
-  const url = RP.front.commit_url && RP.front.commit_url.replace("{commit}", RP.front.commits.hash[at]);
+  const url = RP.front.commit_url && RP.front.commit_url.replace("{commit}", encodeURIComponent(RP.front.commits.hash[at]));
   const to = url || `${RP.root || ""}index.html${RP.address({ ...RP.selection, commit: name })}`;
   return RP.el("a", { href: to, title: RP.front.commits.subject[at] || name }, RP.el("code", {}, name));
 };
@@ -95,7 +95,7 @@ const columns = {};
 RP.loaded = (id, content) => (columns[id].content = content);
 RP.columns = function (metric, then) {
   const group = RP.group();
-  const id = `${group.id}-${RP.batch()}-${metric}`;
+  const id = `${group.id}-${RP.batch()}-${RP.front.files[metric]}`;
   if (columns[id] && columns[id].content) return then(columns[id].content);
   if (columns[id]) return void columns[id].waiting.push(then);
   columns[id] = { waiting: [then] };

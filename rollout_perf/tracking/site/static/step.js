@@ -132,14 +132,14 @@
           customdata: places,
           hovertemplate: page.points.map(
             (point) =>
-              `${RP.commitName(point.at)} ${RP.quantity(point.value[0], metric)} ${RP.interval(point.value, metric)}<extra></extra>`,
+              `${RP.plain(RP.commitName(point.at))} ${RP.quantity(point.value[0], metric)} ${RP.interval(point.value, metric)}<extra></extra>`,
           ),
         },
       ],
       layout: {
         xaxis: {
           tickvals: labelled,
-          ticktext: labelled.map((number) => RP.commitName(page.points[number].at)),
+          ticktext: labelled.map((number) => RP.plain(RP.commitName(page.points[number].at))),
           ...RP.axisTitle("commit, oldest to newest"),
           showgrid: false,
           zeroline: false,
@@ -208,7 +208,7 @@
   const [old, fresh] = page.range;
   const compare =
     RP.front.commit_url.endsWith("/commit/{commit}") &&
-    RP.front.commit_url.replace("/commit/{commit}", `/compare/${old}...${fresh}`);
+    RP.front.commit_url.replace("/commit/{commit}", `/compare/${encodeURIComponent(old)}...${encodeURIComponent(fresh)}`);
   RP.put(
     "range",
     RP.table(
@@ -228,7 +228,7 @@
     ),
     compare
       ? RP.el("p", {}, RP.el("a", { href: compare }, "All changes between them"))
-      : command("All commits between them", `git log --oneline ${old.slice(0, 8)}..${fresh.slice(0, 8)}`),
+      : command("All commits between them", `git log --oneline ${RP.quote(`${old.slice(0, 8)}..${fresh.slice(0, 8)}`)}`),
   );
 
   RP.put(
