@@ -8,21 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".github" / "workflows"
-WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yml"))}
-JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"]]
+from workflows import FOLDER, JOBS, ROOT, WORKFLOWS, Clone, Runner, gate_artifact, nightly_artifact, steps
 
 
 def events(name: str) -> set[str]:
     """What starts a workflow; YAML reads the bare word `on` as true."""
     return set(WORKFLOWS[name][True])
-
-
-def steps(name: str, job: str) -> list[dict]:
-    return WORKFLOWS[name]["jobs"][job]["steps"]
 
 
 def permissions(name: str, job: str) -> dict[str, str]:
@@ -114,48 +105,38 @@ def test_our_own_machines_only_read(name, job):
                 assert step["with"]["persist-credentials"] is False
 
 
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_what_another_job_left_is_not_unpacked_into_a_checkout(name, job):
+    """It could bring hooks along, which git runs, beside a token."""
+    uses = {step["uses"].split("@")[0]: step.get("with", {}) for step in steps(name, job) if "uses" in step}
+    if {"actions/checkout", "actions/download-artifact"} <= {*uses}:
+        assert uses["actions/download-artifact"]["path"].startswith("${{ runner.temp }}/")
+
+
 # --- the scripts ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the script of a step, with a gh that writes down what it is asked and answers as told."""
-    (tmp_path / "bin").mkdir()
-    gh = tmp_path / "bin" / "gh"
-    gh.write_text(
-        '#!/bin/sh\necho "gh $*" >> "$ASKED"\n'
-        'case "$1 $2" in "pr view") echo "$HEAD_OF_PR";; "issue list") cat "$TITLES";; esac\n'
-    )
-    gh.chmod(0o755)
-    (tmp_path / "titles").write_text("")
-
-    def script(name: str, job: str, step: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-        [code] = [one["run"] for one in steps(name, job) if one.get("name") == step]
-        asked = {
-            "ASKED": str(tmp_path / "asked"),
-            "TITLES": str(tmp_path / "titles"),
-            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        }
-        return subprocess.run(
-            ["bash", "-e", "-c", code],
-            cwd=folder,
-            env=os.environ | asked | variables,
-            capture_output=True,
-            text=True,
-        )
-
-    script.asked = lambda: (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
-    return script
+    return Runner(tmp_path)
 
 
 @pytest.fixture
 def measured(tmp_path):
-    """The files that a pull request's run has left."""
-    folder = tmp_path / "gate" / "gate"
-    folder.mkdir(parents=True)
-    (folder / "number").write_text("12\n")
-    (folder / "summary.md").write_text("### same\nthanks to @everyone\n")
-    return folder
+    return gate_artifact(tmp_path / "gate" / "gate")
+
+
+@pytest.fixture
+def history(tmp_path):
+    return nightly_artifact(tmp_path / "history")
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Clone(tmp_path)
 
 
 def test_the_summary_becomes_the_comment_and_calls_nobody(run, measured, tmp_path):
@@ -182,8 +163,9 @@ def test_what_could_not_be_measured_is_said(run, measured, tmp_path):
 
 
 def test_a_step_is_told_in_an_issue_and_once(run, tmp_path):
-    (tmp_path / "steps.txt").write_text("after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n")
-    (tmp_path / "found.txt").write_text("1\n")
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "steps.txt").write_text("after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n")
+    (tmp_path / "history" / "found.txt").write_text("1\n")
     name = "open an issue where something is slower since"
     assert run("nightly", "tell", name, tmp_path, RUN="there").returncode == 0
     assert "gh issue create --title Slower since: 1111bbbb --body-file body.md" in run.asked()
@@ -196,51 +178,22 @@ def test_a_step_is_told_in_an_issue_and_once(run, tmp_path):
 
 
 def test_where_nothing_is_slower_no_issue_is_opened(run, tmp_path):
-    (tmp_path / "found.txt").write_text("0\n")
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "found.txt").write_text("0\n")
     assert run("nightly", "tell", "open an issue where something is slower since", tmp_path).returncode == 0
     assert run.asked() == ""
 
 
-@pytest.fixture
-def git(tmp_path, monkeypatch):
-    """git in a clone of a repository with three commits."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    clone = tmp_path / "clone"
-
-    def call(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(clone), *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "origin")], check=True)
-    subprocess.run(
-        ["git", "clone", "-q", str(tmp_path / "origin"), str(clone)], check=True, capture_output=True
-    )
-    call("config", "user.name", "Test")
-    call("config", "user.email", "test@localhost")
-    call("checkout", "-q", "-B", "main")
-    (clone / ".gitignore").write_text("/results/*\n/.venv\n")
-    for number in range(6):
-        (clone / "number").write_text(str(number))
-        call("add", "-A")
-        call("commit", "-q", "-m", str(number))
-    call("push", "-q", "origin", "main")
-    call.folder = clone
-    return call
-
-
-def test_results_of_each_night_go_to_their_branch_and_main_stays(run, git):
+def test_results_of_each_night_go_to_their_branch_and_main_stays(run, git, history):
     for night in ("first", "second"):
         git("checkout", "-q", "--force", "-B", "main", "origin/main")
         git("fetch", "-q", "origin")
-        (git.folder / "results" / "box").mkdir(parents=True, exist_ok=True)
-        (git.folder / "results" / "box" / f"{night}.json").write_text("{}")
-        done = run("nightly", "keep", "commit the results", git.folder)
+        (history / "results" / "box" / f"{night}.json").write_text("{}")
+        done = run("nightly", "keep", "commit the results", git.folder, HISTORY=str(history))
         assert done.returncode == 0, done.stderr
     kept = git("ls-tree", "-r", "--name-only", "origin/results", "results").splitlines()
-    assert kept == ["results/box/first.json", "results/box/second.json"]
+    names = ["benchmarks.json", "box/first.json", "box/records/0-env-nano.jsonl", "box/second.json"]
+    assert kept == [f"results/{name}" for name in names]
     assert git("rev-list", "--count", "origin/main..origin/results") == "2"
     assert git("ls-tree", "-r", "--name-only", "origin/main") == ".gitignore\nnumber"
 
