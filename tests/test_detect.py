@@ -86,6 +86,19 @@ def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_
     assert done.returncode == ends
 
 
+@pytest.mark.parametrize("name", ["zmq; touch owned", "$(touch owned)", "'; touch owned; '", "`touch owned`"])
+def test_a_name_in_the_commands_is_a_word_and_no_command(name, tmp_path):
+    """They are copied into a shell, and names come from results/."""
+    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10, path=name, metric=name)))
+    stub = tmp_path / "rollout-perf"
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > asked\n')
+    stub.chmod(0o755)
+    for line in (step.confirm, step.bisect.partition("git bisect run ")[2]):
+        subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH; {line}"], cwd=tmp_path, check=True)
+        assert (tmp_path / "asked").read_text().splitlines()[3:] == ["--paths", name, "--metrics", name]
+    assert not (tmp_path / "owned").exists()
+
+
 def test_an_outlier_before_the_step_widens_the_range():
     levels = [1.0] * 12 + [1.1] * 10
     levels[11] = 1.4
