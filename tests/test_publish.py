@@ -83,6 +83,18 @@ def test_a_folder_that_is_no_site_is_left_alone(checkout, tmp_path):
     assert (precious / "thesis.txt").exists()
 
 
+def test_an_earlier_site_stays_where_the_new_one_cannot_be_written(checkout, monkeypatch):
+    folder, _commits = checkout
+    (folder / "html").mkdir()
+    (folder / "html" / "index.html").write_text("an earlier site")
+    before = {path.name for path in folder.iterdir()}
+    monkeypatch.setattr("rollout_perf.tracking.publish.write_pages", None)
+    with pytest.raises(TypeError):
+        publish(folder, say=lambda text: None)
+    assert (folder / "html" / "index.html").read_text() == "an earlier site"
+    assert {path.name for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("remote", "url"),
     [

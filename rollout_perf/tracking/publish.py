@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -35,12 +36,22 @@ def check_tools() -> None:
 def publish(root: Path, say: Callable[[str], None], folder: Path | None = None) -> Path:
     """Write the site of the checkout `root`, by default where asv.conf.json says; its first page.
 
-    What could not be read or made goes to `say` and onto the page. Raises ConfigurationError where
-    `folder` exists and is no site, or a tool is not installed.
+    What could not be read or made goes to `say` and onto the page. An earlier site stays until the new
+    one is whole. Raises ConfigurationError where `folder` exists and is no site, or a tool is not installed.
     """
     check_tools()
     folder = folder or root / configuration(root).get("html_dir", "html")
-    _clear(folder)
+    _check_is_site(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        page = _write(root, say, Path(scratch) / "site")
+        if folder.exists():
+            shutil.rmtree(folder)
+        page.parent.rename(folder)
+    return folder / page.name
+
+
+def _write(root: Path, say: Callable[[str], None], folder: Path) -> Path:
     begin = time.monotonic()
     commits = history(root)
     results = read_results(results_folder(root), commits)
@@ -84,13 +95,12 @@ def _counted(results: Results) -> str:
     return f"{len(results.points)} records of {len(commits)} commits"
 
 
-def _clear(folder: Path) -> None:
-    """Empty the folder of an earlier site; nothing else is ever removed."""
+def _check_is_site(folder: Path) -> None:
+    """Nothing but an earlier site is ever removed."""
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file()):
         raise ConfigurationError(f"{folder} is there and is no site: give another folder, or remove it")
-    shutil.rmtree(folder)
 
 
 def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
