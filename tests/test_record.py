@@ -29,7 +29,7 @@ def measured(path: str = "zmq", batch: int = 8, **observed) -> Record:
         "omp_num_threads": "1",
     }
     content = {
-        "executor": label.executor,
+        "executor": label.executor.replace(":", "."),
         "workers": [worker, copy.deepcopy(worker)],
         "tokens_generated": 256,
         "vllm": "0.32.0",
@@ -60,7 +60,11 @@ class TestLabel:
         ("path", "observed", "says"),
         [
             ("zmq", {"executor": "vllm.other.Executor"}, "executor is vllm.other.Executor, not rollout_perf"),
-            ("vllm-mp", {"executor": LABELS["sync"].executor}, "executor is vllm.v1.executor.uniproc"),
+            (
+                "vllm-mp",
+                {"executor": "vllm.v1.executor.uniproc_executor.UniProcExecutor"},
+                "executor is vllm.v1.executor.uniproc",
+            ),
             ("zmq", {"channel": "ray actor call"}, "channel is 'ray actor call', not zmq"),
             ("zmq", {"channel": None}, "channel is None, not zmq"),
             ("ray", {"channel": "zmq ROUTER/DEALER ipc"}, "not ray actor"),
@@ -72,6 +76,34 @@ class TestLabel:
         assert says in record.reason
         assert record.metrics == {}
         assert record.observed == measured(path, **observed).observed
+
+    @pytest.mark.parametrize(
+        ("executor", "carrier"),
+        [
+            ("rollout_perf.transports.executor.TransportExecutor", "rollout_perf.transports.zeromq"),
+            ("rollout_perf.engine.adapter.TransportExecutor", "rollout_perf.transports.zeromq.worker"),
+        ],
+    )
+    def test_a_file_may_move_inside_its_package(self, executor, carrier):
+        """One harness measures commits of before and after a move."""
+        record = measured("zmq", executor=executor)
+        for worker in record.observed["workers"]:
+            worker["carriers"] = [carrier]
+        assert check_label(record).status == MEASURED
+
+    @pytest.mark.parametrize(
+        ("executor", "carrier"),
+        [
+            ("rollout_perf_fork.executor.TransportExecutor", "rollout_perf.transports.zeromq"),
+            ("rollout_perf.transports.executor.OtherExecutor", "rollout_perf.transports.zeromq"),
+            ("rollout_perf.transports.executor.TransportExecutor", "rollout_perf.transports.zeromq_old"),
+        ],
+    )
+    def test_a_name_that_only_begins_alike_is_another(self, executor, carrier):
+        record = measured("zmq", executor=executor)
+        for worker in record.observed["workers"]:
+            worker["carriers"] = [carrier]
+        assert check_label(record).status == FAILED
 
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_worker_that_is_called_by_something_else_fails(self, rank):
