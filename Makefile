@@ -30,10 +30,11 @@ endurance: setup ## fifty starts and stops in a row of every transport; what is 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more
 	python -m pytest -m exam -rP
 
-check: setup ## everything that guards quality: ruff, mypy, tests
+check: setup ## everything that guards quality: ruff, mypy, import rules, tests
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	python -m pytest
 
 publish: setup ## write the site from results/ to html/
@@ -66,6 +67,6 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/tools.lock || echo uv)"
 
-$(VENV)/ready: $(LOCKS) requirements/install.py setup.py pyproject.toml | $(VENV)/bin/uv
-	$(VENV)/bin/python requirements/install.py --python $(VENV)/bin/python --locks requirements --tools --editable .
+$(VENV)/ready: $(LOCKS) requirements/install.py setup.py pyproject.toml bench/pyproject.toml | $(VENV)/bin/uv
+	$(VENV)/bin/python requirements/install.py --python $(VENV)/bin/python --locks requirements --tools --editable . --editable bench
 	@touch $@

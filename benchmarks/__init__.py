@@ -1,1 +1,9 @@
-"""The ruler: asv's benchmark classes, and under harness/ what generates load, times and judges."""
+"""asv's benchmark classes. What measures is the harness, `rollout_bench`, of this checkout.
+
+asv's environments hold the system under test alone.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))

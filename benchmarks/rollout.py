@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .harness import history, machine
-from .harness.cells import BATCHES, GRPO, SWEEP, TRACKED, fixed, run_cells
-from .harness.limit import Limit, find_limit
-from .harness.metrics import METRICS
-from .harness.record import ABSENT, LABELS, MEASURED, Record
-from .harness.rl import grpo, verl
-from .harness.workload import Workload
+from rollout_bench.measure import asv_records as history
+from rollout_bench.measure import machine
+from rollout_bench.measure.rl import grpo, verl
+from rollout_bench.measure.saturation import Limit, find_limit
+from rollout_bench.measure.sequence import BATCHES, GRPO, SWEEP, TRACKED, fixed, run_cells
+from rollout_bench.measure.workload import Workload
+from rollout_bench.schema.metrics import METRICS
+from rollout_bench.schema.record import ABSENT, LABELS, MEASURED, Record
 
 _METHOD = 1
 """Raised when the way of measuring changes, so that asv does not compare before and after."""

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .harness import history, pipe
+from rollout_bench.measure import asv_records as history
+from rollout_bench.measure import pipe
 
 Cache = dict[str, Any]
 

@@ -11,8 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import open_browser, why_no_browser  # noqa: E402 - it runs from anywhere
-
-from rollout_perf.tracking.publish import publish  # noqa: E402
+from rollout_bench.site.publish import publish  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 ADDRESS = "#machine=h200-1x&preset=qwen2.5-0.5b&workload=fixed&batch=64"

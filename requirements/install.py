@@ -22,11 +22,12 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = "rollout-perf"
+OWN = ("rollout-perf", "rollout-bench")
+"""Distributions of this repository: no lock names them."""
 BASELINE = "rollout-perf-baseline.txt"
 STAMP = "rollout-perf-stamp.json"
 LOG = "rollout-perf-install.log"
@@ -220,7 +221,8 @@ def probe(python: Path) -> Environment:
         raise InstallError(f"{python} is no usable Python 3.11 or newer: {first_error(done.stderr)}")
     facts = json.loads(done.stdout.splitlines()[-1])
     installed = {normalise(name): version for name, version in facts["installed"].items()}
-    installed.pop(PROJECT, None)
+    for name in OWN:
+        installed.pop(name, None)
     return Environment(
         python=python,
         prefix=Path(facts["prefix"]),
@@ -292,14 +294,14 @@ class Installer:
         what = f"removing {len(names)} that no lock names ({', '.join(names)})"
         self.stage(what, "uninstall", *[] if self.uv else ["--yes"], *names)
 
-    def install_project(self, wheel: Path | None, editable: Path | None) -> None:
-        """Install rollout-perf itself, offline."""
+    def install_project(self, wheel: Path | None, editable: Sequence[Path]) -> None:
+        """Install what this repository holds itself, offline."""
         options = ["--no-deps", "--no-index", "--force-reinstall"]
         if wheel:
             self.stage(wheel.name, "install", *options, str(wheel))
-        if editable:
-            options.append("--no-build-isolation")
-            self.stage(f"{PROJECT}, editable", "install", *options, "-e", str(editable))
+        for folder in editable:
+            what = f"{folder}, editable"
+            self.stage(what, "install", *options, "--no-build-isolation", "-e", str(folder))
 
 
 def read_lock(locks: Path, name: str) -> str:
@@ -352,7 +354,9 @@ def main() -> None:
     parser.add_argument("--flavour", help="cpu or cuda (default: ROLLOUT_PERF_FLAVOUR, else by the hardware)")
     project = parser.add_mutually_exclusive_group()
     project.add_argument("--wheel", type=Path, help="rollout-perf's wheel to install")
-    project.add_argument("--editable", type=Path, help="a checkout of rollout-perf to install in place")
+    project.add_argument(
+        "--editable", type=Path, action="append", default=[], help="a folder to install in place; repeatable"
+    )
     given = parser.parse_args()
     if given.wheel and not given.wheel.is_file():
         raise InstallError(f"no wheel at {given.wheel}")

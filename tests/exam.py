@@ -143,7 +143,7 @@ class Repository:
 
     def tool(self, *arguments: str, **more: str) -> subprocess.CompletedProcess:
         """`rollout-perf` of this checkout, and not of the one that is examined."""
-        return self.call(sys.executable, "-P", "-m", "rollout_perf.cli", *arguments, **more)
+        return self.call(sys.executable, "-P", "-m", "rollout_bench.cli.main", *arguments, **more)
 
 
 def speed(zmq: float = 1.0, wire_bytes: int = 1000) -> dict[str, str]:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.record import MEASURED, Record
-from benchmarks.harness.workload import Workload
-from rollout_perf.tracking.results import Commit, history
+from rollout_bench.history.results import Commit, history
+from rollout_bench.measure.workload import Workload
+from rollout_bench.schema.record import MEASURED, Record
 
 MACHINE, ENVIRONMENT = "simulated-1x", "virtualenv-py3.12"
 PATHS = {"sync": 1.0, "vllm-mp": 1.05, "vllm-ray": 1.12, "zmq": 1.02, "ray": 1.3}

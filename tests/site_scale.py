@@ -21,9 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import open_browser  # noqa: E402 - it runs from anywhere
+from rollout_bench.site.publish import publish  # noqa: E402
 from simulated import FEW, PATHS, write_asv, write_records, write_repository  # noqa: E402
-
-from rollout_perf.tracking.publish import publish  # noqa: E402
 
 
 def make(folder: Path, commits: int, series: int) -> None:
@@ -86,7 +85,7 @@ def main() -> None:
         folder = Path(made)
         make(folder, given.commits, given.series)
         begin, before = time.monotonic(), cpu_seconds()
-        page = publish(folder, say=print)
+        page = publish(folder / "results", folder, say=print)
         found = {
             "commits": given.commits,
             "series": given.series,

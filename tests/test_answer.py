@@ -1,10 +1,9 @@
 """tracking/answer.py: who leads, by how much, since when; and when it is too close to call."""
 
 import pytest
+from rollout_bench.history.results import Commit, read_results
+from rollout_bench.report.answer import Group, answers, rank, sentence
 from simulated import write_records
-
-from rollout_perf.tracking.answer import Group, answers, rank, sentence
-from rollout_perf.tracking.results import Commit, read_results
 
 GROUP = Group("box", "env", "nano", 1, "fixed")
 A, B, C, D = (Commit(letter * 40, letter) for letter in "abcd")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from asv_runner.discovery import get_benchmark_from_name
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 from benchmarks import rollout
-from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""harness/cell.py with a subject that breaks at a batch: that cell says so, and the others are measured.
+"""case.py with a subject that breaks at a batch: that cell says so, and the others are measured.
 
 The subject stands in for rollout_perf and vLLM; probe, drive, fork and records are the real ones.
 """
@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from leaks import nothing_left
-
-from benchmarks.harness.cell import Cell
-from benchmarks.harness.cells import fixed, run_cells
-from benchmarks.harness.limit import find_limit
-from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
-from benchmarks.harness.rl import grpo
+from rollout_bench.measure.case import Cell
+from rollout_bench.measure.rl import grpo
+from rollout_bench.measure.saturation import find_limit
+from rollout_bench.measure.sequence import fixed, run_cells
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.timeout(120)
@@ -25,7 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from harness.probe import Probe
+from rollout_bench.measure.probe import Probe
 
 PRESETS = ("nano",)
 TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("sync", "vllm-mp")}

@@ -1,4 +1,4 @@
-"""harness/cells.py: every cell that was asked for comes back, with the reason where it was not measured."""
+"""sequence.py: every cell that was asked for comes back, with the reason where it was not measured."""
 
 import os
 import subprocess
@@ -8,10 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
-
-from benchmarks.harness import cells
-from benchmarks.harness.cells import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
-from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
+from rollout_bench.measure import sequence as cells
+from rollout_bench.measure.sequence import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -124,7 +123,7 @@ def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
     subject(HANGING)
     code = (
-        "from benchmarks.harness.cells import fixed, run_cells\n"
+        "from rollout_bench.measure.sequence import fixed, run_cells\n"
         "run_cells('nano', ['hangs'], fixed('nano', [1]))"
     )
     asker = subprocess.Popen(

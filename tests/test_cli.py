@@ -9,15 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-
-from benchmarks.harness import cells, pipe
-from benchmarks.harness import machine as ruler_machine
-from rollout_perf import cli
-from rollout_perf.tracking import track
-from rollout_perf.tracking.results import Commit
+from rollout_bench.cli import main as cli
+from rollout_bench.errors import UsageError
+from rollout_bench.history import asv_runs as track
+from rollout_bench.history.results import Commit
+from rollout_bench.measure import machine as ruler_machine
+from rollout_bench.measure import pipe
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURE = ["measure", "--path", "zmq"]
+
+
+def run_instead(run_cells, monkeypatch):
+    """Have the commands that measure call this instead."""
+    for command in ("measure", "limit"):
+        monkeypatch.setattr(f"rollout_bench.cli.{command}.run_cells", run_cells)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +34,7 @@ def nothing_starts(monkeypatch):
         raise AssertionError("started")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(cells, "run_cells", started)
+    run_instead(started, monkeypatch)
     monkeypatch.setattr(pipe, "run_module", started)
     monkeypatch.setattr(track, "run_asv", started)
     monkeypatch.setattr(ruler_machine, "gpus", list)
@@ -110,7 +116,7 @@ def commands_told() -> list[str]:
 @pytest.mark.parametrize("command", commands_told())
 def test_a_command_in_the_docs_is_one(command):
     words = shlex.split(command, comments=True)
-    assert cli._parser().parse_args(words).run.__module__.endswith(f".{words[0]}")
+    assert cli._parser(words).parse_args(words).run.__module__.endswith(f".{words[0]}")
 
 
 @pytest.mark.parametrize(("module", "package"), [("zmq", "pyzmq"), ("vllm", "vllm")])
@@ -137,8 +143,10 @@ def test_a_config_that_is_no_json_is_named(tmp_path, capsys):
     assert "config.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [MEASURE, ["pipe"], ["track"]])
-def test_outside_a_checkout_it_says_what_it_looks_for(arguments, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("arguments", [["gate", "A", "B"], ["track"]])
+def test_outside_a_checkout_what_measures_commits_says_what_it_looks_for(
+    arguments, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == 2
     assert "asv.conf.json" in capsys.readouterr().err
@@ -148,14 +156,14 @@ def test_ctrl_c_is_told_in_a_line(monkeypatch, capsys):
     def interrupted(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cells, "run_cells", interrupted)
+    run_instead(interrupted, monkeypatch)
     assert cli.main(MEASURE) == 130
     assert capsys.readouterr().err == "rollout-perf: interrupted\n"
 
 
 @pytest.mark.parametrize(("statuses", "code"), [(["measured"], 0), (["measured", "failed"], 1)])
 def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, capsys):
-    from benchmarks.harness.record import Record
+    from rollout_bench.schema.record import Record
 
     def run_cells(preset, paths, workloads, *_rest, **_keywords):
         assert (preset, paths) == ("nano", ["zmq"])
@@ -165,7 +173,7 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
             for status in statuses
         ]
 
-    monkeypatch.setattr(cells, "run_cells", run_cells)
+    run_instead(run_cells, monkeypatch)
     assert cli.main(MEASURE) == code
     *lines, last = capsys.readouterr().out.splitlines()
     assert [record["status"] for record in json.loads(last)["records"]] == statuses
@@ -175,7 +183,7 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
 
 def asked_for(arguments, monkeypatch):
     """The workloads and options with which a command would measure."""
-    from benchmarks.harness.record import Record
+    from rollout_bench.schema.record import Record
 
     asked = []
 
@@ -183,7 +191,7 @@ def asked_for(arguments, monkeypatch):
         asked.append((workloads, keywords))
         return [Record("zmq", "nano", 1, load.as_dict(), "absent", "not here") for load in workloads]
 
-    monkeypatch.setattr(cells, "run_cells", run_cells)
+    run_instead(run_cells, monkeypatch)
     assert cli.main(arguments) == 1
     return asked[0]
 
@@ -237,7 +245,7 @@ def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):
 
 def test_help_is_quick_and_loads_no_engine():
     begin = time.monotonic()
-    code = "import sys; from rollout_perf import cli\ntry: cli.main(['--help'])\nfinally: print(*sys.modules)"
+    code = "import sys\nfrom rollout_bench.cli.main import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert "usage: rollout-perf" in done.stdout
@@ -274,9 +282,9 @@ def test_head_is_one_commit_as_in_asv(repository):
 
 
 def test_a_repository_without_commits_and_a_folder_that_is_none_are_told_apart(repository, tmp_path_factory):
-    with pytest.raises(cli.ConfigurationError, match="no commit yet"):
+    with pytest.raises(UsageError, match="no commit yet"):
         track.find_range(repository, None)
-    with pytest.raises(cli.ConfigurationError, match="not in a git repository"):
+    with pytest.raises(UsageError, match="not in a git repository"):
         track.find_range(tmp_path_factory.mktemp("elsewhere"), None)
 
 
@@ -308,7 +316,7 @@ def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
 def test_a_reader_that_has_read_enough_is_no_error():
     """Tables are long, and people put `head` behind them."""
     kept = "results/h100-2x/turns/2026-11-24-0.5b.jsonl"
-    script = "import sys; from rollout_perf.cli import main; sys.exit(main(sys.argv[1:]))"
+    script = "import sys; from rollout_bench.cli.main import main; sys.exit(main(sys.argv[1:]))"
     writer = subprocess.Popen(
         [sys.executable, "-c", script, "compare", "--from", kept],
         cwd=ROOT,

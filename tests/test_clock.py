@@ -1,4 +1,4 @@
-"""harness/clock.py and the probe's steps: a GPU's time, with a fake GPU that has a stream and a clock.
+"""clock.py and the probe's steps: a GPU's time, with a fake GPU that has a stream and a clock.
 
 The fake keeps what matters of CUDA: an event takes its time when the stream reaches it, and the
 stream is behind what has been launched.
@@ -10,9 +10,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-
-from benchmarks.harness import probe
-from benchmarks.harness.clock import GpuClock, HostClock
+from rollout_bench.measure import probe
+from rollout_bench.measure.clock import GpuClock, HostClock
 
 
 class FakeGpu:
@@ -195,7 +194,7 @@ def test_a_clock_that_is_detached_leaves_nothing_behind(gpu):
 
 def test_without_a_gpu_the_time_of_the_calls_counts(monkeypatch):
     times = iter([1.0, 1.5, 10.0, 10.25])
-    monkeypatch.setattr("benchmarks.harness.clock.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("rollout_bench.measure.clock.time.perf_counter", lambda: next(times))
     clock = HostClock()
     for _ in range(2):
         clock.open()

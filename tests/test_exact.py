@@ -1,4 +1,4 @@
-"""harness/exact.py: counts that are the same each time, with an engine in miniature and with a real one.
+"""gated.py: counts that are the same each time, with an engine in miniature and with a real one.
 
 The miniature does what vLLM's engine does with its queue: calls and requests in their order, each call
 to its end, and a step with whatever has come until then.
@@ -10,14 +10,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from rollout_bench.measure import gated as exact
+from rollout_bench.measure.drive import UnequalWork, Watch
+from rollout_bench.measure.gated import Exact
+from rollout_bench.measure.probe import Probe
+from rollout_bench.measure.sequence import fixed, run_cells
+from rollout_bench.measure.workload import Workload
+from rollout_bench.schema.record import MEASURED
 
-from benchmarks.harness import exact
-from benchmarks.harness.cells import fixed, run_cells
-from benchmarks.harness.drive import UnequalWork, Watch
-from benchmarks.harness.exact import Exact
-from benchmarks.harness.probe import Probe
-from benchmarks.harness.record import MEASURED
-from benchmarks.harness.workload import Workload
 from rollout_perf.engine import has_gpu
 
 CALL_BYTES, STEP_BYTES, NEW_BYTES = 7, 10, 100

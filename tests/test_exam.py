@@ -49,7 +49,7 @@ def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path
 
 def test_detect_names_exactly_the_steps_of_a_history(tmp_path):
     """asv over commits of known speed: slower by 3 and 30 %, back again, a lock bump, a broken one."""
-    pytest.importorskip("rollout_perf.tracking.detect")
+    pytest.importorskip("rollout_bench.history.detect")
     repository = exam.make_repository(tmp_path, cv=0.003)
     factors = [1.0, 1.03, 1.03 * 1.3, 1.0]
     steps = []

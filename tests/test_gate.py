@@ -6,10 +6,9 @@ import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
 import pytest
-
-from rollout_perf.errors import ConfigurationError
-from rollout_perf.tracking import gate_report
-from rollout_perf.tracking.gate import Question, run_gate
+from rollout_bench.errors import UsageError
+from rollout_bench.gate import report as gate_report
+from rollout_bench.gate.alternation import Question, run_gate
 
 FACTS = {
     "base": "a" * 40,
@@ -109,7 +108,7 @@ def test_it_keeps_its_budget_and_cannot_tell_what_it_had_no_time_for():
 
 def test_a_budget_too_small_for_one_round_says_what_a_round_takes():
     engines = Engines({}, start_seconds=90.0)
-    with pytest.raises(ConfigurationError, match=r"--budget is 5 minutes, and one round .* about 6\.0"):
+    with pytest.raises(UsageError, match=r"--budget is 5 minutes, and one round .* about 6\.0"):
         engines.gate(budget_seconds=300.0)
     assert len(engines.legs) == 2  # told when it is clear, not when the budget is spent
 
@@ -140,7 +139,7 @@ def test_a_first_round_whose_last_start_is_cut_off_is_no_round():
         return records
 
     engines.measure = cut_off
-    with pytest.raises(ConfigurationError, match=r"one round .* takes about 0\.7"):
+    with pytest.raises(UsageError, match=r"one round .* takes about 0\.7"):
         engines.gate(budget_seconds=41.0)
 
 

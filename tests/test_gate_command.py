@@ -5,10 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.errors import UsageError
+from rollout_bench.gate import alternation as gate
+from rollout_bench.history import asv_runs as track
+from rollout_bench.history import environments as sides
+from rollout_bench.measure import machine as ruler_machine
 
-from benchmarks.harness import machine as ruler_machine
-from rollout_perf import TRANSPORTS, ConfigurationError, cli
-from rollout_perf.tracking import gate, sides, track
+from rollout_perf import TRANSPORTS
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = "built"
@@ -65,7 +69,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
 
     def run_gate(question, *_rest):
         asked.append(question)
-        raise ConfigurationError("that is all")
+        raise UsageError("that is all")
 
     monkeypatch.setattr(sides, "build", lambda *_arguments: SimpleNamespace(python_build=None))
     monkeypatch.setattr(gate, "run_gate", run_gate)

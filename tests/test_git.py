@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.errors import UsageError
+from rollout_bench.history import asv_runs as track
+from rollout_bench.history import git
+from rollout_bench.history.results import history
 from simulated import write_repository
-
-from rollout_perf import cli
-from rollout_perf.errors import ConfigurationError
-from rollout_perf.tracking import git, track
-from rollout_perf.tracking.results import history
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,7 +83,7 @@ def test_a_range_may_choose_commits_by_options(given, count, repository):
 def test_a_machine_has_a_plain_name(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     if name:
-        with pytest.raises(ConfigurationError, match="a name is of letters"):
+        with pytest.raises(UsageError, match="a name is of letters"):
             track.machine_entry(name, [])
     assert track.machine_entry("gpu box-1.example.org", [])["machine"] == "gpu box-1.example.org"
 

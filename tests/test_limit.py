@@ -1,10 +1,9 @@
-"""harness/limit.py and its table: the knee, the most, and the reason, against figures computed by hand."""
+"""saturation.py and its table: the knee, the most, and the reason, against figures computed by hand."""
 
 import pytest
-
-from benchmarks.harness.limit import Point, find_limit, point, stop_reason
-from benchmarks.harness.record import ABSENT, FAILED, MEASURED, Record
-from rollout_perf.tracking.loafing import idle_table, limit_lines, probe_lines, tail_table
+from rollout_bench.measure.saturation import Point, find_limit, point, stop_reason
+from rollout_bench.report.idle import idle_table, limit_lines, probe_lines, tail_table
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 
 def record(batch, step_seconds, preemptions=0, status=MEASURED, reason=None, **metrics):

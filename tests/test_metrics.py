@@ -1,13 +1,12 @@
-"""harness/metrics.py: the arithmetic, against figures computed by hand."""
+"""metrics.py: the arithmetic, against figures computed by hand."""
 
 from dataclasses import replace
 
 import pytest
-
-from benchmarks.harness import drive
-from benchmarks.harness import metrics as metrics_module
-from benchmarks.harness.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
-from benchmarks.harness.timeline import stages
+from rollout_bench.measure import drive
+from rollout_bench.measure.timeline import stages
+from rollout_bench.schema import metrics as metrics_module
+from rollout_bench.schema.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
 
 HUNDRED = list(range(100, 0, -1))
 

@@ -7,12 +7,12 @@ import subprocess
 import psutil
 import pytest
 from leaks import eventually
+from rollout_bench.history import asv_runs as track
+from rollout_bench.history.results import Commit, read_results
+from rollout_bench.measure import pipe
+from rollout_bench.measure.process import run_module
 
-from benchmarks.harness import pipe
-from benchmarks.harness.process import run_module
 from benchmarks.transport_rpc import RoundTrip
-from rollout_perf.tracking import track
-from rollout_perf.tracking.results import Commit, read_results
 
 SMALL = {64: 20, 1024: 5}
 
@@ -59,7 +59,9 @@ def test_a_real_run_has_samples_of_every_path_and_payload():
 
 
 def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
-    monkeypatch.setattr(pipe, "run_module", lambda module, *rest: run_module("harness.no_such_module", *rest))
+    monkeypatch.setattr(
+        pipe, "run_module", lambda module, *rest: run_module("rollout_bench.no_such_module", *rest)
+    )
     result = pipe.run_pipe(["zmq", "bare-zmq"], say=lambda text: None)
     assert sorted(result["failed"]) == ["bare-zmq", "zmq"]
     assert "no_such_module" in result["failed"]["zmq"]

@@ -7,11 +7,11 @@ import gzip
 import json
 
 import pytest
+from rollout_bench.measure.roofline import Device
+from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.workload import Workload
+from rollout_bench.schema.record import MEASURED
 
-from benchmarks.harness.cells import run_cells
-from benchmarks.harness.record import MEASURED
-from benchmarks.harness.roofline import Device
-from benchmarks.harness.workload import Workload
 from rollout_perf.engine import has_gpu
 
 pytestmark = [

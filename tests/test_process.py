@@ -1,4 +1,4 @@
-"""harness/process.py: what was started is found again, whatever it calls itself."""
+"""process.py: what was started is found again, whatever it calls itself."""
 
 import subprocess
 import sys
@@ -6,8 +6,7 @@ import uuid
 
 import pytest
 from leaks import eventually
-
-from benchmarks.harness.process import MARK, _environment, kill_marked, marked
+from rollout_bench.measure.process import MARK, _environment, kill_marked, marked
 
 TITLED = """
 import setproctitle, time
@@ -23,7 +22,7 @@ def test_a_process_that_has_given_itself_a_title_is_found_by_its_mark_and_killed
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         [sys.executable, "-c", TITLED],
-        env=_environment(mark, {"PATH": "/usr/bin"}),
+        env=_environment(mark, {"PATH": "/usr/bin"}, "/nowhere"),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rollout_bench.errors import UsageError
+from rollout_bench.site import asv_pages
+from rollout_bench.site.publish import commit_url, publish
 from simulated import MACHINE, write_asv, write_records, write_repository
-
-from rollout_perf.errors import ConfigurationError
-from rollout_perf.tracking.publish import commit_url, publish
-from rollout_perf.tracking.site import asv_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,7 +33,7 @@ def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
     folder, commits = checkout
     write_records(folder / "results", commits, batches=[8])
     write_asv(folder / "results", commits, 3)
-    page = publish(folder, say=lambda text: None)
+    page = publish(folder / "results", folder, say=lambda text: None)
     assert page == folder / "html" / "index.html"
     content = front(folder)
     assert (content["asv"], content["records"], len(content["commits"]["hash"])) == (True, 10, 2)
@@ -46,13 +45,13 @@ def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
     files = (folder / "html" / "asv" / "files.js").read_text()
     assert '"index.json": {' in files
     assert '"graphs/' in files
-    publish(folder, say=lambda text: None)  # over the one that is there
+    publish(folder / "results", folder, say=lambda text: None)  # over the one that is there
 
 
 def test_without_results_the_page_says_so(checkout):
     folder, _commits = checkout
     told = []
-    publish(folder, say=told.append)
+    publish(folder / "results", folder, say=told.append)
     content = front(folder)
     assert (content["records"], content["asv"]) == (0, False)
     assert content["asv_reason"]
@@ -66,7 +65,7 @@ def test_damaged_files_are_told_and_the_rest_is_published(checkout):
     (folder / "results" / MACHINE / "gates").mkdir()
     (folder / "results" / MACHINE / "gates" / "x.json").write_text("{")
     told = []
-    publish(folder, say=told.append)
+    publish(folder / "results", folder, say=told.append)
     content = front(folder)
     assert content["records"] == 10
     assert "00000000-env-x.jsonl:1" in content["damaged"][0]
@@ -78,8 +77,8 @@ def test_a_folder_that_is_no_site_is_left_alone(checkout, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigurationError, match="is no site"):
-        publish(checkout[0], say=print, folder=precious)
+    with pytest.raises(UsageError, match="is no site"):
+        publish(checkout[0] / "results", checkout[0], say=print, folder=precious)
     assert (precious / "thesis.txt").exists()
 
 
@@ -88,9 +87,9 @@ def test_an_earlier_site_stays_where_the_new_one_cannot_be_written(checkout, mon
     (folder / "html").mkdir()
     (folder / "html" / "index.html").write_text("an earlier site")
     before = {path.name for path in folder.iterdir()}
-    monkeypatch.setattr("rollout_perf.tracking.publish.write_pages", None)
+    monkeypatch.setattr("rollout_bench.site.publish.write_pages", None)
     with pytest.raises(TypeError):
-        publish(folder, say=lambda text: None)
+        publish(folder / "results", folder, say=lambda text: None)
     assert (folder / "html" / "index.html").read_text() == "an earlier site"
     assert {path.name for path in folder.iterdir()} == before
 
@@ -120,8 +119,8 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_is_removed(checko
     )
     (folder / "html").mkdir()
     (folder / "html" / "index.html").write_text("an earlier site")
-    with pytest.raises(ConfigurationError, match="plotly is not installed"):
-        publish(folder, say=print)
+    with pytest.raises(UsageError, match="plotly is not installed"):
+        publish(folder / "results", folder, say=print)
     assert (folder / "html" / "index.html").exists()
 
 

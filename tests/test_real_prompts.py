@@ -3,9 +3,9 @@
 import json
 
 import pytest
-
-from rollout_perf import ConfigurationError, cli
-from rollout_perf.commands import workloads
+from rollout_bench.cli import main as cli
+from rollout_bench.cli import workloads
+from rollout_bench.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def chats(tmp_path):
 
 def chosen(model, chats, *more):
     line = ["measure", "--path", "zmq", "--preset", str(model), "--workload", str(chats)]
-    return workloads.choose(cli._parser().parse_args([*line, "--chat-column", "question", *more]))
+    words = [*line, "--chat-column", "question", *more]
+    return workloads.choose(cli._parser(words).parse_args(words))
 
 
 def test_they_go_through_the_chat_template(model, chats):
@@ -51,22 +52,20 @@ def test_they_go_through_the_chat_template(model, chats):
 
 def test_they_must_leave_room_for_the_answer_or_are_cut_when_told_to(model, chats):
     size = ["--batch", "2", "--samples", "1", "--output-tokens", "126"]
-    with pytest.raises(ConfigurationError, match=r"line 1: question has 3 tokens; 2 fit beside the answer"):
+    with pytest.raises(UsageError, match=r"line 1: question has 3 tokens; 2 fit beside the answer"):
         chosen(model, chats, *size)
     (load,) = chosen(model, chats, *size, "--prompt-tokens", "2")
     assert load.ids == ((1, 2), (3, 9))
 
 
 def test_answers_that_leave_no_room_for_a_prompt_are_refused(model, chats):
-    with pytest.raises(ConfigurationError, match=r"up to 128 tokens \(--output-tokens\) leave no room"):
+    with pytest.raises(UsageError, match=r"up to 128 tokens \(--output-tokens\) leave no room"):
         chosen(model, chats, "--output-tokens", "128")
 
 
 def test_a_model_without_a_chat_template_or_tokenizer_is_named(model, chats, tmp_path):
     (tmp_path / "config.json").write_text((model / "config.json").read_text())
-    with pytest.raises(ConfigurationError, match=f"the tokenizer of {tmp_path}"):
+    with pytest.raises(UsageError, match=f"the tokenizer of {tmp_path}"):
         chosen(tmp_path, chats)
-    with pytest.raises(
-        ConfigurationError, match="the preset nano has no tokenizer: give a local model folder"
-    ):
+    with pytest.raises(UsageError, match="the preset nano has no tokenizer: give a local model folder"):
         chosen("nano", chats)

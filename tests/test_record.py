@@ -1,11 +1,10 @@
-"""harness/record.py: a run that is not what its label says, or did other work, is an error and no row."""
+"""record.py: a run that is not what its label says, or did other work, is an error and no row."""
 
 import copy
 import json
 
 import pytest
-
-from benchmarks.harness.record import (
+from rollout_bench.schema.record import (
     ABSENT,
     FAILED,
     LABELS,
@@ -15,6 +14,7 @@ from benchmarks.harness.record import (
     check_equal_work,
     check_label,
 )
+
 from rollout_perf import TRANSPORTS
 
 

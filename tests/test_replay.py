@@ -1,10 +1,9 @@
-"""harness/replay.py: files of lengths and of prompts; what is wrong is named by file, line and field."""
+"""replay.py: files of lengths and of prompts; what is wrong is named by file, line and field."""
 
 import json
 
 import pytest
-
-from benchmarks.harness.replay import SAMPLE_BYTES, BadFile, is_replay, read_prompts, read_replay
+from rollout_bench.measure.replay import SAMPLE_BYTES, BadFile, is_replay, read_prompts, read_replay
 
 ENOUGH = 1 << 40
 

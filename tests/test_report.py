@@ -1,11 +1,10 @@
 """`rollout-perf report`: the site's answer as text and as Markdown, and bad requests in one line."""
 
 import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.history.results import read_results
+from rollout_bench.report.commits import report
 from simulated import MACHINE, write_asv, write_records, write_repository
-
-from rollout_perf import cli
-from rollout_perf.tracking.report import report
-from rollout_perf.tracking.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +13,7 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     commits = write_repository(folder, 3)
     (folder / "asv.conf.json").write_text("{}")
-    (folder / "benchmarks" / "harness").mkdir(parents=True)
+    (folder / "benchmarks").mkdir(parents=True)
     write_records(
         folder / "results",
         commits,
@@ -93,7 +92,7 @@ def test_a_bad_request_is_one_line_and_exit_code_2(arguments, told, here, capsys
 
 def test_without_results_it_says_how_to_get_some(checkout, tmp_path, monkeypatch, capsys):
     (tmp_path / "asv.conf.json").write_text("{}")
-    (tmp_path / "benchmarks" / "harness").mkdir(parents=True)
+    (tmp_path / "benchmarks").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["report", "newest"]) == 2
     assert "make track" in capsys.readouterr().err

@@ -5,10 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from benchmarks.harness.cells import fixed
-from benchmarks.harness.record import ABSENT, MEASURED, Record
-from rollout_perf.tracking.results import Commit, history, read_results
+from rollout_bench.history.results import Commit, history, read_results
+from rollout_bench.measure.sequence import fixed
+from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)

@@ -1,11 +1,11 @@
-"""harness/roofline.py: the least time of a rollout's steps, against figures computed by hand."""
+"""roofline.py: the least time of a rollout's steps, against figures computed by hand."""
 
 from dataclasses import replace
 
 import pytest
+from rollout_bench.measure.roofline import Device, context_tokens, device, floor_seconds
+from rollout_bench.measure.workload import Workload
 
-from benchmarks.harness.roofline import Device, context_tokens, device, floor_seconds
-from benchmarks.harness.workload import Workload
 from rollout_perf.models import find_model
 
 CONFIG = {

@@ -2,15 +2,19 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.stats import exam as scorecard
+from rollout_bench.stats.exam import NOISES, OURS, Answer, Question, ask, simulate
 
-from rollout_perf import cli
-from rollout_perf.tracking import scorecard, tigerbeetle
-from rollout_perf.tracking.rivals import OURS, detectors
-from rollout_perf.tracking.scorecard import NOISES, Answer, Question, RealAnswer, ask, simulate
+from studies.detectors import __main__ as study
+from studies.detectors import tigerbeetle
+from studies.detectors.rivals import detectors
+from studies.detectors.tigerbeetle import RealAnswer
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = 40
@@ -21,7 +25,7 @@ WANTED = {0.02: 0.70, 0.03: 0.95, 0.05: 0.99, 0.10: 1.00}
 @pytest.fixture(scope="module")
 def short():
     """The short form's answers, by noise, step and how many commits are known."""
-    answers = scorecard.sit([OURS], scorecard.QUESTIONS, SERIES, None)
+    answers = scorecard.sit({OURS: scorecard.ours}, scorecard.QUESTIONS, SERIES)
     return {(a.question.noise, a.question.step, a.question.known_until): a.share for a in answers}
 
 
@@ -121,7 +125,7 @@ def test_the_labels_are_read_from_otavas_test(tmp_path):
         tigerbeetle.labelled(tmp_path)
 
 
-def test_the_command_shows_a_table_and_json_and_says_what_it_cannot_fetch(monkeypatch, capsys, tmp_path):
+def test_the_study_shows_tables_and_json_and_says_what_it_cannot_fetch(monkeypatch, capsys):
     def unreachable(folder):
         raise tigerbeetle.Unavailable("no network")
 
@@ -129,7 +133,8 @@ def test_the_command_shows_a_table_and_json_and_says_what_it_cannot_fetch(monkey
     monkeypatch.setattr(tigerbeetle, "otava_sources", unreachable)
     monkeypatch.setattr(scorecard, "QUESTIONS", [Question("gaussian"), Question("gaussian", 0.10)])
     monkeypatch.setattr(scorecard, "OTHERS", {"60 commits, CV 5 %": [Question("ar(0.7)", cv=0.05)]})
-    assert cli.main(["scorecard", "--series", "5"]) == 0
+    monkeypatch.setattr(sys, "argv", ["detectors", "--series", "5"])
+    assert study.main() == 0
     out, err = capsys.readouterr()
     assert "cannot be fetched: no network" in err
     assert f"| {OURS} | gaussian | 0.0 [0.0 .. 52.2] | 100.0 [47.8 .. 100.0] |" in out
@@ -137,6 +142,14 @@ def test_the_command_shows_a_table_and_json_and_says_what_it_cannot_fetch(monkey
     result = json.loads(out.splitlines()[-1])
     assert {row["detector"] for row in result["exam"]} == set(detectors(None))
     assert "history" not in result
+
+
+def test_the_command_examines_our_detector_alone(monkeypatch, capsys):
+    monkeypatch.setattr(scorecard, "QUESTIONS", [Question("gaussian"), Question("gaussian", 0.10)])
+    assert cli.main(["scorecard", "--series", "5"]) == 0
+    out, _err = capsys.readouterr()
+    assert f"| {OURS} | gaussian | 0.0 [0.0 .. 52.2] | 100.0 [47.8 .. 100.0] |" in out
+    assert {row["detector"] for row in json.loads(out.splitlines()[-1])["exam"]} == {OURS}
 
 
 def test_a_bad_number_of_series_is_refused(capsys):

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from rollout_perf.tracking import sides
-from rollout_perf.tracking.sides import PythonBuild, Side
+from rollout_bench.history import environments as sides
+from rollout_bench.history.environments import PythonBuild, Side
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER = PythonBuild("/opt/other/bin/python3.11", "3.11.2 (another build)")

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from browser import open_browser, why_no_browser
+from rollout_bench.history.detect import find_steps
+from rollout_bench.history.results import Commit, read_results
+from rollout_bench.site.pages import write_pages
+from rollout_bench.site.publish import publish
 from simulated import MACHINE, PATHS, write_records
-
-from rollout_perf.tracking.detect import find_steps
-from rollout_perf.tracking.publish import publish
-from rollout_perf.tracking.results import Commit, read_results
-from rollout_perf.tracking.site.pages import write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 REASON = why_no_browser()
@@ -59,7 +58,7 @@ def visit(browser):
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
     """The site over the committed results of the GPU machine."""
-    return publish(ROOT, say=print, folder=tmp_path_factory.mktemp("site") / "html")
+    return publish(ROOT / "results", ROOT, say=print, folder=tmp_path_factory.mktemp("site") / "html")
 
 
 @pytest.fixture(scope="module")

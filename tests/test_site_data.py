@@ -4,12 +4,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from rollout_bench.history.detect import Step
+from rollout_bench.history.results import Commit, read_results
+from rollout_bench.site.change_points import step_data, step_slug
+from rollout_bench.site.data import changes, columns, commits_of, front
 from simulated import MACHINE, write_records
-
-from rollout_perf.tracking.detect import Step
-from rollout_perf.tracking.results import Commit, read_results
-from rollout_perf.tracking.site.data import changes, columns, commits_of, front
-from rollout_perf.tracking.site.steps import step_data, step_slug
 
 COMMITS = [Commit(str(number) * 40, f"change {number}", 1000 + number) for number in range(1, 9)]
 PLACE = {commit: number for number, commit in enumerate(COMMITS)}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from browser import open_browser, why_no_browser
+from rollout_bench.site.publish import publish
 from simulated import MACHINE, write_asv, write_records, write_repository
-
-from rollout_perf.tracking.publish import publish
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANT = "window.pwned=1"
@@ -77,7 +76,7 @@ def site(tmp_path_factory):
     edit(results / MACHINE / "machine.json", lambda facts: facts | {"machine": MACHINE})
     said = []
     (root / "html").mkdir()
-    return publish(root, said.append).parent, said
+    return publish(root / "results", root, said.append).parent, said
 
 
 def scripts(folder):

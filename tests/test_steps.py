@@ -4,9 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-
-from rollout_perf.tracking.scan import NULL, PHIS, p_value, scan, whitened
-from rollout_perf.tracking.steps import LEAST_POINTS, find_shifts, without_outliers
+from rollout_bench.stats.change_points import LEAST_POINTS, find_shifts, without_outliers
+from rollout_bench.stats.scan import NULL, PHIS, p_value, scan, whitened
 
 
 def noisy(levels, cv=0.01, seed=0):

@@ -1,9 +1,8 @@
 """Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cells."""
 
 import pytest
-
-from benchmarks.harness.record import Record
-from rollout_perf.tracking import table
+from rollout_bench.report import table
+from rollout_bench.schema.record import Record
 
 REASON = "the process ended with exit code 1; its last lines:\nTraceback (most recent call last):\n  boom"
 

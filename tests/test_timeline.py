@@ -1,12 +1,11 @@
-"""harness/timeline.py: stamps of scheduler and worker to the stages of an engine step."""
+"""timeline.py: stamps of scheduler and worker to the stages of an engine step."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
-
-from benchmarks.harness import probe, timeline
-from benchmarks.harness.timeline import Stamps, stages
+from rollout_bench.measure import probe, timeline
+from rollout_bench.measure.timeline import Stamps, stages
 
 # Two steps under way: the third is scheduled once the first one's output has been taken.
 SCHEDULED = [(0.0, 1.0), (1.0, 2.5), (10.0, 11.0)]

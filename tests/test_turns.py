@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 from leaks import nothing_left
-
-from benchmarks.harness.cells import fixed
-from benchmarks.harness.record import ABSENT, FAILED, Record, read_records
-from benchmarks.harness.turns import take_turns
-from benchmarks.harness.workload import Workload
-from rollout_perf import cli
-from rollout_perf.commands import compare
-from rollout_perf.tracking.turns import ratio_table, ratios, sittings_of, together
+from rollout_bench.cli import compare
+from rollout_bench.cli import main as cli
+from rollout_bench.measure.sequence import fixed
+from rollout_bench.measure.session import take_turns
+from rollout_bench.measure.workload import Workload
+from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
+from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-
-from rollout_perf.tracking.verdict import (
+from rollout_bench.stats.paired import (
     BETTER,
     CANNOT_TELL,
     ERROR,

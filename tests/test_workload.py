@@ -1,11 +1,10 @@
-"""harness/workload.py: the same work for the same workload, on every machine and at every commit."""
+"""workload.py: the same work for the same workload, on every machine and at every commit."""
 
 import json
 from dataclasses import fields, replace
 
 import pytest
-
-from benchmarks.harness.workload import Workload
+from rollout_bench.measure.workload import Workload
 
 LOAD = Workload(prompts=2, samples=3, prompt_tokens=5, output_tokens=7, seed=1)
 

@@ -1,0 +1,76 @@
+"""Where a command runs: in a checkout, whose commits asv measures, or anywhere, with results in a folder."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..history import git
+from ..history.asv_runs import results_folder
+from ..history.results import Results, history, read_results
+
+_RESULTS = "results"
+
+
+def find_checkout(command: str) -> Path:
+    """The checkout around the current directory, for a command that measures commits.
+
+    Raises UsageError where there is none.
+    """
+    found = checkout_around(Path.cwd())
+    if found is None:
+        raise UsageError(
+            f"`{command}` measures commits, and there is no checkout of rollout-perf from {Path.cwd()} "
+            "upwards (a folder with asv.conf.json and benchmarks/): change into one"
+        )
+    return found
+
+
+def checkout_around(start: Path) -> Path | None:
+    """The nearest folder from `start` upwards that is a checkout; None where there is none."""
+    for folder in (start, *start.parents):
+        if (folder / "asv.conf.json").is_file() and (folder / "benchmarks").is_dir():
+            return folder
+    return None
+
+
+def provenance() -> dict[str, str]:
+    """What a command knows of where its records come from: its line, and the commit of the checkout."""
+    told = {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
+    root = checkout_around(Path.cwd())
+    if root is None:
+        return told
+    described = ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    commit = git.answer(root, *described)
+    return told | ({} if commit is None else {"commit": commit})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The results that a command reads, and what is around them."""
+
+    folder: Path
+    root: Path | None
+    """The checkout, which has the history's order and its locks; None outside one."""
+
+    def read(self) -> Results:
+        """Everything in the folder, in the history's order where there is one."""
+        return read_results(self.folder, [] if self.root is None else history(self.root))
+
+
+def results_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `kept_results` reads."""
+    parser.add_argument(
+        "--results", type=Path, metavar="FOLDER",
+        help="where results lie (default: the checkout's results/, outside one ./results)",
+    )  # fmt: skip
+
+
+def kept_results(given: Path | None) -> Kept:
+    """The folder of results that is meant. Raises UsageError where it is none."""
+    root = checkout_around(Path.cwd())
+    folder = given or (results_folder(root) if root else Path.cwd() / _RESULTS)
+    if not folder.is_dir() and (given is not None or root is None):
+        raise UsageError(f"there is no folder {folder}: name one by --results, or measure something first")
+    return Kept(folder, root)

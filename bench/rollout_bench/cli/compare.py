@@ -1,0 +1,133 @@
+"""`rollout-perf compare`: paths in turn, all engines up at once, several starts; ratios to a reference."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rollout_perf.models import find_model
+from rollout_perf.transports import TRANSPORTS
+
+from ..errors import UsageError
+from ..measure import machine
+from ..measure.roofline import device as roofline_device
+from ..measure.sequence import engine_arguments as sized_arguments
+from ..measure.session import take_turns
+from ..report.idle import idle_table, stage_table, tail_table
+from ..report.ratios import ratio_table, ratios, sittings_of, together
+from ..schema.metrics import METRICS
+from ..schema.record import MEASURED, check_equal_work, read_records
+from . import workloads
+from .checkout import provenance
+from .console import say
+from .options import (
+    check_model,
+    check_paths,
+    engine_argument,
+    engine_arguments,
+    output_file,
+    timeline_argument,
+)
+
+_KV_SPARE = 1.25
+"""Room in the KV cache beyond what the workload's tokens take: blocks are not all full."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("--path", action="append", default=[], help=f"repeatable; of {', '.join(TRANSPORTS)}")
+    parser.add_argument("--reference", default="vllm-mp", help="what the others are divided by")
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    workloads.arguments(parser)
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
+    parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
+    parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")
+    parser.add_argument("--metric", default="step_seconds", help="what to compare")
+    timeline_argument(parser)
+    parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
+    parser.add_argument(
+        "--from", action="append", dest="kept", metavar="FILE",
+        help="repeatable; show what --output has kept, and measure nothing",
+    )  # fmt: skip
+    engine_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, show the ratios and the JSON; 0 where every cell was measured."""
+    if given.metric not in METRICS:
+        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
+    if bool(given.path) == bool(given.kept):
+        raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
+    if given.kept:
+        sittings = sittings_of([one for file in given.kept for one in _kept(file)])
+        try:
+            sittings = [check_equal_work(records) for records in sittings]
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"--from has a record without what each has: {error}") from None
+    else:
+        sittings = _measure(given)
+    order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their turns ended
+    sittings = [sorted(some, key=lambda one: order.get(one.path, len(order))) for some in sittings]
+    found = ratios(sittings, given.reference, given.metric)
+    print(ratio_table(found, given.reference, given.metric))
+    cells = together(sittings)
+    for text in filter(None, (tail_table(cells), idle_table(cells), stage_table(cells))):
+        print(f"\n{text}")
+    failed = [one for records in sittings for one in records if one.status != MEASURED]
+    for one in failed:
+        say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
+    print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
+    return 1 if failed else 0
+
+
+def _kept(file: str) -> list[Any]:
+    try:
+        records = read_records(Path(file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--from is {file!r}, which cannot be read: {error}") from None
+    if not records:
+        raise UsageError(f"--from is {file!r}, which holds no record")
+    return records
+
+
+def _measure(given: argparse.Namespace) -> list[list[Any]]:
+    """The records of every start."""
+    gpus = machine.gpus()
+    paths = list(dict.fromkeys([given.reference, *given.path]))
+    check_paths(paths, gpus)
+    for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
+        if getattr(given, name) < least:
+            raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
+    loads = workloads.choose(given)
+    preset = check_model(given.preset, given.tp, loads, gpus)
+    output = output_file(given.output)
+    more = _room(given, loads) if gpus else {}
+    sittings: list[list[Any]] = []
+    for start in range(given.starts):
+        say(f"start {start + 1} of {given.starts}")
+        sittings.append(
+            take_turns(
+                preset,
+                paths,
+                loads,
+                given.rounds,
+                given.warmups,
+                say,
+                given.tp,
+                provenance=provenance() | {"start": start},
+                arguments=more | engine_arguments(given.engine_arg),
+                keep=output,
+                timeline=given.timeline,
+            )
+        )
+    return sittings
+
+
+def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:
+    """A KV cache for the sequences that run at once and no more, so that all engines find room on one GPU."""
+    config = find_model(given.preset).config()
+    device = roofline_device(config, 2, given.tp, 1.0)
+    at_once = sized_arguments(loads)["max_num_seqs"]
+    tokens = max(sum(sorted(load.lengths())[-at_once:]) for load in loads)
+    return {"kv_cache_memory_bytes": int(tokens * device.kv_token_bytes * _KV_SPARE) + (64 << 20)}

@@ -1,0 +1,8 @@
+"""How the commands speak while they work: a line on standard error; tables and JSON go to standard output."""
+
+import sys
+
+
+def say(text: str) -> None:
+    """Tell how it goes, on standard error."""
+    print(text, file=sys.stderr, flush=True)

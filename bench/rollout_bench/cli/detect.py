@@ -1,0 +1,70 @@
+"""`rollout-perf detect`: every step in results/, up and down; tables and a line of JSON."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from ..errors import UsageError
+from ..history.detect import find_short, find_steps, metrics_of
+from ..history.results import Results
+from ..report.change_points import steps_table
+from ..schema.metrics import METRICS
+from .checkout import kept_results, results_argument
+from .console import say
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("--machine", action="append", metavar="NAME", help="repeatable (default: all)")
+    parser.add_argument("--metric", action="append", metavar="NAME", help="repeatable (default: all)")
+    results_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print the line of JSON alone")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Find the steps and show them; 1 where something is slower since, and still is."""
+    kept = kept_results(given.results)
+    results = kept.read()
+    measured = metrics_of(results)
+    known = [*METRICS, *(name for name in measured if name not in METRICS)]
+    metrics = _chosen("metric", given.metric, known)
+    results = _of_machines(results, _chosen("machine", given.machine, list(results.machines)))
+    wanted = [name for name in metrics if name in measured]
+    steps = find_steps(results, kept.root, wanted)
+    short = find_short(results, wanted)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    if not given.json:
+        print(steps_table(steps, short, results))
+    print(
+        json.dumps(
+            {
+                "steps": [asdict(step) | {"key": step.key._asdict()} for step in steps],
+                "short": dict(sorted(Counter(one.points for one in short).items())),
+                "damaged": [str(damage) for damage in results.damaged],
+            }
+        )
+    )
+    return 1 if any(step.worse and step.undone_by is None for step in steps) else 0
+
+
+def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    for name in given or ():
+        if name not in known:
+            raise UsageError(
+                f"no results of the {what} {name!r}; known: {', '.join(known) or 'none, results/ is empty'}"
+            )
+    return list(dict.fromkeys(given or known))
+
+
+def _of_machines(results: Results, machines: Sequence[str]) -> Results:
+    chosen: dict[str, Any] = {name: facts for name, facts in results.machines.items() if name in machines}
+    return replace(
+        results,
+        machines=chosen,
+        points=[point for point in results.points if point.machine in chosen],
+        pipes=[pipe for pipe in results.pipes if pipe.machine in chosen],
+    )

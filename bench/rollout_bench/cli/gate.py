@@ -1,0 +1,218 @@
+"""`rollout-perf gate`: is a commit slower than another? Both measured now, in alternation, with verdicts."""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asv.machine import Machine
+
+from rollout_perf.transports import find_transport
+
+from ..errors import UsageError
+from ..gate import alternation
+from ..gate import report as gate_report
+from ..history import asv_runs, environments
+from ..measure import machine
+from ..measure.process import Interpreter
+from ..measure.sequence import BATCHES, CELL_DEADLINE_SECONDS, TRACKED, fixed, run_cells
+from ..schema.metrics import METRICS
+from ..schema.record import LABELS, MEASURED, now, work
+from ..stats.paired import THRESHOLD
+from .checkout import find_checkout, provenance
+from .console import say
+
+_PRIMARY = "step_seconds"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("base", metavar="BASE", help="the commit to compare with")
+    parser.add_argument("head", metavar="HEAD", help="the commit to judge")
+    parser.add_argument("--paths", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--metrics", metavar="A,B", help=f"what to judge, or `all` (default: {_PRIMARY} and all exact ones)"
+    )
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="[METRIC=]PERCENT",
+        help="a smaller change is `same`; repeatable (default: 1.5 for timings, 0 for exact metrics)",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=60.0, metavar="MINUTES", help="to measure for, at most (default: 60)"
+    )
+    parser.add_argument(
+        "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
+    )
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the verdicts as Markdown")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
+    root = find_checkout("gate")
+    question = _question(given)
+    commits = {name: environments.find_commit(root, getattr(given, name)) for name in alternation.SIDES}
+    notes = _dirty(environments.changed_files(root))
+    for note in notes:
+        say(note)
+    entry = asv_runs.machine_entry(given.machine, machine.gpus())
+    folder = _folder(asv_runs.results_folder(root), entry)
+    base = environments.build(root, alternation.BASE, commits[alternation.BASE], "", say)
+    head = environments.build(
+        root, alternation.HEAD, commits[alternation.HEAD], "-head", say, base.python_build
+    )
+    built = {alternation.BASE: base, alternation.HEAD: head}
+    begin = now()
+    name = f"{commits[alternation.BASE][:8]}-{commits[alternation.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
+    records = _Records(built, folder / f"{name}.jsonl")
+    outcome = alternation.run_gate(question, records.measure, say)
+    notes += environments.differences(base, head) + records.differences()
+    facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
+    content = gate_report.content(outcome, facts)
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    if given.summary:
+        given.summary.write_text(gate_report.markdown(content))
+    if given.junit:
+        given.junit.write_text(gate_report.junit(content))
+    print(gate_report.table(content))
+    print(json.dumps(content))
+    return gate_report.exit_code(content)
+
+
+_FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
+
+
+def _question(given: argparse.Namespace) -> alternation.Question:
+    exact = frozenset(name for name, metric in METRICS.items() if metric.exact)
+    paths = _listed(given.paths, LABELS, "path") or list(LABELS)
+    for path in paths if given.paths else ():
+        if reason := find_transport(path).absent(bool(machine.gpus())):
+            raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
+    if given.metrics == "all":
+        judged = list(METRICS)
+    else:
+        judged = _listed(given.metrics, METRICS, "metric") or [_PRIMARY, *sorted(exact)]
+    own = dict(_threshold(text) for text in given.threshold)
+    timing = own.pop("", THRESHOLD)
+    thresholds = {name: own.get(name, 0.0 if name in exact else timing) for name in judged}
+    for option in ("summary", "junit"):
+        file = getattr(given, option)
+        if file and not file.parent.is_dir():
+            raise UsageError(f"--{option} is {file}; there is no folder {file.parent}")
+        if file and file.is_dir():
+            raise UsageError(f"--{option} is {file}; that is a folder, and a file is wanted")
+    if not 0 < given.budget < math.inf:
+        raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
+    return alternation.Question(paths, thresholds, exact & set(judged), given.budget * 60)
+
+
+def _listed(text: str | None, known: Mapping[str, Any], what: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return names
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    if name and name not in METRICS:
+        raise UsageError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+    try:
+        share = float(value.rstrip("% ")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 10:
+        raise UsageError(f"--threshold is {text!r}; give a percentage such as 3 or wire_bytes=1")
+    return name, share
+
+
+def _dirty(files: Sequence[str]) -> list[str]:
+    if not files:
+        return []
+    own = [file for file in files if file.startswith("benchmarks/")]
+    ruled = f"; the ruler is that of the working tree, with {', '.join(own)} changed" if own else ""
+    count = f"{len(files)} file{'s' * (len(files) > 1)}"
+    return [
+        f"the working tree has uncommitted changes ({count}): what is measured is the two commits, "
+        f"without them{ruled}"
+    ]
+
+
+def _folder(results: Path, own: Mapping[str, str]) -> Path:
+    """Where verdicts of this machine go. Raises UsageError where the name is another machine's."""
+    file = results / own["machine"] / "machine.json"
+    if file.exists():
+        try:
+            known = dict(json.loads(file.read_text()))
+        except ValueError as error:
+            say(f"damaged and passed over: {file}: {error}")
+            known = {}
+        for fact in ("arch", "cpu", "num_cpu", "gpu"):
+            if fact in known and known[fact] != own.get(fact):
+                raise UsageError(
+                    f"{file.parent} is of another machine ({fact} {known[fact]}, here "
+                    f"{own.get(fact, 'none')}): give this one a --machine NAME of its own"
+                )
+    asv_runs.name_machine(own["machine"], machine.gpus())
+    Machine.load(machine_name=own["machine"]).save(str(results))
+    gates = file.parent / "gates"
+    gates.mkdir(parents=True, exist_ok=True)
+    return gates
+
+
+class _Records:
+    """Measures a side by the ruler, and keeps every record as soon as it is there."""
+
+    def __init__(self, built: Mapping[str, Any], file: Path):
+        self._built = built
+        self._file = file
+        self._preset = TRACKED[bool(machine.gpus())]
+        self._workloads = fixed(self._preset, BATCHES[self._preset])
+        self._first: dict[tuple[str, str, int], Any] = {}
+
+    def measure(self, name: str, paths: Sequence[str], seconds_left: float) -> list[Any]:
+        """One engine start of each path of a side."""
+        side = self._built[name]
+        records = run_cells(
+            self._preset,
+            paths,
+            self._workloads,
+            provenance={**provenance(), "commit": side.commit, "side": name},
+            say=lambda text: say(f"{name} {text}"),
+            deadline_seconds=min(CELL_DEADLINE_SECONDS, seconds_left),
+            interpreter=Interpreter(side.python, side.variables),
+        )
+        records = [_of_side(record, side) for record in records]
+        with self._file.open("a") as file:
+            file.write("".join(f"{record.to_json()}\n" for record in records))
+        for record in records:
+            if record.status == MEASURED:
+                self._first.setdefault((name, record.path, record.workload["batch"]), record)
+        return records
+
+    def differences(self) -> list[str]:
+        """In what the live processes of the two sides differed, other than in speed."""
+        found: dict[str, list[str]] = {}
+        for (name, path, batch), record in self._first.items():
+            other = self._first.get(("head", path, batch))
+            if name == "base" and other is not None:
+                before, after = work(record), work(other)
+                for fact in sorted({*before, *after}):
+                    if before.get(fact) != after.get(fact):
+                        change = f"{fact} {before.get(fact)!r} -> {after.get(fact)!r}"
+                        found.setdefault(change, []).append(f"{path} batch {batch}")
+        return [f"the engines differ in {change} ({', '.join(cells)})" for change, cells in found.items()]
+
+
+def _of_side(record: Any, side: Any) -> Any:
+    """The record, failed where what it measured did not come from the side's environment."""
+    subject = record.observed.get("subject")
+    if record.status != MEASURED or Path(subject).resolve().is_relative_to(side.folder):
+        return record
+    return record.failed(f"measured {subject}, which is not the {side.name}'s environment {side.folder}")

@@ -1,0 +1,89 @@
+"""`rollout-perf limit`: raise the batch until that no longer pays; a table a path and a line of JSON."""
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+
+from rollout_perf.transports import TRANSPORTS
+
+from ..errors import UsageError
+from ..measure import machine
+from ..measure.saturation import find_limit
+from ..measure.sequence import CELL_DEADLINE_SECONDS, FIXED, run_cells
+from ..measure.workload import Workload
+from ..report.idle import limit_lines
+from . import workloads
+from .checkout import provenance
+from .console import say
+from .options import check_model, check_paths, engine_argument, engine_arguments, output_argument, output_file
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--path", action="append", required=True, help=f"repeatable; one of {', '.join(TRANSPORTS)}"
+    )
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    parser.add_argument("--first-batch", type=int, default=1, help="where to begin; it doubles (default: 1)")
+    parser.add_argument("--max-batch", type=int, help="where to end (default: 4096, without a GPU 128)")
+    parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt (default: the preset's)")
+    parser.add_argument("--output-tokens", type=int, help="tokens of each answer (default: the preset's)")
+    parser.add_argument("--rollouts", type=int, default=3, help="timed rollouts at each batch (default: 3)")
+    parser.add_argument(
+        "--deadline", type=float, default=300.0, metavar="SECONDS", help="for each path (default: 300)"
+    )
+    engine_argument(parser)
+    output_argument(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Search each path's limit and show it; 0 where every path has one."""
+    gpus = machine.gpus()
+    check_paths(given.path, gpus)
+    for name in ("first_batch", "rollouts", "prompt_tokens", "output_tokens"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    if not 0 < given.deadline < math.inf:
+        raise UsageError(f"--deadline is {given.deadline:g}; give seconds, more than 0")
+    most = (4096 if gpus else 128) if given.max_batch is None else given.max_batch
+    if most < given.first_batch:
+        raise UsageError(f"--max-batch is {most}; it must be at least --first-batch, {given.first_batch}")
+    workloads.check_batch("--max-batch", most)
+    lengths = dict(FIXED.get(given.preset, {}))
+    lengths |= {
+        name: getattr(given, name)
+        for name in ("prompt_tokens", "output_tokens")
+        if getattr(given, name) is not None
+    }
+    loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
+    records = run_cells(
+        check_model(given.preset, given.tp, loads, gpus),
+        list(dict.fromkeys(given.path)),
+        loads,
+        given.tp,
+        provenance=provenance(),
+        say=say,
+        rollouts=given.rollouts,
+        arguments=engine_arguments(given.engine_arg),
+        keep=output_file(given.output),
+        deadline_seconds=given.deadline + CELL_DEADLINE_SECONDS,
+        until_limit_seconds=given.deadline,
+    )
+    limits = {}
+    for path in dict.fromkeys(given.path):
+        mine = [record for record in records if record.path == path]
+        limits[path] = find_limit(mine)
+        print("\n".join(limit_lines(path, limits[path], mine)))
+    found = {path: one and asdict(one) for path, one in limits.items()}
+    print(json.dumps({"limits": found, "records": [json.loads(record.to_json()) for record in records]}))
+    return 0 if all(limits.values()) else 1
+
+
+def _doubling(given: argparse.Namespace, most: int) -> list[int]:
+    batches = [given.first_batch]
+    while batches[-1] * 2 <= most:
+        batches.append(batches[-1] * 2)
+    return batches

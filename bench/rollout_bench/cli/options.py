@@ -1,0 +1,98 @@
+"""Options that several commands take, and what is made of them."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rollout_perf.models import find_model
+from rollout_perf.transports import find_transport
+
+from ..errors import UsageError
+from ..measure.workload import Workload
+
+
+def output_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the file in which `sequence.run_cells` keeps its records."""
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="keep the records here, a line each, path by path; paths that it has are not measured again",
+    )
+
+
+def output_file(given: str | None) -> Path | None:
+    """The file that was asked for. Raises UsageError where it cannot be written."""
+    if given is None:
+        return None
+    try:
+        with open(given, "a"):
+            return Path(given).resolve()
+    except OSError as error:
+        raise UsageError(f"--output is {given!r}, which cannot be written: {error.strerror}") from None
+
+
+def timeline_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the option `timeline` of a case."""
+    parser.add_argument(
+        "--timeline", action="store_true", help="show where the time of an engine step goes, stage by stage"
+    )
+
+
+def engine_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `engine_arguments` reads."""
+    parser.add_argument(
+        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
+    )
+
+
+def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
+    """vLLM's engine arguments from NAME=JSON. Raises UsageError for anything else."""
+    return dict(_engine_argument(text) for text in given)
+
+
+def _engine_argument(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals and name:
+            return name.replace("-", "_"), json.loads(value)
+    except ValueError:
+        pass
+    raise UsageError(f"--engine-arg is {text!r}; give NAME=JSON, such as enforce_eager=true")
+
+
+def check_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
+    """Raise UsageError for a path that cannot be taken here, ConfigurationError for an unknown one."""
+    for path in paths:
+        reason = find_transport(path).absent(bool(gpus))
+        if reason:
+            raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
+
+
+def check_model(
+    preset: str, tensor_parallel_size: int, workloads: Sequence[Workload], gpus: Sequence[Any]
+) -> str:
+    """The preset's name or the model's folder, for a process elsewhere.
+
+    Raises UsageError where the model does not take the tensor-parallel size or a workload's lengths.
+    """
+    model = find_model(preset)
+    try:
+        config = model.config()
+    except ValueError as error:
+        raise UsageError(f"{model.folder / 'config.json'} is not JSON: {error}") from None
+    heads, longest = config.get("num_attention_heads"), config.get("max_position_embeddings")
+    if tensor_parallel_size < 1 or (heads and heads % tensor_parallel_size):
+        raise UsageError(
+            f"--tp is {tensor_parallel_size}; it must divide the {heads} attention heads of {model.name}"
+        )
+    if gpus and tensor_parallel_size > len(gpus):
+        raise UsageError(f"--tp is {tensor_parallel_size}; there are {len(gpus)} GPUs here")
+    prompt, answer = max((workload.longest for workload in workloads), key=sum)
+    if longest and prompt + answer > longest:
+        raise UsageError(
+            f"a prompt of {prompt} tokens (--prompt-tokens) and its answer of {answer} (--output-tokens) "
+            f"make {prompt + answer}; {model.name} takes {longest} at most"
+        )
+    return model.name if model.random_weights else str(model.folder)

@@ -1,0 +1,42 @@
+"""`rollout-perf pipe`: a round trip over each transport, without a model; a table and a line of JSON."""
+
+import argparse
+import importlib.util
+import json
+
+from rollout_perf.transports import TRANSPORTS
+
+from ..errors import UsageError
+from ..measure import machine
+from ..measure.pipe import BARE, run_pipe
+from ..report.table import pipe_table
+from .checkout import provenance
+from .console import say
+from .options import check_paths
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("--path", action="append", help="repeatable (default: all)")
+    parser.add_argument("--blocks", type=int, default=9, help="timed blocks (default: 9)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure, show the table and the JSON; 0 where nothing failed."""
+    gpus = machine.gpus()
+    known = [*(name for name, row in TRANSPORTS.items() if row.transport), *BARE]
+    paths = list(dict.fromkeys(given.path or known))
+    for path in paths:
+        if path not in known:
+            raise UsageError(f"unknown path {path!r}; known: {', '.join(known)}")
+        if given.path and path in BARE and importlib.util.find_spec(BARE[path]) is None:
+            raise UsageError(f"the path {path!r} cannot be taken here: {BARE[path]} is not installed")
+    if given.path:
+        check_paths([path for path in paths if path not in BARE], gpus)
+    try:
+        result = run_pipe(paths, given.blocks, say=say, provenance=provenance())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    print(pipe_table(result))
+    print(json.dumps(result))
+    return 1 if result["failed"] else 0

@@ -1,0 +1,35 @@
+"""`rollout-perf scorecard`: the exam of `detect` over simulated series; a table and a line of JSON."""
+
+import argparse
+import json
+import os
+import time
+
+from ..errors import UsageError
+from ..stats import exam
+from .console import say
+
+_SERIES = 200
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--series", type=int, default=_SERIES, help=f"of each kind (default: {_SERIES}); more tell more"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Hold the exam and show its table."""
+    if given.series < 1:
+        raise UsageError(f"--series is {given.series}; it must be at least 1")
+    answers = []
+    begin = time.monotonic()
+    detectors = {exam.OURS: exam.ours}
+    for answer in exam.sit(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
+        answers.append(answer)
+        say(f"[{time.monotonic() - begin:5.0f} s] {answer}")
+    print(f"{given.series} series of each kind; shares in % with their 95 % interval\n")
+    print(exam.exam_table(answers))
+    print(json.dumps({"exam": [exam.as_json(answer) for answer in answers]}))
+    return 0

@@ -1,0 +1,97 @@
+"""`rollout-perf track`: measure a range of commits with asv, publish the site, show the newest commits."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BenchError
+from ..history import asv_runs
+from ..history.results import Commit, Results, read_results
+from ..measure import machine, process
+from ..report.table import pipe_table, rollout_table
+from ..schema.record import FAILED, REFERENCE, Record
+from ..site.publish import check_tools, publish
+from .checkout import find_checkout
+from .console import say
+
+_SHOWN_COMMITS = 3
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("range", nargs="?", metavar="RANGE", help="as in git (default: HEAD~2..HEAD)")
+    parser.add_argument(
+        "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
+    )
+    parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
+    parser.add_argument("--no-publish", action="store_true", help="do not write the site")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run asv, publish, show; 0 where nothing failed."""
+    if not given.no_publish:
+        check_tools()
+    root = find_checkout("track")
+    wanted, commits = asv_runs.find_range(root, given.range)
+    name = asv_runs.name_machine(given.machine, machine.gpus())
+    say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")
+    for commit in commits:
+        say(f"  {commit}")
+    try:
+        code, log = asv_runs.run_asv(root, wanted, commits, name, given.bench, say, _end_processes)
+    except asv_runs.Interrupted:
+        done = asv_runs.saved(root, name, commits)
+        say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
+        raise
+    if code not in (0, 2):
+        raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
+    site = None if given.no_publish else publish(asv_runs.results_folder(root), root, say)
+    results = read_results(asv_runs.results_folder(root), commits[::-1])
+    failed = _show(results, name, commits, log)
+    if site is not None:
+        print(f"site: {site.relative_to(root)}")
+    return 1 if failed or code else 0
+
+
+def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) -> bool:
+    """Print the newest commits, and those in which something failed; whether there is such a one."""
+    any_failed = False
+    for number, commit in enumerate(commits):
+        mine = [point for point in results.points if (point.machine, point.commit) == (machine, commit)]
+        by_environment: dict[str, list[Any]] = {}
+        for point in mine:
+            by_environment.setdefault(point.environment, []).append(Record(**point.record))
+        records = [one for group in by_environment.values() for one in group]
+        pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
+        failed = any(one.status == FAILED for one in records)
+        failed |= any(bool(pipe.result.get("failed")) for pipe in pipes)
+        empty = not records and not pipes
+        any_failed |= failed or empty
+        if number >= _SHOWN_COMMITS and not failed and not empty:
+            continue
+        print(f"commit {commit}")
+        if empty:
+            print(f"failed: nothing was measured; see {log}")
+        print("\n\n".join(rollout_table(group, REFERENCE) for group in by_environment.values()))
+        if pipes:
+            print()
+            print(pipe_table(pipes[-1].result))
+        print()
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    return any_failed
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text().strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _end_processes(name: str, value: str, grace_seconds: float) -> None:
+    """Wait for processes that carry a mark to end, then kill them."""
+    end = time.monotonic() + grace_seconds
+    while process.marked(name, value) and time.monotonic() < end:
+        time.sleep(0.2)
+    process.kill_marked(name, value)

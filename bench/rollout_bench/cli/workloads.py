@@ -1,0 +1,172 @@
+"""The workload that a command's line asks for: by name, or from a file of lengths or of prompts."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from rollout_perf.models import Model, find_model
+
+from ..errors import UsageError
+from ..measure import replay
+from ..measure.rl import grpo, verl
+from ..measure.sequence import FIXED, GRPO
+from ..measure.workload import Workload
+
+NAMES = ("fixed", "grpo", "verl")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which workload is meant."""
+    parser.add_argument(
+        "--workload",
+        default="fixed",
+        metavar="NAME|FILE",
+        help=f"{', '.join(NAMES)}; a JSONL file with a line a sample (prompt_length, output_length, group); "
+        "or JSONL or Parquet with real prompts (default: fixed)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        action="append",
+        help="sequences in a rollout; repeatable (default: 8, or its own)",
+    )
+    parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt; where they differ, the cap")
+    parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
+    parser.add_argument("--samples", type=int, help="sequences for each prompt (default: 1, or 16)")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
+    parser.add_argument("--chat-column", default="prompt", help="of a file of prompts (default: prompt)")
+
+
+def choose(given: argparse.Namespace) -> list[Any]:
+    """The workloads, one for each batch. Raises UsageError for what cannot be done, in a line."""
+    for name in ("samples", "prompt_tokens", "output_tokens"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    for batch in given.batch or ():
+        check_batch("--batch", batch)
+    try:
+        if given.workload == "fixed":
+            return _fixed(given)
+        if given.workload in NAMES:
+            return _long_tailed(given)
+        return _from_file(given, Path(given.workload).expanduser())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _fixed(given: argparse.Namespace) -> list[Any]:
+    own = dict(FIXED.get(given.preset, {}))
+    own |= _given(given, prompt_tokens="prompt_tokens", output_tokens="output_tokens")
+    samples = given.samples or 1
+    return [
+        Workload(prompts=_prompts(batch, samples), samples=samples, seed=given.seed, **own)
+        for batch in sorted(set(given.batch or [8]))
+    ]
+
+
+def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Any]:
+    """At the workload's own size, but for the preset without a GPU; or as the command says."""
+    scale = dict(GRPO["nano"]) if given.preset == "nano" else {}
+    scale |= {"seed": given.seed, **more}
+    scale |= _given(given, prompt_tokens="prompt_cap", output_tokens="output_cap", samples="samples")
+    make = verl if given.workload == "verl" else grpo
+    samples = scale.get("samples", 16)
+    if not given.batch:
+        _check_samples(scale.get("prompts", 128), samples)
+        return [make(**scale)]
+    return [make(**scale | {"prompts": _prompts(batch, samples)}) for batch in sorted(set(given.batch))]
+
+
+def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
+    if not path.is_file():
+        raise UsageError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
+    model = find_model(given.preset)
+    longest = model.config().get("max_position_embeddings")
+    if replay.is_replay(path, given.chat_column):
+        sizes = ("batch", "samples", "prompt_tokens", "output_tokens")
+        told = [f"--{name.replace('_', '-')}" for name in sizes if getattr(given, name) is not None]
+        if told:
+            raise UsageError(f"{', '.join(told)} cannot be given with {path}, which says it all")
+        return [replay.read_replay(path, longest, _memory_bytes())]
+    tokenizer = _tokenizer(model, path)
+    output_cap = given.output_tokens or 1024
+    # A cap on prompts cuts them; without one they must fit as they are.
+    fits = longest - output_cap if longest and given.prompt_tokens is None else None
+    if fits is not None and fits < 1:
+        raise UsageError(
+            f"answers of up to {output_cap} tokens (--output-tokens) leave no room for a prompt: "
+            f"{model.name} takes {longest} of both"
+        )
+    samples = given.samples or 16
+    loads = []
+    for batch in sorted(set(given.batch or [_check_samples(128, samples)])):
+        prompts = _prompts(batch, samples)
+        ids = replay.read_prompts(path, given.chat_column, prompts, tokenizer, fits)
+        loads.append(
+            grpo(
+                prompts,
+                samples,
+                given.prompt_tokens or max(map(len, ids)),
+                output_cap,
+                given.seed,
+                "prompts",
+                ids=ids,
+                source=f"{given.chat_column} of {path.name}",
+            )
+        )
+    return loads
+
+
+def _tokenizer(model: Model, path: Path) -> Any:
+    if model.random_weights:
+        raise UsageError(
+            f"{path} holds prompts, and the preset {model.name} has no tokenizer: give a local model folder"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the tokenizer of {model.folder} cannot be loaded: {error}") from None
+    if not tokenizer.chat_template:
+        raise UsageError(f"the tokenizer of {model.folder} has no chat template")
+    return tokenizer
+
+
+def _given(given: argparse.Namespace, **names: str) -> dict[str, int]:
+    """What the line says, under the workload's own names."""
+    return {its: getattr(given, name) for name, its in names.items() if getattr(given, name) is not None}
+
+
+def _prompts(batch: int, samples: int) -> int:
+    if batch % samples:
+        raise UsageError(f"--batch is {batch}; it must be a multiple of --samples ({samples})")
+    return batch // samples
+
+
+def check_batch(option: str, batch: int) -> None:
+    """Raise UsageError for a batch below 1, and for one that memory could never hold."""
+    if batch < 1:
+        raise UsageError(f"{option} is {batch}; it must be at least 1")
+    _check_memory(batch, f"{option} is {batch}; that many samples need")
+
+
+def _check_samples(prompts: int, samples: int) -> int:
+    """The batch of prompts that the command does not name, if memory could hold it."""
+    batch = prompts * samples
+    _check_memory(batch, f"--samples is {samples}; {batch} samples of {prompts} prompts need")
+    return batch
+
+
+def _check_memory(batch: int, need: str) -> None:
+    least = batch * replay.SAMPLE_BYTES
+    if least > _memory_bytes():
+        raise UsageError(
+            f"{need} {least} bytes or more, and this machine has {_memory_bytes()} bytes of memory"
+        )
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

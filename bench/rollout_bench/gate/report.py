@@ -1,0 +1,152 @@
+"""A gate's verdicts as JSON, table, Markdown and JUnit XML. Pure: one content in, text out.
+
+The content is what results/MACHINE/gates/*.json holds, and the last line of standard output.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from ..report.table import quantity
+from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
+from .alternation import ABSENT, FAILED, Outcome, Verdict
+
+SCHEMA = 1
+NOTHING = "nothing measured"
+_OVERALL = (WORSE, FAILED, BETTER, CANNOT_TELL, SAME)
+_COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "interval", "would see")
+_ALIGNED = ("left", "right", "left", "left", "right", "right", "right", "left", "right")
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_EXPLAINED = (
+    "change is head against base, lower is better; the intervals hold all together with 95 %; would see: "
+    "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
+)
+
+
+def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything a gate has to say. `facts` are base, head, machine, measured_at, command, notes."""
+    verdicts = [_row(verdict) for verdict in outcome.verdicts]
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "verdict": overall(verdicts),
+        "pairs": outcome.pairs,
+        "seconds": round(outcome.seconds, 1),
+        "stopped": outcome.stopped,
+        "verdicts": verdicts,
+    }
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    found = verdict.finding
+    return {
+        **verdict.cell._asdict(),
+        "metric": verdict.metric,
+        "verdict": verdict.verdict,
+        "ratio": found and found.ratio,
+        "interval": found and found.interval and list(found.interval),
+        "detectable": found and found.detectable,
+        "pairs": found.pairs if found else 0,
+        "threshold": verdict.threshold,
+        "base": verdict.base,
+        "head": verdict.head,
+        "reason": verdict.reason,
+    }
+
+
+def overall(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """The verdict that a gate ends with: the first of worse, failed, better, cannot tell, same."""
+    found = {row["verdict"] for row in verdicts}
+    return next((verdict for verdict in _OVERALL if verdict in found), NOTHING)
+
+
+def exit_code(gate: Mapping[str, Any]) -> int:
+    """0: nothing worse. 1: something worse beyond its threshold. 2: something could not be measured."""
+    return {WORSE: 1, FAILED: 2, NOTHING: 2}.get(gate["verdict"], 0)
+
+
+def table(gate: Mapping[str, Any]) -> str:
+    """For a terminal."""
+    rows = tabulate(_rows(gate), _COLUMNS, tablefmt="plain", colalign=_ALIGNED, disable_numparse=True)
+    return "\n".join([_headline(gate), rows, *_reasons(gate), _cost(gate), *gate["notes"]])
+
+
+def markdown(gate: Mapping[str, Any]) -> str:
+    """For a pull request."""
+    rows = tabulate(_rows(gate), _COLUMNS, tablefmt="github", colalign=_ALIGNED, disable_numparse=True)
+    lines = [f"- {line}" for line in (*_reasons(gate), _cost(gate), *gate["notes"], f"{_EXPLAINED}.")]
+    return "\n".join([f"### {_headline(gate)}", "", rows, "", *lines, ""])
+
+
+def junit(gate: Mapping[str, Any]) -> str:
+    """For a CI that shows tests: worse fails, absent and cannot tell are skipped, failed is an error."""
+    suite = ET.Element("testsuite", name="rollout-perf gate", timestamp=gate["measured_at"])
+    counts = {"failure": 0, "error": 0, "skipped": 0}
+    for row, shown in zip(gate["verdicts"], _rows(gate), strict=True):
+        name = f"{row['path']}.{row['preset']}.batch-{row['batch']}"
+        case = ET.SubElement(suite, "testcase", classname=name, name=row["metric"])
+        told = row["reason"] or " ".join(
+            f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True)
+        )
+        kind = {WORSE: "failure", FAILED: "error", ABSENT: "skipped", CANNOT_TELL: "skipped"}.get(
+            row["verdict"]
+        )
+        if kind:
+            counts[kind] += 1
+            ET.SubElement(case, kind, message=_NOT_IN_XML.sub("?", f"{row['verdict']}: {told}"))
+    suite.set("tests", str(len(gate["verdicts"])))
+    suite.set("failures", str(counts["failure"]))
+    suite.set("errors", str(counts["error"]))
+    suite.set("skipped", str(counts["skipped"]))
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def _headline(gate: Mapping[str, Any]) -> str:
+    return f"{gate['verdict']}: {gate['base'][:8]}..{gate['head'][:8]} on {gate['machine']}"
+
+
+def _cost(gate: Mapping[str, Any]) -> str:
+    return f"{gate['pairs']} pairs of engine starts in {gate['seconds'] / 60:.1f} minutes; {gate['stopped']}"
+
+
+def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            row["path"],
+            str(row["batch"]),
+            row["metric"],
+            row["verdict"],
+            *("" if row[side] is None else quantity(row[side], row["metric"]) for side in ("base", "head")),
+            percent(row["ratio"] and row["ratio"] - 1),
+            _interval(row["interval"]),
+            percent(row["detectable"]),
+        ]
+        for row in gate["verdicts"]
+    ]
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"[{percent(bounds[0] - 1)} .. {percent(bounds[1] - 1)}]"
+
+
+def percent(share: float | None) -> str:
+    """A share with its sign, to the tenth of a per cent below ten."""
+    if share is None:
+        return ""
+    if share > 9.995:
+        return "> +999 %"
+    return f"{share * 100:+.{1 if abs(share) < 0.0995 else 0}f} %"
+
+
+def _reasons(gate: Mapping[str, Any]) -> list[str]:
+    """Why a path is absent or failed, a line for those that share it."""
+    found: dict[str, list[str]] = {}
+    for row in gate["verdicts"]:
+        if row["reason"]:
+            first = row["reason"].splitlines()[0]
+            found.setdefault(f"{row['verdict']}: {first}", []).append(f"{row['path']} batch {row['batch']}")
+    return [f"{', '.join(cells)} {why}" for why, cells in found.items()]

@@ -1,0 +1,254 @@
+"""Runs asv over a range of commits and tells how it goes.
+
+asv starts the engines; this starts asv. It knows git's ranges, asv's files and asv's output, and
+the harness only as a folder: a checkout with asv.conf.json and benchmarks/.
+"""
+
+import contextlib
+import os
+import platform
+import queue
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from . import git
+from .results import Commit
+
+DEFAULT_RANGE = "HEAD~2..HEAD"
+_EVERYTHING = "--max-count=2 HEAD"  # what the default range comes to where HEAD~2 does not exist
+_ALLOWED = "give what `git rev-list` takes, such as HEAD~5..HEAD, v1.0..main or HEAD^!"
+_MARK = "ROLLOUT_PERF_PROGRESS"
+_MACHINE = "ROLLOUT_PERF_MACHINE"
+_MACHINE_NAME = re.compile(r"\w[\w .+@-]*")
+_ASV_END_SECONDS = 60.0
+_CELL_END_SECONDS = 60.0
+_POLL_SECONDS = 0.3
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was interrupted; asv and every cell have ended."""
+
+
+def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
+    """The range to give to asv and its commits, newest first.
+
+    Raises UsageError where this is no repository, or the range is unknown or empty, or has
+    an option that does more than choose commits: asv hands its words to git as they are.
+    """
+    git.require()
+    if git.answer(root, "rev-parse", "--git-dir") is None:
+        raise UsageError(f"{root} is not in a git repository, and asv measures commits")
+    if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+        raise UsageError(f"the repository in {root} has no commit yet: commit something first")
+    wanted = given or DEFAULT_RANGE
+    if given is None and git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD~2^{commit}") is None:
+        wanted = _EVERYTHING
+    if wanted == "HEAD":  # to asv it is the one commit, to git all of its history
+        wanted = "HEAD^!"
+    try:
+        words = shlex.split(wanted)
+    except ValueError as error:
+        raise UsageError(f"cannot read the range {wanted!r}: {error}") from None
+    options, revisions = git.split_range(words)
+    form = ["log", "--first-parent", "--no-show-signature", "--format=%H %ct %s"]
+    listed = git.answer(root, *form, *options, given=[*revisions, "--"])
+    if listed is None:
+        raise UsageError(f"unknown range {wanted!r}: {_ALLOWED}")
+    rows = (line.split(" ", 2) for line in listed.splitlines())
+    commits = [Commit(row[0], row[2], int(row[1])) for row in rows]
+    if not commits:
+        raise UsageError(f"no commit is in the range {wanted!r} (A..B leaves A out): {_ALLOWED}")
+    return wanted, commits
+
+
+def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
+    """The machine's name in results/; asv's entry for it is made where there is none.
+
+    Raises UsageError where asv is not installed.
+    """
+    entry = machine_entry(name, gpus)
+    from asv.machine import MachineCollection
+
+    MachineCollection.save(entry["machine"], entry)
+    return entry["machine"]
+
+
+def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str, str]:
+    """asv's entry for this machine under a name, as it is or would be made.
+
+    What changes often and says little (kernel, exact memory) is left out: it is part of a series'
+    identity. Raises UsageError where asv is not installed.
+    """
+    try:
+        from asv.machine import Machine, MachineCollection
+        from asv.util import UserError
+    except ImportError:
+        raise UsageError("asv is not installed here: run `make setup`") from None
+    asked = name or Machine.get_unique_machine_name()
+    if not _MACHINE_NAME.fullmatch(asked):
+        raise UsageError(
+            f"--machine is {asked!r}; a name is of letters, digits, spaces and . _ + @ - and begins with a "
+            "letter or digit, since results/ has a folder of it"
+        )
+    try:
+        return MachineCollection.load(asked)
+    except UserError:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        entry = Machine.get_defaults() | {
+            "machine": asked,
+            "os": platform.system(),
+            "ram": f"{memory / 1024**3:.0f} GiB",
+        }
+        if gpus:
+            entry |= {"gpu": f"{len(gpus)} x {gpus[0]['name']}", "driver": gpus[0]["driver"]}
+        return entry
+
+
+def run_asv(
+    root: Path,
+    range_spec: str,
+    commits: Sequence[Commit],
+    machine: str,
+    bench: str | None,
+    say: Callable[[str], None],
+    end_processes: Callable[[str, str, float], None],
+) -> tuple[int, Path]:
+    """Run asv over the range; its exit code, and the file that holds all of its output.
+
+    `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
+    cells, which asv does not know. On Ctrl-C asv and the cells end, then Interrupted is raised.
+    """
+    command = [asv_command(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
+    command += [f"--machine={machine}", *([f"--bench={bench}"] if bench else [])]
+    log = root / ".asv" / "rollout-perf-track.log"
+    log.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress, log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            env=git.environment()
+            | {_MARK: progress.name, _MACHINE: machine, "PYTHONUNBUFFERED": "1"}
+            | {"PATH": path_from(Path(sys.executable).parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that Ctrl-C reaches it once, from here
+        )
+        try:
+            teller = _Teller(commits, say)
+            for source, line in _lines(process, Path(progress.name)):
+                if source == "asv":
+                    output.write(f"{line}\n")
+                    teller.asv(line)
+                else:
+                    teller.cell(line)
+            return process.wait(), log
+        except KeyboardInterrupt:
+            say("interrupted: waiting for the cell to end")
+            raise Interrupted from None
+        finally:
+            _end(process)
+            end_processes(_MARK, progress.name, _CELL_END_SECONDS)
+
+
+def path_from(folder: Path) -> str:
+    """PATH with a folder first; where asv makes environments, of the Python in it."""
+    return os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+
+
+def asv_command() -> str:
+    """asv beside the Python that runs this. Raises UsageError where it is not."""
+    asv = Path(sys.executable).with_name("asv")
+    if not asv.is_file():
+        raise UsageError(f"asv is not installed beside {sys.executable}: run `make setup`")
+    return str(asv)
+
+
+def _end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_ASV_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _lines(process: subprocess.Popen, progress: Path) -> Iterator[tuple[str, str]]:
+    """Lines of asv's output and of the cells' progress, as they come, until asv has ended."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in process.stdout:
+                lines.put(line.rstrip())
+        lines.put(None)
+
+    threading.Thread(target=read, name="asv-output", daemon=True).start()
+    with progress.open() as file:
+        while True:
+            try:
+                line = lines.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                line = ""
+            for told in file.read().splitlines():
+                yield "cell", told
+            if line is None:
+                return
+            if line:
+                yield "asv", line
+
+
+class _Teller:
+    """Turns lines of asv and of cells into progress: which commit, which cell, since when."""
+
+    def __init__(self, commits: Sequence[Commit], say: Callable[[str], None]):
+        self._numbers = {commit.hash[:8]: n for n, commit in enumerate(commits, 1)}
+        self._say = say
+        self._begin = time.monotonic()
+
+    def asv(self, line: str) -> None:
+        """Pass on what says where asv is; values are in the tables, all of it in the log."""
+        if re.match(r"(\[ *[\d.]+%\] )?·", line) and not re.search(r"·+ =|\.track_|For parameters", line):
+            self._tell(re.sub(r"^(\[ *[\d.]+%\] )?·+ *", "asv: ", line))
+
+    def cell(self, line: str) -> None:
+        """Pass on "TIME COMMIT what is going on"."""
+        _when, commit, text = [*line.split(" ", 2), "", ""][:3]
+        number = self._numbers.get(commit)
+        where = f"commit {number} of {len(self._numbers)}" if number else "commit"
+        self._tell(f"{where} ({commit}) {text}")
+
+    def _tell(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._begin), 60)
+        self._say(f"[{minutes:3d}:{seconds:02d}] {text}")
+
+
+def configuration(root: Path) -> dict[str, Any]:
+    """The checkout's asv.conf.json."""
+    from asv.util import load_json
+
+    return load_json(str(root / "asv.conf.json"), js_comments=True)
+
+
+def results_folder(root: Path) -> Path:
+    """Where asv keeps its results."""
+    return root / configuration(root).get("results_dir", "results")
+
+
+def saved(root: Path, machine: str, commits: Sequence[Commit]) -> int:
+    """How many of the commits asv has saved results of."""
+    folder = results_folder(root) / machine
+    return sum(any(folder.glob(f"{commit.hash[:8]}-*.json")) for commit in commits)

@@ -1,0 +1,224 @@
+"""Steps in the history: which series changed its level, at which commit, by how much, how sure.
+
+    for step in find_steps(read_results(Path("results"), history(root)), root): ...
+
+Reads results and, for what a lock changed, git. The statistics are in `steps`.
+"""
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, log, sqrt
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
+from . import git
+from .results import Commit, Key, Point, Results
+
+Changes = dict[str, tuple[str | None, str | None]]
+"""What differs by name: what it was and what it is; None where it was not there."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change of level of one metric in one series."""
+
+    key: Key
+    metric: str
+    before: list[Commit]
+    """Commits whose points make the level before; outliers are left out."""
+    first: Commit
+    """The first commit at the new level."""
+    last_before: Commit
+    """The last measured commit at the old level: the change is after it, up to `first`."""
+    ratio: float
+    """Level after over level before, of medians."""
+    interval: tuple[float, float]
+    """99 % interval of the ratio."""
+    confidence: float
+    """1 less the share of step-free series of such noise in which something looks as much like a step."""
+    worse: bool
+    undone_by: Commit | None
+    """The commit since which the level is no longer worse (or better) than before the step."""
+    environment: Changes
+    """Versions, lock, driver, GPU and machine that changed between `last_before` and `first`."""
+    confirm: str
+    """The command that measures both sides again, in alternation."""
+    bisect: str
+    """The command that finds the commit between them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of a series: a value a commit, in the order of the history."""
+
+    commits: list[Commit]
+    points: list[Point]
+    values: list[float]
+    """Medians of the samples."""
+    spreads: list[float]
+    """Standard errors of the values within a commit; 0 where there is one sample."""
+    hardware: list[str] | None
+    """The hardware of each point where it alternates, so that each has a level of its own."""
+
+
+@dataclass(frozen=True)
+class Short:
+    """A series with fewer points than a verdict takes."""
+
+    key: Key
+    metric: str
+    points: int
+
+
+def find_steps(
+    results: Results,
+    root: Path | None = None,
+    metrics: Collection[str] | None = None,
+    higher_is_better: Collection[str] = (),
+) -> list[Step]:
+    """Every step of every series, up and down, undone ones too.
+
+    `root` is the repository whose locks are compared; without it the records alone tell what changed.
+    `metrics` are those to look at (default: all that were measured).
+    """
+    steps = []
+    for metric in metrics_of(results) if metrics is None else metrics:
+        for key, points in results.series(metric).items():
+            series = measured(points, metric)
+            shifts = find_shifts(series.values, series.spreads, series.hardware)
+            for number, shift in enumerate(shifts):
+                last, first = series.points[shift.before[-1]], series.points[shift.index]
+                worse = (shift.ratio > 1) != (metric in higher_is_better)
+                undone = _undone(shifts[number:])
+                steps.append(
+                    Step(
+                        key,
+                        metric,
+                        [series.commits[index] for index in shift.before],
+                        first.commit,
+                        last.commit,
+                        shift.ratio,
+                        shift.interval,
+                        shift.confidence,
+                        worse,
+                        None if undone is None else series.commits[undone],
+                        changes(last, first, root),
+                        _confirm(key, metric, last.commit, first.commit),
+                        _bisect(key, metric, last.commit, first.commit, worse),
+                    )
+                )
+    return steps
+
+
+def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:
+    """Series that have points, but too few to tell a step from noise."""
+    return [
+        Short(key, metric, count)
+        for metric in (metrics_of(results) if metrics is None else metrics)
+        for key, points in results.series(metric).items()
+        if (count := len(measured(points, metric).values)) < LEAST_POINTS
+    ]
+
+
+def metrics_of(results: Results) -> list[str]:
+    """Every metric that was measured, in the order in which the records have them."""
+    return list(dict.fromkeys(name for point in results.points for name in point.record["metrics"]))
+
+
+def measured(points: Sequence[Point], metric: str) -> Measured:
+    """A value a commit; what a commit was measured several times gives one value of all its samples.
+
+    Values that are not positive are left out: nothing is a ratio to them.
+    """
+    samples: dict[Commit, list[float]] = {}
+    last: dict[Commit, Point] = {}
+    for point in points:
+        samples.setdefault(point.commit, []).extend(point.samples(metric))
+        last[point.commit] = point
+    samples = {commit: values for commit, values in samples.items() if 0 < median(values) < inf}
+    kept = [last[commit] for commit in samples]
+    return Measured(
+        list(samples),
+        kept,
+        [median(values) for values in samples.values()],
+        [stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0 for values in samples.values()],
+        _hardware(kept),
+    )
+
+
+def _hardware(points: Sequence[Point]) -> list[str] | None:
+    """Hardware by point where it comes back after a change; one that stays changed is a step's cause."""
+    names = [str([facts.get(name) for name in ("GPU", "cpu", "cores")]) for facts in map(_facts, points)]
+    runs = 1 + sum(name != before for before, name in pairwise(names))
+    return names if runs > len(set(names)) else None
+
+
+def _undone(shifts: Sequence[Shift]) -> int | None:
+    """Where the level is back at what it was before the first shift, or beyond it."""
+    first = shifts[0]
+    gone, variance = log(first.ratio), _half_width(first) ** 2
+    for later in shifts[1:]:
+        gone += log(later.ratio)
+        variance += _half_width(later) ** 2
+        if gone * log(first.ratio) <= 0 or abs(gone) < sqrt(variance):
+            return later.index
+    return None
+
+
+def _half_width(shift: Shift) -> float:
+    low, high = shift.interval
+    return (log(high) - log(low)) / 2
+
+
+def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
+    """What changed in the environment between two points."""
+    old, new = _facts(before), _facts(after)
+    if root is not None:
+        lock = "cuda.lock" if before.record["provenance"].get("machine", {}).get("gpus") else "cpu.lock"
+        for facts, point in ((old, before), (new, after)):
+            facts |= {f"lock: {name}": version for name, version in _pins(root, point.commit, lock).items()}
+    names = sorted({*old, *new})
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def _facts(point: Point) -> dict[str, str]:
+    provenance = point.record["provenance"]
+    machine: Mapping[str, Any] = provenance.get("machine") or {}
+    facts = {name: str(version) for name, version in (provenance.get("versions") or {}).items()}
+    facts |= {name: str(machine[name]) for name in ("cpu", "cores", "kernel", "python") if name in machine}
+    for name, key in (("GPU", "name"), ("driver", "driver")):
+        found = [str(gpu.get(key)) for gpu in machine.get("gpus") or ()]
+        if found:
+            facts[name] = ", ".join(f"{found.count(one)} x {one}" for one in dict.fromkeys(found))
+    return facts
+
+
+def _pins(root: Path, commit: Commit, lock: str) -> dict[str, str]:
+    """Versions by package in a commit's lock; none where git does not have it."""
+    shown = git.answer(root, "show", given=[f"{commit.hash}:requirements/{lock}"])
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", shown or "", re.MULTILINE))
+
+
+def _confirm(key: Key, metric: str, last: Commit, first: Commit) -> str:
+    return _gate(last.hash[:8], first.hash[:8], key, metric)
+
+
+def _gate(base: str, head: str, key: Key, metric: str) -> str:
+    """For a shell: names come from results/, and may hold what a shell would run."""
+    return shlex.join(["rollout-perf", "gate", base, head, "--paths", key.path, "--metrics", metric])
+
+
+def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str:
+    """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
+
+    Nothing is checked out, so that one ruler measures every commit.
+    """
+    sides = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
+    script = f"{_gate(*sides, key, metric)}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
+    start = shlex.join(["git", "bisect", "start", "--no-checkout", first.hash[:8], last.hash[:8]])
+    return f"{start} && git bisect run sh -c {shlex.quote(script)}"

@@ -1,0 +1,85 @@
+"""How the package asks git. What somebody gives, or a file holds, is never read as an option.
+
+    answer(root, "log", "--format=%H", given=["v1.0..main"])
+
+Runs git alone; every answer is of the repository around `root`, whatever the environment names.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+
+_ELSEWHERE = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+"""Variables that point at another repository, as a hook of git sets them, or at a program to start."""
+
+_SELECTS = re.compile(
+    r"-\d+|--(max-count|skip)=\d+|--(since|after|until|before|author|grep)=.*"
+    r"|--(all|branches|tags|merges|no-merges)",
+    re.DOTALL,
+)
+"""Options that choose commits and do nothing else. Others write files, or start programs."""
+
+
+def environment() -> dict[str, str]:
+    """The environment without what points git at another repository than that of its folder."""
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+
+
+def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None:
+    """What git prints in `root`; None where it refuses or is not installed.
+
+    `given` are revisions from elsewhere: they stand behind --end-of-options.
+    """
+    words = ["--end-of-options", *given] if given else []
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments, *words],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in a name, which is no name of git's
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def require() -> None:
+    """Raise UsageError where git is not installed."""
+    if shutil.which("git") is None:
+        raise UsageError("git is not installed, and commits are what is measured")
+
+
+def split_range(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options and the revisions of a range.
+
+    Raises UsageError for an option that does more than choose commits.
+    """
+    options = [word for word in words if word.startswith("-")]
+    for option in options:
+        if not _SELECTS.fullmatch(option):
+            raise UsageError(
+                f"a range has no option {option!r}: it may have -N, --max-count=N, --skip=N, --since=, "
+                "--until=, --author=, --grep=, --all, --branches, --tags, --merges and --no-merges"
+            )
+    return options, [word for word in words if not word.startswith("-")]

@@ -1,0 +1,70 @@
+"""Where setup_cache leaves records for asv's history, and tells those who watch how it goes.
+
+Records lie beside asv's own results, as results/MACHINE/records/COMMIT-ENVIRONMENT-PRESET[-PART].jsonl:
+they say why a value is absent, and what was really there when one was measured.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..schema.record import Record
+
+PROGRESS = "ROLLOUT_PERF_PROGRESS"
+"""Environment variable: a file to which progress is appended, line by line."""
+
+MACHINE = "ROLLOUT_PERF_MACHINE"
+"""Environment variable: the machine's name in results/, where it is not the host's (asv's default)."""
+
+
+def commit() -> str | None:
+    """The commit that asv measures, if it is asv that runs this."""
+    return os.environ.get("ASV_COMMIT")
+
+
+def records_file(preset: str) -> Path | None:
+    """The file for the records of a preset at the commit that asv measures; None outside asv."""
+    folder, measured = os.environ.get("ASV_CONF_DIR"), commit()
+    if not folder or not measured:
+        return None
+    results = _results_folder(Path(folder))
+    name = os.environ.get(MACHINE) or platform.node()
+    records = results / name / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    return records / f"{measured[:8]}-{os.environ.get('ASV_ENV_NAME', 'env')}-{preset}.jsonl"
+
+
+def _results_folder(folder: Path) -> Path:
+    lines = (folder / "asv.conf.json").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("//"))
+    return folder / json.loads(text).get("results_dir", "results")
+
+
+def save(records: Sequence[Record], path: Path) -> None:
+    """Write records, whole or not at all; what was kept on the way to them goes."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text("".join(record.to_json() + "\n" for record in records))
+    scratch.replace(path)
+    unfinished(path).unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """The file in which the records for `path` gather while they are measured.
+
+    A run that is broken off leaves it, and the next one for that commit goes on from it.
+    """
+    return path.with_suffix(".unfinished")
+
+
+def say(text: str) -> None:
+    """Pass a line of progress to whoever watches, and to standard error."""
+    line = f"{(commit() or '')[:8]} {text}".strip()
+    print(line, file=sys.stderr, flush=True)
+    target = os.environ.get(PROGRESS)
+    if target:
+        with open(target, "a") as file:
+            file.write(f"{time.time():.1f} {line}\n")

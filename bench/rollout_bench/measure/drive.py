@@ -1,0 +1,255 @@
+"""The load: submits a rollout's requests together and waits for all, again and again, timed.
+
+Between rollouts nothing is in flight. Probe and counters are read before and after each one,
+outside the time that is taken.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..schema.metrics import Counts, RequestTimes, gather, rollout_metrics
+from .roofline import Device, device, floor_seconds
+from .timeline import Stamps
+from .workload import Workload
+
+PROFILED_STEPS = 8
+
+
+_WIRE_SECONDS = ("encode_seconds", "send_seconds", "wait_seconds", "receive_seconds", "decode_seconds")
+"""Counters of a transport; commits before there was one do not tell it."""
+
+
+class UnequalWork(Exception):
+    """A rollout did not generate what its workload forces."""
+
+
+class Watch:
+    """Reads the processes of one engine: steps, CPU time, memory, bytes on the wire."""
+
+    def __init__(self, rollout: Any, facts: dict[str, Any], worker_pids: list[int]):
+        self._rollout = rollout
+        self.engine_pid = _engine_pid()
+        self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
+        self.counts_wire = "counters" in facts
+        self.engine: dict[str, Any] = facts["engine"]
+        """The engine's resolved settings."""
+        self.device: Device | None = None
+        self.absent: dict[str, str] = {}
+        """Why a kind of metric has no values."""
+        self._stamps: Stamps | None = None
+
+    async def look_at_device(self) -> None:
+        """Measure what bounds the steps of the slowest worker, for the roofline; once, before the load."""
+        found = [json.loads(reply) for reply in await self._rollout.call_workers("probe_device")]
+        try:
+            for facts in found:
+                if "unknown" in facts:
+                    raise ValueError(facts["unknown"])
+            slowest = min(found, key=lambda facts: facts["bandwidth_bytes_per_second"])
+            self.device = device(**slowest, tensor_parallel_size=len(found))
+        except ValueError as error:
+            self.absent["roofline"] = str(error)
+
+    async def note_stages(self, file: Path) -> None:
+        """Take the stages of engine steps from now on; the scheduler notes its stamps in the file."""
+        await self._rollout.call_workers("probe_stamp")
+        self._stamps = Stamps(file)
+
+    async def begin(self) -> None:
+        """Start counting anew."""
+        if self._stamps is not None:
+            self._stamps.begin()
+        await self._rollout.call_workers("probe_begin")
+        for pid in self._pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
+        self._wire = await self._counters()
+        self._cpu = _cpu_seconds(self.engine_pid)
+
+    async def end(self, workload: Workload) -> Counts:
+        """What was counted since `begin`, during one rollout of a workload."""
+        cpu = _cpu_seconds(self.engine_pid) - self._cpu
+        wire = await self.carried()
+        workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
+        gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
+        steps = workers[0]["engine_steps"]
+        for worker in workers:
+            if worker["untimed"]:
+                self.absent["idle"] = worker["untimed"]
+        return Counts(
+            engine_steps=steps,
+            engine_cpu_seconds=cpu,
+            host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
+            gpu_peak_bytes=sum(gpu) if gpu else None,
+            wire_bytes=wire.get("bytes"),
+            wire_calls=wire.get("calls"),
+            wire_seconds={f"wire_{name}": value for name, value in wire.items() if name in _WIRE_SECONDS},
+            gpu_busy_seconds=_mean([worker["gpu_busy_seconds"] for worker in workers]),
+            worker_busy_seconds=_mean([worker["worker_busy_seconds"] for worker in workers]),
+            preemptions=workers[0]["preemptions"],
+            prompt_tokens=workers[0]["prompt_tokens"],
+            first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
+            cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
+            stage_seconds=self._stage_seconds(workers[0]),
+            floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
+        )
+
+    def _stage_seconds(self, worker: dict[str, Any]) -> dict[str, float]:
+        if self._stamps is None:
+            return {}
+        try:
+            return self._stamps.stage_seconds(worker["stamps"])
+        except ValueError as error:
+            self.absent["timeline"] = str(error)
+            return {}
+
+    async def remove(self) -> None:
+        """Take the probe out of the workers, until the next `begin`."""
+        await self._rollout.call_workers("probe_remove")
+
+    async def carried(self) -> dict[str, float]:
+        """What the path has carried and spent since `begin`, by name; nothing where it does not count."""
+        return {name: value - self._wire[name] for name, value in (await self._counters()).items()}
+
+    async def _counters(self) -> dict[str, float]:
+        if not self.counts_wire:
+            return {}
+        counters = (await self._rollout.describe())["counters"]
+        spent = {name: counters[name] for name in _WIRE_SECONDS if name in counters}
+        return spent | {
+            "bytes": counters["sent_bytes"] + counters["received_bytes"],
+            "calls": counters["calls"],
+        }
+
+
+async def measure(
+    rollout: Any,
+    sampling: Callable[[int], Any],
+    workload: Workload,
+    watch: Watch,
+    warmups: int,
+    rollouts: int,
+    say: Callable[[str], None],
+) -> dict[str, list[float]]:
+    """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric.
+
+    `sampling` makes the sampling of a sequence that is forced to a number of tokens. Raises
+    UnequalWork where a rollout did not generate exactly what the workload forces.
+    """
+    samples: list[dict[str, float]] = []
+    for number in range(-warmups, rollouts):
+        await watch.begin()
+        step_seconds, times = await run_rollout(rollout, sampling, workload, number)
+        if number < 0:
+            continue
+        if times[0].done_seconds is None:
+            watch.absent["tail"] = "this commit does not say when a sample was done"
+        samples.append(rollout_metrics(step_seconds, times, await watch.end(workload)))
+        say(f"{workload.name} {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
+    return gather(samples)
+
+
+async def compare_probe(
+    rollout: Any,
+    sampling: Callable[[int], Any],
+    workload: Workload,
+    watch: Watch,
+    rollouts: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Step times with and without the probe, `rollouts` of each in turn; and the probe's own time.
+
+    One engine start, and pairs that begin with either: what drifts or differs by start falls out. What
+    noise still hides, the probe's own time for each engine step shows.
+    """
+    seconds: dict[str, list[float]] = {"on_step_seconds": [], "off_step_seconds": []}
+    for number in range(rollouts):
+        for name in sorted(seconds, reverse=bool(number % 2)):
+            await (watch.begin() if name == "on_step_seconds" else watch.remove())
+            step_seconds, _times = await run_rollout(rollout, sampling, workload, number)
+            seconds[name].append(step_seconds)
+        say(f"{workload.name} {workload.batch}: with and without the probe {number + 1}/{rollouts}")
+    await watch.begin()
+    costs = [json.loads(reply) for reply in await rollout.call_workers("probe_cost")]
+    return {**seconds, "seconds_for_each_step": max(costs)}
+
+
+async def profile(
+    rollout: Any, sampling: Callable[[int], Any], workload: Workload, prefix: Path
+) -> list[dict[str, str]]:
+    """Trace some engine steps in the middle of one more rollout: for each worker a file, or a reason."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    middle = sum(workload.output_lengths()) // workload.batch // 2
+    await rollout.call_workers("probe_profile_begin", max(1, middle), PROFILED_STEPS)
+    await run_rollout(rollout, sampling, workload, 0)
+    return [json.loads(reply) for reply in await rollout.call_workers("probe_profile_end", str(prefix))]
+
+
+async def run_rollout(
+    rollout: Any, sampling: Callable[[int], Any], workload: Workload, number: int
+) -> tuple[float, list[RequestTimes]]:
+    """Submit a workload's rollout and wait for its end: its step time, and the times of every sample.
+
+    Raises UnequalWork where it did not generate exactly what the workload forces.
+    """
+    requests = workload.requests(number)
+    prompts = [prompt for prompt, _length in requests]
+    samplings = [sampling(length) for _prompt, length in requests]
+    begin = time.perf_counter()
+    sequences = await rollout.generate(prompts, samplings)
+    step_seconds = time.perf_counter() - begin
+    lengths, forced = [len(sequence.token_ids) for sequence in sequences], workload.output_lengths()
+    if lengths != forced:
+        raise UnequalWork(
+            f"the workload forces {len(forced)} sequences of {min(forced)} to {max(forced)} tokens, "
+            f"{sum(forced)} in all; {len(lengths)} of {min(lengths, default=0)} to "
+            f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
+        )
+    return step_seconds, [
+        RequestTimes(
+            sequence.first_token_seconds,
+            sequence.latency_seconds,
+            len(sequence.token_ids),
+            getattr(sequence, "done_seconds", None),
+        )
+        for sequence in sequences
+    ]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _engine_pid() -> int:
+    """The process in which the engine runs: a descendant that vLLM has titled so, or this one."""
+    parents, engines = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            pid = int(folder.name)
+            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if (folder / "cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
+                engines.append(pid)
+    for engine in engines:
+        ancestor = engine
+        while ancestor in parents:
+            ancestor = parents[ancestor]
+            if ancestor == os.getpid():
+                return engine
+    return os.getpid()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process, those that have ended included, to the nanosecond."""
+    return time.clock_gettime(((~pid) << 3) | 2)  # the clock id of another process, clock_getcpuclockid(3)
+
+
+def _peak_resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

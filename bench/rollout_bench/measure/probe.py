@@ -1,0 +1,331 @@
+"""The probe inside a worker, the same under every path: vLLM mixes it into its worker class.
+
+It counts and times engine steps, tells what the process is like, and sees on its own stack who
+calls it. Replies are JSON, which every executor carries. It must not import the subject.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+from .clock import GpuClock, HostClock, NoClock
+from .roofline import OTHER, SHAPE
+
+EXTENSION = "rollout_bench.measure.probe.Probe"
+"""What vLLM's `worker_extension_cls` is set to; cell.py makes `harness` importable."""
+
+NOTE = "ROLLOUT_PERF_NOTE"
+"""Environment variable: the file in which a worker notes why an engine step failed. Some executors of
+vLLM's tell the front no more than that the engine is dead."""
+
+HELD, GO = "held", "go"
+"""Files of `probe_hold`."""
+
+_HOLD_LOOK_SECONDS = 0.002
+_COST_BLOCKS, _COST_STEPS = 21, 50  # so few that the GPU's queue does not fill up, and who fills it waits
+_COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
+
+
+class Probe:
+    """Methods that vLLM's worker gains."""
+
+    _probe_stamps: list[list[float]] | None = None
+    """Of each step, for `timeline`: when it began, when it was launched, and when its output was there."""
+
+    def probe_facts(self) -> str:
+        """What the live worker has: process, callers, threads, scheduling, device, what a step reads."""
+        import torch
+
+        facts: dict[str, Any] = {
+            "pid": os.getpid(),
+            "carriers": _carriers(),
+            "ray_actor": _in_ray_actor(),
+            "torch_threads": torch.get_num_threads(),
+            "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+            "async_scheduling": bool(self.vllm_config.scheduler_config.async_scheduling),  # type: ignore[attr-defined]
+            "worker": f"{type(self).__module__}.{type(self).__qualname__}",
+            "model_runner": f"{type(self.model_runner).__module__}.{type(self.model_runner).__qualname__}",  # type: ignore[attr-defined]
+            "device": torch.cuda.get_device_name() if torch.cuda.is_initialized() else "cpu",
+        }
+        return json.dumps(facts)
+
+    def probe_device(self) -> str:
+        """What `roofline.device` wants to know of this worker, or why that is not known."""
+        try:
+            config = self.vllm_config.model_config  # type: ignore[attr-defined]
+            shape = config.hf_config.to_dict()
+            cache = str(self.vllm_config.cache_config.cache_dtype)  # type: ignore[attr-defined]
+            if cache not in ("auto", str(config.dtype).removeprefix("torch.")):
+                raise ValueError(f"the KV cache is kept as {cache}, the weights as {config.dtype}")
+            facts = {
+                "config": {name: shape.get(name) for name in (*SHAPE, *OTHER)},
+                "element_bytes": config.dtype.itemsize,
+                "bandwidth_bytes_per_second": _bandwidth(self.device),  # type: ignore[attr-defined]
+            }
+            return json.dumps(facts)
+        except Exception as error:  # vLLM's insides differ by version, and a GPU may be full
+            return json.dumps({"unknown": f"{type(error).__name__}: {error}"})
+
+    def probe_begin(self) -> str:
+        """Begin to count and to time; what was counted before is forgotten."""
+        import torch
+
+        on_gpu = torch.cuda.is_initialized()
+        if not hasattr(self, "_probe_clock"):
+            self._probe_clock = self._probe_new_clock(torch.cuda) if on_gpu else HostClock()
+        if not hasattr(self, "_probe_calls"):
+            self._probe_calls = self.execute_model, self.sample_tokens  # type: ignore[has-type]
+            self.execute_model, self.sample_tokens = self._probe_execute, self._probe_sample
+            self._probe_clock.attach()
+        self._probe_clock.read()
+        self._probe_stamps = None if self._probe_stamps is None else []
+        self._probe_steps = self._probe_prompt_tokens = self._probe_cached_tokens = 0
+        self._probe_first = 0, 0
+        self._probe_preempted: list[str] | None = []
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        return "{}"
+
+    def probe_stamp(self) -> str:
+        """Note from now on when steps begin, are launched and have their output."""
+        self._probe_stamps = []
+        return "{}"
+
+    def probe_end(self) -> str:
+        """What was counted and timed since `probe_begin`."""
+        import torch
+
+        on_gpu = torch.cuda.is_initialized()
+        busy_seconds, untimed = self._probe_clock.read()
+        preempted = self._probe_preempted
+        first_step_requests, first_step_tokens = self._probe_first
+        return json.dumps(
+            {
+                "engine_steps": self._probe_steps,
+                "gpu_peak_bytes": torch.cuda.max_memory_reserved() if on_gpu else None,
+                "gpu_busy_seconds": busy_seconds if on_gpu else None,
+                "worker_busy_seconds": None if on_gpu else busy_seconds,
+                "untimed": untimed,
+                "first_step_requests": first_step_requests,
+                "first_step_tokens": first_step_tokens,
+                "preemptions": None if preempted is None else len(preempted),
+                "prompt_tokens": self._probe_prompt_tokens,
+                "cached_tokens": self._probe_cached_tokens,
+                "stamps": self._probe_stamps,
+            }
+        )
+
+    def probe_remove(self) -> str:
+        """Take the probe out of the engine steps, until the next `probe_begin`."""
+        if hasattr(self, "_probe_calls"):
+            self._probe_clock.detach()
+            self.execute_model, self.sample_tokens = self._probe_calls
+            del self._probe_calls
+        return "{}"
+
+    def probe_hold(self, folder: str, seconds: float) -> str:
+        """Say so in a file `held`, and return when there is a file `go`; the engine waits as long.
+
+        Returns after so many seconds in any case.
+        """
+        (Path(folder) / HELD).touch()
+        go, end = Path(folder) / GO, time.monotonic() + seconds
+        while not go.exists() and time.monotonic() < end:
+            time.sleep(_HOLD_LOOK_SECONDS)
+        return "{}"
+
+    def _probe_new_clock(self, cuda: Any) -> HostClock | GpuClock:
+        try:
+            return GpuClock(cuda, self.get_model())  # type: ignore[attr-defined]
+        except Exception as error:  # vLLM's insides differ by version
+            return NoClock(f"the GPU cannot be timed: {type(error).__name__}: {error}")
+
+    def _probe_execute(self, scheduler_output: Any) -> Any:
+        if not scheduler_output.total_num_scheduled_tokens:
+            return self._probe_calls[0](scheduler_output)
+        self._probe_steps += 1
+        if self._probe_stamps is not None:
+            self._probe_stamps.append([time.perf_counter()])
+        self._probe_requests(scheduler_output)
+        self._probe_profile_step()
+        self._probe_clock.open()
+        try:
+            output = self._probe_calls[0](scheduler_output)
+        except Exception as error:
+            _note(error)
+            raise
+        if output is not None:  # nothing is left to sample
+            self._probe_clock.close()
+        return output
+
+    def _probe_sample(self, grammar_output: Any) -> Any:
+        try:
+            output = self._probe_calls[1](grammar_output)
+        except Exception as error:
+            _note(error)
+            raise
+        self._probe_clock.close()
+        if self._probe_stamps is not None:
+            _stamp(self._probe_stamps[-1], output)
+        return output
+
+    def probe_cost(self) -> str:
+        """Seconds of host time that the probe takes of an engine step, the GPU's events with it."""
+        step = SimpleNamespace(total_num_scheduled_tokens=1, preempted_req_ids=(), scheduled_new_reqs=())
+        calls, self._probe_calls = self._probe_calls, (lambda _: self._probe_clock.launch(), lambda _: None)
+        try:
+            blocks = [self._probe_cost_of(step) for _ in range(_COST_BLOCKS)]
+        finally:
+            self._probe_calls = calls
+        return json.dumps(median(blocks[1:]))  # the first makes the events that the others use again
+
+    def _probe_cost_of(self, step: Any) -> float:
+        begin = time.perf_counter()
+        for _ in range(_COST_STEPS):
+            self._probe_execute(step)
+            self._probe_sample(None)
+        seconds = (time.perf_counter() - begin) / _COST_STEPS
+        self._probe_clock.read()  # waits for the GPU
+        return seconds
+
+    def probe_profile_begin(self, first: int, steps: int) -> str:
+        """Trace `steps` engine steps with torch's profiler, from the one numbered `first` on."""
+        self._probe_profile: StepProfile | None = StepProfile(self._probe_steps + first, steps)
+        return "{}"
+
+    def probe_profile_end(self, prefix: str) -> str:
+        """Write the trace, and return its file; or why there is none."""
+        profile, self._probe_profile = self._probe_profile, None
+        assert profile is not None, "there is no profile to end"
+        return json.dumps(profile.write(f"{prefix}-rank{self.rank}.json.gz"))  # type: ignore[attr-defined]
+
+    def _probe_profile_step(self) -> None:
+        profile = getattr(self, "_probe_profile", None)
+        if profile is not None:
+            profile.step(self._probe_steps)
+
+    def _probe_requests(self, scheduler_output: Any) -> None:
+        new, tokens = scheduler_output.scheduled_new_reqs, scheduler_output.total_num_scheduled_tokens
+        if self._probe_steps == 1:
+            self._probe_first = len(new), tokens
+        preempted = getattr(scheduler_output, "preempted_req_ids", None)
+        if preempted is None:
+            self._probe_preempted = None
+        elif self._probe_preempted is not None:
+            self._probe_preempted.extend(preempted)
+        for request in new:
+            if request.req_id not in (self._probe_preempted or ()):  # which come as new ones again
+                self._probe_prompt_tokens += len(request.prompt_token_ids)
+                self._probe_cached_tokens += request.num_computed_tokens
+
+
+class StepProfile:
+    """A torch profile of a few engine steps, started and stopped in the thread that runs them."""
+
+    def __init__(self, first: int, steps: int):
+        self._first, self._end = first, first + steps
+        self._profile: Any = None
+        self._running = False
+
+    def step(self, number: int) -> None:
+        """An engine step begins."""
+        if number >= self._first and self._profile is None:
+            from torch.profiler import profile
+
+            self._profile = profile()  # of the CPU, and of CUDA where it is
+            self._profile.start()
+            self._running = True
+        elif number >= self._end and self._running:
+            self._profile.stop()
+            self._running = False
+
+    def write(self, file: str) -> dict[str, str]:
+        """Write the trace to a file; its name, or why there is none."""
+        if self._profile is None:
+            return {"untraced": f"the rollout ended before engine step {self._first}"}
+        if self._running:
+            self._profile.stop()
+        self._profile.export_chrome_trace(file)
+        return {"trace": file}
+
+
+def _stamp(stamps: list[float], output: Any) -> None:
+    """Note that a step has been launched, and when its output is there: now, or when it has been fetched."""
+    stamps.append(time.perf_counter())
+    if not hasattr(output, "get_output"):
+        stamps.append(stamps[-1])
+        return
+    fetch = output.get_output
+
+    def get_output() -> Any:
+        fetched = fetch()
+        stamps.append(time.perf_counter())
+        return fetched
+
+    output.get_output = get_output
+
+
+def _note(error: Exception) -> None:
+    if os.environ.get(NOTE):
+        Path(os.environ[NOTE]).write_text(f"{type(error).__name__}: {error}")
+
+
+def noted() -> str | None:
+    """Why an engine step failed, if a worker of this cell has noted it."""
+    note = Path(os.environ.get(NOTE, ""))
+    return note.read_text() if note.is_file() else None
+
+
+def _bandwidth(device: Any) -> float:
+    """Bytes a second that the memory of a device reads and writes when it copies; the best of some."""
+    import torch
+
+    source = torch.ones(_COPY_BYTES[device.type], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = [_copy_seconds(source, target) for _ in range(_COPIES)]
+    moved = 2 * source.numel()
+    del source, target
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # else it would count as memory that the workload holds
+    return moved / min(seconds)
+
+
+def _copy_seconds(source: Any, target: Any) -> float:
+    import torch
+
+    if source.device.type == "cpu":
+        start = time.perf_counter()
+        target.copy_(source)
+        return time.perf_counter() - start
+    with torch.cuda.device(source.device):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        target.copy_(source)
+        end.record()
+        end.synchronize()
+    return begin.elapsed_time(end) / 1e3
+
+
+def _carriers() -> list[str]:
+    """Modules of executors and transports on this stack, nearest first."""
+    found: list[str] = []
+    frame = sys._getframe()
+    while frame is not None:
+        spec = frame.f_globals.get("__spec__")
+        name = spec.name if spec is not None else frame.f_globals.get("__name__", "")
+        if name.startswith(("vllm.v1.executor.", "rollout_perf.transports.")) and name not in found:
+            found.append(name)
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def _in_ray_actor() -> bool:
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return False
+    return ray.get_runtime_context().get_actor_id() is not None

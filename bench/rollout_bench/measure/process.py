@@ -1,0 +1,212 @@
+"""Runs a module of the ruler in a fresh process, with a deadline, and leaves nothing after it.
+
+The side that asks calls `run_module`; the module calls `take_request`, tells its progress with
+`say`, and writes its answer to the file that the request names as "output". Standard input
+stays open as long as the asker lives: at its end the module stops as if interrupted. Standard
+library only: asv's own processes do not see what ASV_PYTHONPATH provides.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MARK = "ROLLOUT_PERF_CELL"
+"""Environment variable that every process of a run of a module carries, with a value of its own."""
+LOG = "ROLLOUT_PERF_LOG"
+"""Environment variable: a file to which all that the modules print is appended, vLLM's log among it."""
+_PROGRESS = "progress "
+_GRACE_SECONDS = 20.0
+_STOP_SECONDS = 30.0
+_LOG_LINES, _TOLD_LINES = 200, 15
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a process: its answer, and why that may not be whole, with its last lines."""
+
+    answer: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python to run modules with, and the environment variables that it gets."""
+
+    python: str
+    variables: Mapping[str, str]
+
+
+def run_module(
+    module: str,
+    request: dict[str, Any],
+    say: Callable[[str], None],
+    deadline_seconds: float,
+    interpreter: Interpreter | None = None,
+) -> Outcome:
+    """Run `python -P -m module` on a request; its progress goes to `say`, a line at a time.
+
+    `interpreter` is this process's own where none is given. When this returns or raises, every
+    process that it started has ended, and its folder is gone.
+    """
+    mark = uuid.uuid4().hex
+    chosen = interpreter or Interpreter(sys.executable, os.environ)
+    # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
+    with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        output = Path(folder) / "output"
+        process = subprocess.Popen(
+            [chosen.python, "-P", "-m", module],
+            cwd=folder,
+            env=_environment(mark, chosen.variables, _harness_path(Path(folder))),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        log: list[str] = []
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps({**request, "output": str(output)}) + "\n")
+                process.stdin.flush()
+            reader = threading.Thread(target=_read, args=(process, log, say), daemon=True)
+            reader.start()
+            ended = _ends_within(process, deadline_seconds)
+            if ended:
+                reader.join(_GRACE_SECONDS)
+            answer = output.read_text() if output.exists() else ""
+            if ended and process.returncode == 0:
+                return Outcome(answer)
+            how = (
+                f"ended with exit code {process.returncode}"
+                if ended
+                else f"did not end within {deadline_seconds:g} s"
+            )
+            return Outcome(
+                answer, f"the process of {module} {how}; its last lines:\n" + "\n".join(log[-_TOLD_LINES:])
+            )
+        finally:
+            _end(process, mark)
+
+
+def _harness_path(folder: Path) -> str:
+    """A folder from which the harness is imported, and nothing else.
+
+    Where it is installed, the system under test may lie beside it, and another interpreter has its own.
+    """
+    path = folder / "harness"
+    path.mkdir()
+    package = Path(__file__).resolve().parents[1]
+    (path / package.name).symlink_to(package)
+    return str(path)
+
+
+def _environment(mark: str, variables: Mapping[str, str], harness: str) -> dict[str, str]:
+    """The module's environment: the harness first on the path, the same threads for every path."""
+    environment = {**variables, MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (harness, variables.get("PYTHONPATH")) if part
+    )
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    # The titles that vLLM gives its processes must not overwrite the mark by which they are found.
+    environment["SPT_NOENV"] = "1"
+    environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    return environment
+
+
+def _read(process: subprocess.Popen, log: list[str], say: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    whole = os.environ.get(LOG)
+    with open(whole, "a", buffering=1) if whole else contextlib.nullcontext() as copy:
+        for line in process.stdout:
+            if copy is not None:
+                copy.write(line)
+            if line.startswith(_PROGRESS):
+                say(line.removeprefix(_PROGRESS).rstrip())
+            else:
+                log.append(line.rstrip())
+                del log[:-_LOG_LINES]
+
+
+def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _end(process: subprocess.Popen, mark: str) -> None:
+    """End the process and every other that it has started and that is still there."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GRACE_SECONDS)
+    kill_marked(MARK, mark)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def marked(name: str, value: str) -> list[int]:
+    """Processes that have `name` set to `value` in their environment, other than this one."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            if f"{name}={value}".encode() in environment and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each of these processes that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill_marked(name: str, value: str) -> None:
+    """Kill the processes that `marked` finds, until there are none."""
+    for _ in range(10):
+        processes = marked(name, value)
+        if not processes:
+            return
+        signal_all(processes, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+# --- in the process that is run ------------------------------------------------------------------
+
+
+def take_request() -> dict[str, Any]:
+    """Read what is asked for; from then on, stop as if interrupted when the asker is gone."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_stop_with_asker, name="asker-watch", daemon=True).start()
+    return request
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is going on, as a line of standard output."""
+    print(f"{_PROGRESS}{text}", flush=True)
+
+
+def _stop_with_asker() -> None:
+    # Not sys.stdin.read: it holds a lock that a forked engine would wait for, forever.
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)

@@ -1,0 +1,98 @@
+"""How fast at the limit: reads the records of a path at ever larger batches. Pure.
+
+The batch is raised until that no longer pays, or no longer works. The knee is the last batch that
+raised throughput by 3 % or more over the knee before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ..schema.record import MEASURED, Record
+
+GROWTH = 0.03
+"""The least growth of throughput over the knee so far that is worth going on for."""
+
+LULL = 2
+"""Batches in a row without it, until no larger one is tried: a single one may be a busy host's."""
+
+
+NOT_TRIED = "not tried: "
+"""How the reason begins of a batch that came after the last one; what follows is why that was the last."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One batch: medians over its rollouts."""
+
+    batch: int
+    tokens_per_second: float
+    step_seconds: float
+    latency_p99_seconds: float
+    preemptions: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where throughput stops growing, the most of it, and why the batch was raised no further."""
+
+    knee: Point
+    best: Point
+    reason: str
+    points: Sequence[Point]
+
+
+def point(record: Record) -> Point:
+    """The figures of a measured record."""
+    step_seconds = median(record.metrics["step_seconds"])
+    return Point(
+        record.workload["batch"],
+        record.workload["tokens"] / step_seconds,
+        step_seconds,
+        median(record.metrics["latency_p99_seconds"]),
+        median(record.metrics.get("preemptions", [0])),
+    )
+
+
+def stop_reason(points: Sequence[Point]) -> str | None:
+    """Why a batch larger than the last of `points` is not worth trying, or None where it is."""
+    *_earlier, last = points
+    if last.preemptions:
+        preempted = "1 sample was" if last.preemptions == 1 else f"{last.preemptions:g} samples were"
+        return f"the KV cache is full at batch {last.batch}: {preempted} preempted"
+    knee = _knee(points)
+    if len(points) - 1 - knee >= LULL:
+        grew = " and ".join(
+            f"by {_growth(points[knee], one):.1%} to {one.batch}" for one in points[knee + 1 :]
+        )
+        return f"throughput grew {grew} from batch {points[knee].batch}, less than {GROWTH:.0%}"
+    return None
+
+
+def find_limit(records: Sequence[Record]) -> Limit | None:
+    """The limit of a path from its records, the smallest batch first; None where nothing was measured."""
+    points = []
+    reason = None
+    for record in records:
+        if record.status != MEASURED:
+            reason = (record.reason or "").splitlines()[0].removeprefix(NOT_TRIED)
+            break
+        points.append(point(record))
+    if not points:
+        return None
+    reason = stop_reason(points) or reason or f"batch {points[-1].batch} is the largest that was asked for"
+    best = max(points, key=lambda one: one.tokens_per_second)
+    return Limit(points[_knee(points)], best, reason, points)
+
+
+def _knee(points: Sequence[Point]) -> int:
+    """Its index."""
+    knee = 0
+    for index, one in enumerate(points):
+        if _growth(points[knee], one) >= GROWTH:
+            knee = index
+    return knee
+
+
+def _growth(before: Point, after: Point) -> float:
+    return after.tokens_per_second / before.tokens_per_second - 1

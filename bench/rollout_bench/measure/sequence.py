@@ -1,0 +1,200 @@
+"""Runs cells: a fresh process for every path, with a deadline of its own, and nothing left after it.
+
+    records = run_cells("nano", ["vllm-mp", "zmq"], fixed([1, 8]))
+
+is what asv's setup_cache and `rollout-perf measure` call. Every cell asked for comes back as a
+record: measured, absent or failed. Standard library only: asv's own processes do not see what
+ASV_PYTHONPATH provides.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, check_equal_work, now, read_records
+from . import machine
+from .process import Interpreter, run_module
+from .workload import Workload, unmeasured
+
+ROLLOUTS = 7
+"""Timed rollouts of a cell: two sets of 6 samples can never differ significantly in asv."""
+
+WARMUPS = 2
+CELL_DEADLINE_SECONDS = 900.0
+_START_DEADLINE_SECONDS = 600.0
+_STEP_DEADLINE_SECONDS = 120.0
+
+TRACKED: dict[bool, str] = {False: "nano", True: "qwen2.5-0.5b"}
+"""The preset that is tracked where no GPU is, and where one is."""
+
+BATCHES: dict[str, tuple[int, ...]] = {"nano": (1, 8), "qwen2.5-0.5b": (1, 64, 256)}
+"""The batches at which a preset is tracked."""
+
+FIXED: dict[str, dict[str, Any]] = {"nano": {"prompt_tokens": 16, "output_tokens": 32}}
+"""Lengths of the fixed workload where they are not Workload's own."""
+
+GRPO: dict[str, dict[str, Any]] = {
+    "nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64},
+    "qwen2.5-0.5b": {"prompts": 64, "output_cap": 512},
+    "qwen2.5-7b": {"prompts": 16, "prompt_cap": 512, "output_cap": 1024},
+}
+"""How far the workloads with long-tailed answers are scaled down where they are tracked."""
+
+SWEEP: dict[str, tuple[int, ...]] = {
+    "nano": (8, 16, 32, 64),
+    "qwen2.5-0.5b": (64, 128, 256, 512, 1024, 2048, 4096),
+}
+"""The batches of the fixed workload at which the limit is sought."""
+
+CONCURRENCY = 1024
+"""Sequences of a long-tailed workload that run at once; the others wait (verl's rollout.max_num_seqs)."""
+
+_GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Batches for which CUDA graphs are captured where the batch shrinks as samples are done."""
+
+
+def fixed(preset: str, batches: Sequence[int]) -> list[Workload]:
+    """The fixed workload of a preset at each batch."""
+    lengths = FIXED.get(preset, {})
+    return [replace(Workload(prompts=batch), **lengths) for batch in batches]
+
+
+def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
+    """vLLM's engine arguments, the same for every path: sized for the workloads, nothing left to defaults
+    that vLLM chooses by the way it is called."""
+    tailed = [workload for workload in workloads if workload.name != "fixed"]
+    batches = {workload.batch for workload in workloads if workload.name == "fixed"}
+    most = max([*batches, *(min(workload.batch, CONCURRENCY) for workload in tailed)])
+    arguments: dict[str, Any] = {
+        "seed": 0,
+        "max_model_len": max(workload.length for workload in workloads),
+        "max_num_seqs": most,
+        "max_num_batched_tokens": max(8192, *(workload.length for workload in workloads)),
+        # As RL has it, where samples share a prompt; real prompts would be found from rollout to rollout.
+        "enable_prefix_caching": any(workload.grouped and workload.ids is None for workload in tailed),
+    }
+    if machine.gpus():
+        graphs = batches | {size for size in _GRAPHS if tailed and size <= most}
+        return arguments | {"dtype": "bfloat16", "cudagraph_capture_sizes": sorted(graphs)}
+    return arguments | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 512 * 1024 * 1024}
+
+
+def run_cells(
+    preset: str,
+    paths: Sequence[str],
+    workloads: Sequence[Workload],
+    tensor_parallel_size: int = 1,
+    provenance: dict[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    rollouts: int = ROLLOUTS,
+    arguments: dict[str, Any] | None = None,
+    deadline_seconds: float = CELL_DEADLINE_SECONDS,
+    keep: Path | None = None,
+    interpreter: Interpreter | None = None,
+    **options: Any,
+) -> list[Record]:
+    """Measure every path at every workload, one engine start a path, one path after the other.
+
+    `provenance` is what the caller knows of where this runs; `arguments` are added to the engine
+    arguments of every path. Progress goes to `say`, a line at a time. The file `keep` has the
+    records of each path as soon as it is done; paths that it already has, from a run that was
+    broken off, are not measured again. `interpreter` is the Python that has the subject, where it
+    is not this one; `options` are those of `cell.OPTIONS`.
+    """
+    kept = _kept(keep, preset, tensor_parallel_size, workloads)
+    records = [record for record in kept if record.path in paths]
+    shared = engine_arguments(workloads) | (arguments or {})
+    requests = [
+        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
+        | {"rollouts": rollouts, "options": options, "deadline_seconds": deadline_seconds}
+        for path in paths
+        if path not in {record.path for record in records}
+    ]
+    while requests:
+        # One process for all of them, until one breaks it; then a new one for those that are left.
+        limit = deadline_seconds * len(requests) + _START_DEADLINE_SECONDS
+        asked = {"requests": requests, "keep": keep and str(keep)}
+        outcome = run_module("rollout_bench.measure.case", asked, say, limit, interpreter)
+        found = read_records(outcome.answer)
+        left = []
+        for request in requests:
+            own = [one for one in found if one.path == request["path"]]
+            request["workloads"] = unmeasured(request["workloads"], own)
+            left += [request] if request["workloads"] else []
+        requests = left
+        if requests:
+            found += failed_records(requests.pop(0), outcome.reason or "the process left no record of it")
+        records += found
+    order = {workload.fingerprint(): number for number, workload in enumerate(workloads)}
+    records.sort(key=lambda one: (paths.index(one.path), order[one.workload["fingerprint"]]))
+    checked = check_equal_work(records)
+    for record in checked:
+        if record.status != MEASURED:
+            reason = (record.reason or "").splitlines()[0]
+            load = f"{record.workload['name']} {record.workload['batch']}"
+            say(f"{record.path} {preset} {load}: {record.status}: {reason}")
+    return checked
+
+
+def cell_request(
+    path: str,
+    preset: str,
+    workloads: Sequence[Workload],
+    tensor_parallel_size: int,
+    provenance: dict[str, Any] | None,
+    arguments: dict[str, Any],
+) -> dict[str, Any]:
+    """What a process is asked that measures a path; `arguments` are vLLM's engine arguments."""
+    return {
+        "path": path,
+        "preset": preset,
+        "tensor_parallel_size": tensor_parallel_size,
+        "workloads": [vars(workload) for workload in workloads],
+        "warmups": WARMUPS,
+        "rollouts": ROLLOUTS,
+        "options": {},
+        "start_deadline_seconds": _START_DEADLINE_SECONDS,
+        "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
+        "deadline_seconds": CELL_DEADLINE_SECONDS,
+        "engine_arguments": arguments,
+        "provenance": provenance or {},
+    }
+
+
+def _kept(
+    keep: Path | None, preset: str, tensor_parallel_size: int, workloads: Sequence[Workload]
+) -> list[Record]:
+    """Records of the paths that `keep` has measured at every one of the workloads, up to their limit if it
+    was sought."""
+    if keep is None or not keep.exists():
+        return []
+    asked = {workload.fingerprint() for workload in workloads}
+    by_path: dict[str, dict[str, Record]] = {}
+    for record in read_records(keep.read_text()):
+        if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size):
+            by_path.setdefault(record.path, {})[record.workload["fingerprint"]] = record
+    return [
+        record
+        for records in by_path.values()
+        if records.keys() == asked
+        and {MEASURED} <= {record.status for record in records.values()} <= {MEASURED, ABSENT}
+        for record in records.values()
+    ]
+
+
+def failed_records(request: dict[str, Any], reason: str) -> list[Record]:
+    """A failed record of every workload of a request."""
+    return [
+        Record(
+            path=request["path"],
+            preset=request["preset"],
+            tensor_parallel_size=request["tensor_parallel_size"],
+            workload=Workload(**workload).as_dict(),
+            status=FAILED,
+            reason=reason,
+            provenance=request["provenance"] | {"measured_at": now()},
+        )
+        for workload in request["workloads"]
+    ]

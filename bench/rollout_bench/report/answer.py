@@ -1,0 +1,158 @@
+"""The answer that readers come for: which path is fastest, by how much, and since when. Pure.
+
+    for answer in answers(read_results(Path("results"), history(Path(".")))): print(sentence(answer))
+
+Commits are in the order of the history that the results were read with. A path leads where its
+median is the lowest; paths whose interval overlaps the leader's are level with it, and said to be.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..history.results import Commit, Point, Results
+from .table import Value, estimate, interval, number, ratio
+
+REFERENCE = "vllm-mp"
+"""The path that the others are divided by; the ruler's word for it."""
+
+STEP_TIME = "step_seconds"
+
+
+class Group(NamedTuple):
+    """What a comparison of paths holds fixed, the batch aside."""
+
+    machine: str
+    environment: str
+    preset: str
+    tensor_parallel_size: int
+    workload: str
+
+    def __str__(self) -> str:
+        size = f", tensor-parallel over {self.tensor_parallel_size}" * (self.tensor_parallel_size > 1)
+        return f"{self.machine}, {self.preset}{size}, workload {self.workload}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A path at a commit."""
+
+    path: str
+    value: Value
+    against_reference: Value | None
+    """Its ratio to the reference; None where the reference was not measured there."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The paths of a group at a batch, at one commit."""
+
+    group: Group
+    batch: int
+    commit: Commit
+    standings: Sequence[Standing]
+    """Fastest first."""
+    level: Sequence[str]
+    """Paths that cannot be told from the fastest: their intervals overlap."""
+    since: Commit
+    """The oldest of the commits up to this one at all of which the fastest path led."""
+    commits: int
+    """How many commits that is."""
+    before: str | None
+    """Which path led before; None where the history tells of no other."""
+
+
+def group_of(point: Point) -> Group:
+    """The group of a point."""
+    record = point.record
+    return Group(
+        point.machine,
+        point.environment,
+        record["preset"],
+        record["tensor_parallel_size"],
+        record["workload"]["name"],
+    )
+
+
+def grouped(points: Iterable[Point]) -> dict[Group, dict[int, list[Point]]]:
+    """Points by group and batch, both in the order of names and numbers, the points in their own."""
+    found: dict[Group, dict[int, list[Point]]] = {}
+    for point in points:
+        found.setdefault(group_of(point), {}).setdefault(point.record["workload"]["batch"], []).append(point)
+    return {group: dict(sorted(found[group].items())) for group in sorted(found)}
+
+
+def comparable(points: Sequence[Point]) -> list[Point]:
+    """Those of a group and batch that did the same work as the newest: its workload's fingerprint."""
+    if not points:
+        return []
+    newest = points[-1].record["workload"]["fingerprint"]
+    return [point for point in points if point.record["workload"]["fingerprint"] == newest]
+
+
+def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = None) -> list[Answer]:
+    """One answer for each group and batch that has been measured, at its newest commit or at `until`."""
+    found = []
+    for group, batches in grouped(results.points).items():
+        for batch, points in batches.items():
+            medians: dict[Commit, dict[str, Value]] = {}
+            for point in comparable(points):
+                samples = point.samples(metric)
+                if samples:
+                    medians.setdefault(point.commit, {})[point.record["path"]] = estimate(samples)
+            answer = rank(group, batch, medians, until)
+            if answer is not None:
+                found.append(answer)
+    return found
+
+
+def rank(
+    group: Group, batch: int, values: Mapping[Commit, Mapping[str, Value]], until: Commit | None = None
+) -> Answer | None:
+    """The answer from values by commit, oldest first, and path; None where there are none (at `until`)."""
+    commits = list(values)
+    if until is not None:
+        if until not in values:
+            return None
+        commits = commits[: commits.index(until) + 1]
+    if not commits:
+        return None
+    at = values[commits[-1]]
+    order = sorted(at, key=lambda path: at[path][0])
+    reference = at.get(REFERENCE)
+    leaders = [min(values[commit].items(), key=lambda item: item[1][0])[0] for commit in commits]
+    run = 1
+    while run < len(leaders) and leaders[-run - 1] == order[0]:
+        run += 1
+    return Answer(
+        group,
+        batch,
+        commits[-1],
+        [Standing(path, at[path], None if reference is None else _against(at, path)) for path in order],
+        [path for path in order[1:] if at[path][1] <= at[order[0]][2]],
+        commits[-run],
+        run,
+        leaders[-run - 1] if run < len(leaders) else None,
+    )
+
+
+def _against(at: Mapping[str, Value], path: str) -> Value:
+    return (1.0, 1.0, 1.0) if path == REFERENCE else ratio(at[path], at[REFERENCE])
+
+
+def sentence(answer: Answer, metric: str = STEP_TIME) -> str:
+    """The answer in plain words."""
+    first = answer.standings[0]
+    verb = "leads" if answer.level else "is fastest"
+    said = [f"{first.path} {verb}: {interval(first.value, metric)}"]
+    if first.path != REFERENCE and first.against_reference:
+        said.append(f"{number(first.against_reference[0])} of {REFERENCE}")
+    elif len(answer.standings) > 1:
+        second = answer.standings[1]
+        said.append(f"{second.path} takes {number(second.value[0] / first.value[0])} times as long")
+    commits = f"{answer.commits} commit{'s' * (answer.commits > 1)}"
+    said.append(f"since {answer.since.hash[:8]} ({commits})")
+    text = ", ".join(said) + (f"; before it {answer.before}" if answer.before else "")
+    if answer.level:
+        text += f". Too close to call against {', '.join(answer.level)}: the intervals overlap"
+    return f"{text}."

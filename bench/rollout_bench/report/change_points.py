@@ -1,0 +1,85 @@
+"""Text of what `detect` found: a table for each range of commits, and what could not be judged."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from ..history.detect import Changes, Short, Step
+from ..history.results import Commit, Key, Results
+from ..stats.change_points import LEAST_POINTS
+from .table import WIDTH, aligned
+
+
+def steps_table(steps: Sequence[Step], short: Sequence[Short], results: Results) -> str:
+    """Ranges in the order of the history, each with its series, the environment and two commands."""
+    place = {commit: number for number, commit in enumerate(dict.fromkeys(p.commit for p in results.points))}
+    ranges: dict[tuple[Commit, Commit], list[Step]] = {}
+    for step in steps:
+        ranges.setdefault((step.last_before, step.first), []).append(step)
+    parts = [
+        _range(last, first, ranges[last, first])
+        for last, first in sorted(ranges, key=lambda pair: (place[pair[1]], place[pair[0]]))
+    ]
+    if not steps:
+        parts.append("no step was found")
+    if short:
+        parts.append(_short(short))
+    return "\n\n".join(parts)
+
+
+def _range(last: Commit, first: Commit, steps: Sequence[Step]) -> str:
+    rows = [
+        [
+            series_name(step.key),
+            step.metric,
+            f"{percent(step.ratio)} [{percent(step.interval[0])} .. {percent(step.interval[1])}]",
+            sure(step.confidence),
+            _state(step),
+        ]
+        for step in sorted(steps, key=lambda step: -abs(step.ratio - 1))
+    ]
+    largest = max(steps, key=lambda step: (step.worse, abs(step.ratio - 1)))
+    lines = [f"after {last}", f"up to {first}"]
+    lines += aligned(["series", "metric", "change [99 %]", "sure", ""], rows, right=())
+    changed = {name: pair for step in steps for name, pair in step.environment.items()}
+    lines += textwrap.wrap(f"changed between them: {environment(changed)}", WIDTH, subsequent_indent="  ")
+    return "\n".join([*lines, f"confirm: {largest.confirm}", f"bisect:  {largest.bisect}"])
+
+
+def series_name(key: Key) -> str:
+    """A series in a few words: "h200-1x qwen2.5-0.5b zmq batch 64"."""
+    ranks = f" tp {key.tensor_parallel_size}" if key.tensor_parallel_size > 1 else ""
+    load = "" if key.workload == "fixed" else f" {key.workload}"
+    return f"{key.machine} {key.preset}{ranks}{load} {key.path} batch {key.batch}"
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a change: "+4.9 %"."""
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def sure(confidence: float) -> str:
+    """How sure, without rounding up to certainty: "99.2 %", ">99.99 %"."""
+    return ">99.99 %" if confidence > 0.9999 else f"{int(confidence * 1e4) / 100:g} %"
+
+
+def environment(changes: Changes) -> str:
+    """What changed: "torch 2.11.0 -> 2.13.0, driver 580 -> 590"; or that nothing did."""
+    said = [
+        f"{name} {before or 'absent'} -> {after or 'absent'}" for name, (before, after) in changes.items()
+    ]
+    return ", ".join(said) or "nothing that the records or the locks tell"
+
+
+def _state(step: Step) -> str:
+    kind = "worse" if step.worse else "better"
+    return kind if step.undone_by is None else f"{kind}, undone by {step.undone_by.hash[:8]}"
+
+
+def _short(short: Sequence[Short]) -> str:
+    """Series that are too short, by the number of their points."""
+    said = " and ".join(
+        f"{series} series with {points} point{'s' * (points > 1)}"
+        for points, series in sorted(Counter(one.points for one in short).items())
+    )
+    return f"not judged, since a verdict takes {LEAST_POINTS} points: {said}"

@@ -1,0 +1,143 @@
+"""Records in, text out: tails, idle time, the share of the roofline, and limits. Reads and starts nothing."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from ..schema.record import Record
+from .table import aligned, batch, estimate, interval, number, quantity
+
+_BAR = 24
+_STAGES = ("schedule", "call", "launch", "compute", "reply", "update", "turn")
+
+
+def tail_table(records: Sequence[Record]) -> str:
+    """One row a measured record, medians: when its samples were done, and what held them up.
+
+    `tail` is the share of the step time after 90 % are done, `slowest` the tokens/s of the slowest sample,
+    `cached` the share of the prompt tokens that the prefix cache had.
+    """
+    titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
+    return _table(titles, records, _tail)
+
+
+def _tail(values: dict[str, float]) -> list[str]:
+    hits = None if "prefix_miss_share" not in values else 1 - values["prefix_miss_share"]
+    gap = values.get("slowest_token_seconds")
+    return [
+        *(_quantity(values, f"done_{percent}_seconds") for percent in (50, 90, 99)),
+        _quantity(values, "step_seconds"),
+        _percent(values.get("tail_share")),
+        f"{number(1 / gap)}/s" if gap else "absent",
+        f"{values['preemptions']:g}" if "preemptions" in values else "absent",
+        "off" if hits is None else _percent(hits),
+    ]
+
+
+def idle_table(records: Sequence[Record]) -> str:
+    """One row a measured record, medians: who computed, who idled, what the pipe explains, the roofline.
+
+    Who computes and idles is the GPU, or without one the worker.
+    """
+    return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _loafing)
+
+
+def stage_table(records: Sequence[Record]) -> str:
+    """One row a record with a timeline, medians over rollouts: the stages of an engine step, in their order.
+
+    `turn` is from an output until the worker begins the first step that was scheduled with it.
+    """
+    timed = [record for record in records if f"stage_{_STAGES[0]}_seconds" in record.metrics]
+    return _table(["path", "batch", *_STAGES], timed, _stage)
+
+
+def _stage(values: dict[str, float]) -> list[str]:
+    return [_quantity(values, f"stage_{name}_seconds") for name in _STAGES]
+
+
+def _table(
+    titles: list[str], records: Sequence[Record], cells: Callable[[dict[str, float]], list[str]]
+) -> str:
+    rows = [
+        [
+            record.path,
+            batch(record),
+            *cells({name: median(samples) for name, samples in record.metrics.items() if samples}),
+        ]
+        for record in records
+        if record.status == "measured"
+    ]
+    return "\n".join(aligned(titles, rows, right=range(1, len(titles)))) if rows else ""
+
+
+def _loafing(values: dict[str, float]) -> list[str]:
+    who = "gpu" if "gpu_idle_share" in values else "worker"
+    idle = values.get(f"{who}_idle_share")
+    reached = None if "roofline_gap_share" not in values else 1 - values["roofline_gap_share"]
+    return [
+        _percent(None if idle is None else 1 - idle),
+        _percent(idle),
+        _quantity(values, f"{who}_idle_seconds"),
+        _quantity(values, "pipe_idle_seconds"),
+        _percent(reached),
+    ]
+
+
+def _quantity(values: dict[str, float], name: str) -> str:
+    return quantity(values[name], name) if name in values else "absent"
+
+
+def _percent(share: float | None) -> str:
+    return "absent" if share is None else f"{share:.1%}"
+
+
+def probe_lines(records: Sequence[Any]) -> list[str]:
+    """What the probe costs, where that was measured: step times with it against those without, in pairs."""
+    lines = []
+    for record in records:
+        seconds = record.observed.get("probe")
+        if seconds:
+            own = seconds["seconds_for_each_step"]
+            share = own / median(record.metrics["engine_step_seconds"])
+            pairs = zip(seconds["on_step_seconds"], seconds["off_step_seconds"], strict=True)
+            ratio = interval(estimate([(on / off) * 100 - 100 for on, off in pairs]))
+            took = f"{quantity(own, 'own_seconds')} of an engine step, {share:.2%}"
+            lines.append(
+                f"{record.path} {batch(record)}: the probe takes {took}; "
+                f"with it a step time is {ratio} % longer"
+            )
+    return lines
+
+
+def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
+    """A path's limit: a row and a bar for each batch, then the knee, the most tokens/s, and why it ended.
+
+    `limit` is the ruler's `limit.Limit`, or None where nothing was measured.
+    """
+    if limit is None:
+        return [f"{path} {records[0].status}: {(records[0].reason or '').splitlines()[0]}"]
+    titles = [path, "tokens/s", "growth", "step time", "latency p99", "preempted", ""]
+    before = [None, *limit.points]
+    rows = [
+        [
+            str(one.batch),
+            number(one.tokens_per_second),
+            "" if last is None else f"{one.tokens_per_second / last.tokens_per_second - 1:+.1%}",
+            quantity(one.step_seconds, "step_seconds"),
+            quantity(one.latency_p99_seconds, "latency_p99_seconds"),
+            f"{one.preemptions:g}",
+            "#" * round(_BAR * one.tokens_per_second / limit.best.tokens_per_second),
+        ]
+        for last, one in zip(before, limit.points, strict=False)
+    ]
+    return [
+        *aligned(titles, rows, right=range(6)),
+        f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
+        f"best: batch {limit.best.batch}, {_speed(limit.best)}",
+        f"stopped: {limit.reason}",
+    ]
+
+
+def _speed(one: Any) -> str:
+    latency = quantity(one.latency_p99_seconds, "latency_p99_seconds")
+    return f"{number(one.tokens_per_second)} tokens/s, latency p99 {latency}"

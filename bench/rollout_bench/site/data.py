@@ -1,0 +1,289 @@
+"""Results in, plain objects out: what the pages show, small enough for a thousand commits. Pure.
+
+`front` is what the first page loads at once: commits, groups, the newest commit in full. `columns`
+is the history of one metric of one group and batch, and is loaded when it is looked at. Values of
+a column are whole numbers of its `scale`, bounds are distances from the median.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..history.detect import LEAST_POINTS
+from ..history.results import Commit, Pipe, Point, Results
+from ..report.answer import REFERENCE, STEP_TIME, answers, comparable, grouped, sentence
+from ..report.table import Value, estimate
+from ..schema.metrics import METRICS, title
+from .names import slug
+
+_DIGITS = 4
+"""Significant digits of a value in a column."""
+
+
+def commits_of(results: Results) -> list[Commit]:
+    """Every commit that anything was measured at, in the history's order."""
+    commits = [point.commit for point in results.points] + [pipe.commit for pipe in results.pipes]
+    return list(dict.fromkeys(commits))
+
+
+def front(results: Results, commits: Sequence[Commit], commit_url: str, made: datetime) -> dict[str, Any]:
+    """What the front page loads at once; `commit_url` has {commit} where the hash goes, or is empty."""
+    place = {commit: number for number, commit in enumerate(commits)}
+    said = {(answer.group, answer.batch): answer for answer in answers(results)}
+    groups = []
+    for number, (group, batches) in enumerate(grouped(results.points).items()):
+        kept = {batch: comparable(points) for batch, points in batches.items()}
+        points = [point for some in kept.values() for point in some]
+        groups.append(
+            {
+                "id": f"g{number}",
+                **group._asdict(),
+                "commits": len({point.commit for point in points}),
+                "paths": _paths(points),
+                "batches": list(batches),
+                "metrics": {batch: _metrics(some) for batch, some in kept.items()},
+                "left_out": {batch: len(batches[batch]) - len(some) for batch, some in kept.items()},
+                "changes": changes(points, place),
+                "cells": [_cell(point, place) for point in _newest(points)],
+                "answers": {
+                    batch: {
+                        "text": sentence(said[group, batch]),
+                        "level": list(said[group, batch].level),
+                        "since": place[said[group, batch].since],
+                        "commits": said[group, batch].commits,
+                        "before": said[group, batch].before,
+                    }
+                    for batch in batches
+                    if (group, batch) in said
+                },
+            }
+        )
+    names = {name for group in groups for some in group["metrics"].values() for name in some}
+    return {
+        "made": made.astimezone(UTC).isoformat(timespec="seconds"),
+        "reference": REFERENCE,
+        "least_commits": LEAST_POINTS,
+        "step_time": STEP_TIME,
+        "commit_url": commit_url,
+        "commits": {
+            "hash": [commit.hash for commit in commits],
+            "subject": [commit.subject for commit in commits],
+            "time": [commit.time for commit in commits],
+        },
+        "metrics": {name: title(name) for name in sorted({*names, STEP_TIME})},
+        "files": {name: slug(name) for name in sorted(names)},
+        "machines": dict(results.machines),
+        "machines_without_gpu": _without_gpu(results),
+        "records": len(results.points),
+        "groups": groups,
+        "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
+        "damaged": [str(damage) for damage in results.damaged],
+    }
+
+
+def column_name(group: str, batch: int, metric: str) -> str:
+    """The name of the file of a history; the pages make it of the front page's "files"."""
+    return f"{group}-{batch}-{slug(metric)}"
+
+
+def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -> dict[str, Any]:
+    """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
+    rows: dict[str, list[tuple[Point, Value]]] = {}
+    for point in comparable(points):
+        samples = point.samples(metric)
+        if samples:
+            rows.setdefault(point.record["path"], []).append((point, estimate(samples)))
+    scale = _scale(value[0] for row in rows.values() for _point, value in row)
+    provenances: list[dict[str, Any]] = []
+    paths = {}
+    for path, row in rows.items():
+        paths[path] = {
+            "at": [place[point.commit] for point, _value in row],
+            "middle": [round(value[0] / scale) for _point, value in row],
+            "below": _folded([_distance(value, 1, scale) for _point, value in row]),
+            "above": _folded([_distance(value, 2, scale) for _point, value in row]),
+            "samples": _folded([len(point.samples(metric)) for point, _value in row]),
+            "starts": _folded([point.record["observed"].get("engine_starts", 1) for point, _value in row]),
+            "measured": _folded([_day(point) for point, _value in row]),
+            "source": _folded([_source_of_any(point) for point, _value in row]),
+            "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
+        }
+    return {"scale": scale, "paths": paths, "surroundings": provenances}
+
+
+def changes(points: Sequence[Point], place: Mapping[Commit, int]) -> list[dict[str, Any]]:
+    """Commits at which a version, the driver or the GPU differs from the commit before."""
+    found = []
+    last: dict[str, str] = {}
+    seen: dict[Commit, Point] = {}
+    for point in points:
+        if point.record["status"] == "measured":
+            seen.setdefault(point.commit, point)
+    for commit, point in sorted(seen.items(), key=lambda item: place[item[0]]):
+        now = environment(point)
+        differ = [
+            {"name": name, "before": last.get(name), "after": now.get(name)}
+            for name in sorted({*last, *now})
+            if last.get(name) != now.get(name)
+        ]
+        if last and differ:
+            found.append({"at": place[commit], "what": differ})
+        last = now
+    return found
+
+
+def environment(point: Point) -> dict[str, str]:
+    """Versions, driver, GPU and Python under which a point was measured."""
+    given = point.record["provenance"]
+    machine = given.get("machine") or {}
+    gpus = machine.get("gpus") or [{}]
+    facts = {"driver": gpus[0].get("driver"), "GPU": _gpu(machine), "python": machine.get("python")}
+    named = {**(given.get("versions") or {}), **facts}
+    return {name: str(value) for name, value in named.items() if value}
+
+
+def _gpu(machine: Mapping[str, Any]) -> str | None:
+    gpus = machine.get("gpus") or []
+    count = f"{len(gpus)} x " if len(gpus) > 1 else ""
+    return f"{count}{gpus[0].get('name', 'unnamed')}" if gpus else None
+
+
+def _surroundings(point: Point) -> dict[str, Any]:
+    """What the points of a series share with most of their neighbours."""
+    machine = point.record["provenance"].get("machine") or {}
+    return {
+        "environment": environment(point),
+        "cpu": machine.get("cpu"),
+        "cores": machine.get("cores"),
+        "command": point.record["provenance"].get("command"),
+        "workload": point.record["workload"],
+        "channel": point.record["observed"].get("channel"),
+        "executor": point.record["observed"].get("executor"),
+    }
+
+
+def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
+    """A cell at its newest commit, in full."""
+    record = point.record
+    values = {}
+    for name in record["metrics"]:
+        samples = point.samples(name)
+        if samples:
+            values[name] = [*bounded(samples), [_short(sample) for sample in samples]]
+    return {
+        "path": record["path"],
+        "batch": record["workload"]["batch"],
+        "status": record["status"],
+        "reason": record.get("reason"),
+        "at": place[point.commit],
+        "metrics": values,
+        "absent": record["observed"].get("absent") or {},
+        "tokens": record["observed"].get("tokens_generated") or record["workload"].get("tokens"),
+        "starts": record["observed"].get("engine_starts", 1),
+        "measured": _day(point),
+        "source": source(point),
+        **_surroundings(point),
+    }
+
+
+def bounded(samples: Sequence[float]) -> list[float | None]:
+    """Median and interval; one sample gives no interval."""
+    return [_short(bound) if math.isfinite(bound) else None for bound in estimate(samples)]
+
+
+def source(point: Point | Pipe) -> str:
+    """The file that a point was read from, below results/."""
+    return "/".join(("results", point.machine, point.source.parent.name, point.source.name))
+
+
+def _source_of_any(point: Point) -> str:
+    """The file with {commit} for the beginning of the hash, which is all that differs along a series."""
+    return source(point).replace(point.commit.hash[:8], "{commit}")
+
+
+def _newest(points: Iterable[Point]) -> list[Point]:
+    """The last point of each cell."""
+    last = {(point.record["workload"]["batch"], point.record["path"]): point for point in points}
+    return list(last.values())
+
+
+def _paths(points: Sequence[Point]) -> list[str]:
+    """Paths in the order in which the newest commit has them, then those that only older ones have."""
+    if not points:
+        return []
+    newest = [point.record["path"] for point in points if point.commit == points[-1].commit]
+    return list(dict.fromkeys([*newest, *(point.record["path"] for point in points)]))
+
+
+def _metrics(points: Iterable[Point]) -> list[str]:
+    """Names of metrics that any of the points has, in the order of the table of metrics."""
+    there = {name for point in points for name, samples in point.record["metrics"].items() if samples}
+    known = [name for name in METRICS if name in there]
+    return [*known, *sorted(there - set(known))]
+
+
+def _without_gpu(results: Results) -> list[str]:
+    """Machines of which neither asv's facts nor any record names a GPU."""
+    named = {point.machine for point in results.points if "GPU" in environment(point)}
+    return [name for name, facts in results.machines.items() if not facts.get("gpu") and name not in named]
+
+
+def _newest_pipes(pipes: Sequence[Pipe]) -> list[Pipe]:
+    return list({(pipe.machine, pipe.environment): pipe for pipe in pipes}.values())
+
+
+def _pipe(pipe: Pipe, place: Mapping[Commit, int]) -> dict[str, Any]:
+    given = pipe.result.get("provenance") or {}
+    return {
+        "machine": pipe.machine,
+        "environment": pipe.environment,
+        "at": place[pipe.commit],
+        "paths": {
+            path: {
+                size: {name: _short(cell[name]) for name in ("p50_seconds", "p99_seconds") if name in cell}
+                | {"blocks": len((cell.get("samples") or {}).get("p50_seconds", ()))}
+                for size, cell in cells.items()
+            }
+            for path, cells in pipe.result["paths"].items()
+        },
+        "absent": pipe.result.get("absent") or {},
+        "failed": pipe.result.get("failed") or {},
+        "observed": pipe.result.get("observed") or {},
+        "command": given.get("command"),
+        "measured": str(given.get("measured_at", ""))[:16],
+        "versions": {name: str(value) for name, value in (given.get("versions") or {}).items() if value},
+        "source": source(pipe),
+    }
+
+
+def _day(point: Point) -> str:
+    return str(point.record["provenance"].get("measured_at", ""))[:16]
+
+
+def _distance(value: Value, bound: int, scale: float) -> int | None:
+    """How far a bound is from the median; None where one sample gives no interval."""
+    finite_bound = math.isfinite(value[bound])
+    return abs(round(value[bound] / scale) - round(value[0] / scale)) if finite_bound else None
+
+
+def _numbered(known: list[dict[str, Any]], one: dict[str, Any]) -> int:
+    """The place of `one` among those known, where it is put if it is new."""
+    if one not in known:
+        known.append(one)
+    return known.index(one)
+
+
+def _folded(values: list[Any]) -> Any:
+    """The values, or the one that they all are."""
+    return values[0] if values and all(value == values[0] for value in values) else values
+
+
+def _scale(values: Iterable[float]) -> float:
+    """A power of ten in which every value has at least _DIGITS digits."""
+    smallest = min((abs(value) for value in values if value), default=1.0)
+    return 10.0 ** (math.floor(math.log10(smallest)) - _DIGITS + 1)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,141 @@
+"""Writes the whole site into html/: our pages over results/, asv's and asv-tachyon's under html/asv.
+
+asv's part may fail, as it does without any result of asv's own: our pages are written all the same
+and say so.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ..errors import BenchError, UsageError
+from ..history import git
+from ..history.asv_runs import asv_command, configuration
+from ..history.detect import Step, find_steps, metrics_of
+from ..history.results import Results, history, read_results
+from .asv_pages import write_asv_pages
+from .pages import write_pages
+
+
+def check_tools() -> None:
+    """Raise UsageError where a package that publishing needs is not installed."""
+    for name in ("asv", "asv_tachyon", "plotly"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"{name} is not installed here, and the site needs it: run `make setup`")
+
+
+def publish(kept: Path, root: Path | None, say: Callable[[str], None], folder: Path | None = None) -> Path:
+    """Write the site over the results in `kept`, by default where asv.conf.json says; its first page.
+
+    `root` is the checkout, which knows the history and from which asv's pages are made; without one the site
+    has neither, and goes to ./html. What could not be read or made goes to `say` and onto the page. An
+    earlier site stays until the new one is whole. Raises UsageError where `folder` exists and is no site, or
+    a tool is not installed.
+    """
+    check_tools()
+    settings = {} if root is None else configuration(root)
+    folder = folder or (root or Path.cwd()) / settings.get("html_dir", "html")
+    _check_is_site(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        page = _write(kept, root, say, Path(scratch) / "site")
+        if folder.exists():
+            shutil.rmtree(folder)
+        page.parent.rename(folder)
+    return folder / page.name
+
+
+def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Path) -> Path:
+    begin = time.monotonic()
+    commits = [] if root is None else history(root)
+    results = read_results(kept, commits)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    told: dict[str, Any] = {}
+    # Forks, so that a long history is shared with the other cores and not sent to them.
+    with ProcessPoolExecutor(
+        mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
+    ) as pool:
+        asv = (
+            None
+            if root is None
+            else pool.submit(write_asv_pages, asv_command(), root, folder / "asv", commits)
+        )
+        steps = [step for found in pool.map(_steps_of, metrics_of(results)) for step in found]
+        try:
+            if asv is None:
+                raise BenchError("asv makes them in a checkout alone")
+            for line in asv.result():
+                say(line)
+        except BenchError as error:
+            shutil.rmtree(folder / "asv", ignore_errors=True)
+            told = {"asv": False, "asv_reason": str(error)}
+            say(f"asv's own pages are left out: {error}")
+    gates = read_gates(kept, say)
+    page = write_pages(
+        folder, results, datetime.now(UTC), steps, gates, "" if root is None else commit_url(root), told
+    )
+    say(f"{_counted(results)}, {len(steps)} steps, in {time.monotonic() - begin:.1f} s")
+    return page
+
+
+_shared: tuple[Results, Path | None]
+"""What a forked process of the pool works on."""
+
+
+def _share(results: Results, root: Path | None) -> None:
+    global _shared
+    _shared = results, root
+
+
+def _steps_of(metric: str) -> list[Step]:
+    return find_steps(*_shared, [metric])
+
+
+def _counted(results: Results) -> str:
+    commits = {point.commit for point in results.points}
+    return f"{len(results.points)} records of {len(commits)} commits"
+
+
+def _check_is_site(folder: Path) -> None:
+    """Nothing but an earlier site is ever removed."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file()):
+        raise UsageError(f"{folder} is there and is no site: give another folder, or remove it")
+
+
+def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What gate runs left under results/MACHINE/gates/; what cannot be read is told and passed over."""
+    found = []
+    for file in sorted(folder.glob("*/gates/*.json")):
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            say(f"damaged and passed over: {file}: {error}")
+            continue
+        if isinstance(content, dict):
+            found.append({"machine": file.parent.parent.name, **content})
+    return found
+
+
+def commit_url(root: Path) -> str:
+    """Where a commit can be looked at, with {commit} for its hash: asv's setting, else the origin's page.
+
+    Empty where neither tells.
+    """
+    given = configuration(root).get("show_commit_url", "")
+    if given.startswith("http"):
+        return f"{given}{{commit}}"
+    remote = git.answer(root, "remote", "get-url", "origin") or ""
+    host = re.fullmatch(r"(?:https://(?:[^@/]*@)?|git@|ssh://git@)([\w.-]+)[:/](.+?)(?:\.git)?/?", remote)
+    return f"https://{host[1]}/{host[2]}/commit/{{commit}}" if host else ""

@@ -1,1 +1,0 @@
-"""The commands of `rollout-perf`, a file each: `SUMMARY`, `arguments(parser)` and `run(given)`."""

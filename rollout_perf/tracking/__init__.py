@@ -1,1 +1,0 @@
-"""What judges and shows measurements. Never imported while measuring."""

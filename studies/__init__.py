@@ -1,0 +1,1 @@
+"""One-off studies that are no part of the product."""

@@ -1,0 +1,1 @@
+"""Other detectors of change points, and a labelled real history, beside ours."""
