@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 # Worker processes get this process's path, and find `fake_host` there.
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from contract import PATHS, started
 

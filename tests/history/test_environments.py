@@ -10,7 +10,7 @@ import pytest
 from rollout_bench.history import environments as sides
 from rollout_bench.history.environments import PythonBuild, Side
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OTHER = PythonBuild("/opt/other/bin/python3.11", "3.11.2 (another build)")
 
 

@@ -12,7 +12,7 @@ from rollout_bench.site import asv_pages
 from rollout_bench.site.publish import commit_url, publish
 from simulated import MACHINE, write_asv, write_records, write_repository
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import asv.util
 import pytest
 from asv.config import Config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_conf() -> dict:

@@ -14,7 +14,7 @@ from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.sequence import fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMITS = [Commit(f"{number:08x}" + "0" * 32, f"commit {number}", number) for number in range(200)]
 
 

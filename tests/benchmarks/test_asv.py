@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from asv.results import Results
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MACHINE = "testbox"
 BENCHMARKS = r"rollout\.Nano\.track_(step_seconds|wire_bytes)"
 LEFT_OUT = (".*", "results", "html", "build", "dist", "*.egg-info", "__pycache__")

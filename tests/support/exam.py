@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MACHINE = "exam"
 PATHS = ("sync", "zmq")
 _TAKEN = ("asv.conf.json", "benchmarks", "pyproject.toml", "requirements/install.py")

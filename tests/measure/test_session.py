@@ -15,7 +15,7 @@ from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def record(path: str, samples: list[float]) -> Record:

@@ -14,7 +14,7 @@ from rollout_bench.measure import machine as ruler_machine
 
 from rollout_perf import TRANSPORTS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILT = "built"
 
 

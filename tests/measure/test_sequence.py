@@ -12,7 +12,7 @@ from rollout_bench.measure import sequence as cells
 from rollout_bench.measure.sequence import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 HANGING = '''
 """A subject that comes to no good end: what it does depends on the path."""

@@ -12,7 +12,7 @@ from rollout_bench.history import git
 from rollout_bench.history.results import history
 from simulated import write_repository
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

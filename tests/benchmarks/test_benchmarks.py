@@ -9,7 +9,7 @@ from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 from benchmarks import rollout
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def record(path, name, batch, step_seconds, status=MEASURED, reason=None):

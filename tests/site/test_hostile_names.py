@@ -9,7 +9,7 @@ from browser import open_browser, why_no_browser
 from rollout_bench.site.publish import publish
 from simulated import MACHINE, write_asv, write_records, write_repository
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PLANT = "window.pwned=1"
 NAMES = [
     f'");{PLANT};//',

@@ -13,7 +13,7 @@ from rollout_bench.site.pages import write_pages
 from rollout_bench.site.publish import publish
 from simulated import MACHINE, PATHS, write_records
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REASON = why_no_browser()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 

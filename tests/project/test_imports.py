@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"vllm", "torch", "ray", "zmq"}
 HARNESS = [
     ".".join(file.relative_to(ROOT / "bench").with_suffix("").parts)

@@ -14,7 +14,7 @@ from rollout_bench.measure.saturation import find_limit
 from rollout_bench.measure.sequence import fixed, run_cells
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(120)
 
 SUBJECT = '''

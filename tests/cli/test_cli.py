@@ -16,7 +16,7 @@ from rollout_bench.history.results import Commit
 from rollout_bench.measure import machine as ruler_machine
 from rollout_bench.measure import pipe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MEASURE = ["measure", "--path", "zmq"]
 
 
@@ -245,7 +245,8 @@ def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):
 
 def test_help_is_quick_and_loads_no_engine():
     begin = time.monotonic()
-    code = "import sys\nfrom rollout_bench.cli.main import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    run = "import sys\nfrom rollout_bench.cli.main import main\n"
+    code = run + "try: main(['--help'])\nfinally: print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert "usage: rollout-perf" in done.stdout

@@ -9,7 +9,7 @@ from rollout_bench.history.results import Commit, history, read_results
 from rollout_bench.measure.sequence import fixed
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)
 
 

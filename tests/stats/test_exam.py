@@ -16,7 +16,7 @@ from studies.detectors import tigerbeetle
 from studies.detectors.rivals import detectors
 from studies.detectors.tigerbeetle import RealAnswer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SERIES = 40
 WANTED = {0.02: 0.70, 0.03: 0.95, 0.05: 0.99, 0.10: 1.00}
 """Hits to reach within 3 commits, with Gaussian noise and with outliers."""
