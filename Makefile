@@ -8,20 +8,36 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track test baselines endurance exam check publish preview browser actionlint pictures lock clean
+.PHONY: help setup track lint check test test-gpu baselines endurance exam publish preview browser actionlint pictures lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
 
 track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 	rollout-perf track $(COMMITS)
 
-test: setup ## run the tests; those in need of a GPU are left out where there is none
-	python -m pytest
+# Without an engine a test computes and waits for nothing, so two run at once.
+LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 2 --dist loadfile
 
-baselines: setup ## run the tests of the baselines, which `make test` leaves out
+lint: setup ## ruff, mypy, import rules
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+check: lint ## lint, and every test that starts neither vLLM nor Ray: two minutes
+	$(LIGHT)
+
+test: setup ## every test that needs no GPU
+	$(LIGHT)
+	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)"
+
+test-gpu: setup ## every path with a real engine on the GPU, the baselines too
+	python -m pytest -m gpu
+
+baselines: setup ## the tests of the baselines on the CPU, which `make test` leaves out
 	python -m pytest -m "baseline and not endurance"
 
 endurance: setup ## fifty starts and stops in a row of every transport; what is left of them
@@ -29,13 +45,6 @@ endurance: setup ## fifty starts and stops in a row of every transport; what is 
 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more
 	python -m pytest -m exam -rP
-
-check: setup ## everything that guards quality: ruff, mypy, import rules, tests
-	ruff check .
-	ruff format --check .
-	mypy
-	lint-imports
-	python -m pytest
 
 publish: setup ## write the site from results/ to html/
 	rollout-perf publish

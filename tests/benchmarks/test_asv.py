@@ -24,7 +24,7 @@ LEFT_OUT = (".*", "results", "html", "build", "dist", "*.egg-info", "__pycache__
 MEASURED = ("sync", "vllm-mp", "zmq", "ray", "ray-graph")
 OURS = ("zmq", "ray", "ray-graph")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import re
 import exam
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 STEPS = {
     # what the commit does to the first one: the files it changes, the verdict on zmq, the exit code

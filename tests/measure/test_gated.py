@@ -184,7 +184,7 @@ def test_a_hold_ends_by_itself(tmp_path):
     assert 0.1 <= time.monotonic() - begin < 2
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(has_gpu(), reason="two engine starts without a GPU, which nano is for")
 def test_two_engine_starts_count_the_very_same():

@@ -15,7 +15,7 @@ from rollout_bench.schema.record import MEASURED
 from rollout_perf.engine import has_gpu
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.engine,
     pytest.mark.timeout(300),
     pytest.mark.skipif(has_gpu(), reason="the figures are those of nano on the CPU"),
 ]

@@ -94,7 +94,7 @@ def test_what_this_commit_does_not_have_is_absent_with_the_reason(subject):
     assert records[2].provenance["machine"]["cores"] >= 1
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.timeout(120)
 def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tmp_path, monkeypatch):
     """It ignores SIGINT and has a child in a session of its own; the next cells are measured all the same."""
@@ -117,7 +117,7 @@ def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tm
     assert "waiting for nothing\n" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.timeout(120)
 def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""

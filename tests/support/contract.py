@@ -18,7 +18,7 @@ DEADLINE = 60.0
 PATHS = [
     pytest.param(
         name,
-        marks=[pytest.mark.slow] * bool(row.surroundings) + [pytest.mark.baseline] * row.baseline,
+        marks=[pytest.mark.engine] * bool(row.surroundings) + [pytest.mark.baseline] * row.baseline,
     )
     for name, row in TRANSPORTS.items()
     if row.transport

@@ -6,7 +6,7 @@ import pytest
 
 from rollout_perf import Sampling, open_rollout
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 VOCABULARY = 514
 TOKENS = 8

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 JOINS_TWO = """
 import pathlib, sys, tempfile

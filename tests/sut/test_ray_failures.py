@@ -16,7 +16,7 @@ from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS
 from rollout_perf.transports.ray_cluster import local_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 OVER_RAY = [
     pytest.param(name, marks=[pytest.mark.baseline] * row.baseline)

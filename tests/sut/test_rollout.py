@@ -33,7 +33,7 @@ from rollout_perf import (
 from rollout_perf.engine import has_gpu
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.engine
 
 FLOOR = "sync"
 PATHS = [
