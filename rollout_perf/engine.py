@@ -85,9 +85,7 @@ async def start_engine(
     try:
         return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
     except BaseException as error:
-        for process in run.processes():
-            with contextlib.suppress(Exception):
-                process.kill()
+        run.kill()
         with contextlib.suppress(BaseException):
             await asyncio.wait_for(building, 10.0)
         threads.shutdown(wait=False)
@@ -139,7 +137,6 @@ def _settle_environment(row: Row, tensor_parallel_size: int) -> None:
     envs.disable_envs_cache()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if row.in_process else "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ["SPT_NOENV"] = "1"  # a process's title must not overwrite the mark of its run
     if "ray" in row.requires and "ray" in sys.modules:
         # Neither Ray's threads nor the settings that it read when it was loaded survive a fork.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"

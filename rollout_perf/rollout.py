@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import multiprocessing.resource_tracker
-import os
 import time
 from collections.abc import AsyncIterator
 from collections.abc import Sequence as ListLike
@@ -15,7 +14,7 @@ from .engine import Engine, has_gpu, start_engine
 from .errors import ConfigurationError
 from .models import Model, find_model
 from .transports import Row, find_transport
-from .transports.run import VARIABLE, Run
+from .transports.run import Run
 
 _END_SECONDS = 10.0
 
@@ -118,7 +117,8 @@ async def open_rollout(
 
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
     a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
-    `zmq`. The caller owns the block; leaving it ends every process that entering it started.
+    `zmq`. The caller owns the block; leaving it ends every process that entering it started,
+    and so does the caller's death.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
     `step_deadline_seconds`; a death is told of within 5 s, and an engine that is silent within 5 s more
@@ -138,18 +138,12 @@ async def open_rollout(
         row.check_endpoint(endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
     run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
-    previous = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(run.folder)
     try:
-        with row.surround(run.folder):
+        with run.surroundings(), row.surround(run.folder):
             engine = await start_engine(found, row, run, tensor_parallel_size, engine_arguments)
             try:
                 yield Rollout(found, row, engine, run)
             finally:
                 await asyncio.shield(engine.close())
     finally:
-        if previous is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = previous
         await asyncio.to_thread(run.end, _END_SECONDS)

@@ -7,6 +7,7 @@ together when it asks to sample. What is scheduled and what comes back travel as
 """
 
 import os
+import secrets
 import time
 import weakref
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from vllm.platforms import current_platform
-from vllm.utils.network_utils import get_distributed_init_method, get_loopback_ip, get_open_port
 from vllm.v1.executor.abstract import Executor
 
 from ..errors import ConfigurationError, EngineError
@@ -23,6 +23,7 @@ from . import TRANSPORTS, wire
 from .base import HostSpec, Reply
 from .delta import DeltaDecoder, DeltaEncoder
 from .run import Run
+from .watcher import note_shared_memory
 from .worker import STEP
 
 TRANSPORT_FACTS = "rollout_perf_transport_facts"
@@ -50,7 +51,6 @@ class TransportExecutor(Executor):
                 "only tensor parallelism is supported: every worker is a tensor-parallel rank"
             )
         self._run = run
-        run.end_with_front()
         self._failure_callback: Callable[[], None] | None = None
         self._scheduled: Any = None
         self._schedules, self._outputs = DeltaEncoder(), DeltaDecoder()
@@ -59,8 +59,10 @@ class TransportExecutor(Executor):
         self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
         self.transport.on_failure(self._failed)
         self._finalizer = weakref.finalize(self, self.transport.close)
-        init_method = get_distributed_init_method(get_loopback_ip(), get_open_port())
-        run.note_group(init_method.rpartition(":")[2])
+        # By a file, as vLLM's own executors do: torch's server for tcp listens on every interface.
+        group = secrets.token_hex(8)
+        init_method = f"file://{run.folder}/store:{group}"
+        note_shared_memory(run.folder, f"*{group}-*-cpushm_*")  # so vLLM names it, on the CPU
         payload = {"vllm_config": self.vllm_config, "distributed_init_method": init_method}
         spec = HostSpec(
             factory="rollout_perf.transports.worker:VllmHost",

@@ -17,14 +17,25 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import EngineError, Stalled
 from .base import CLOSE_SECONDS, python_path
+from .run import environment
+from .watcher import note_shared_memory, remove_shared_memory, write_private
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
 _START_DEADLINE_SECONDS = 120.0
+
+_LOOPBACK = {
+    # Unless told that a cluster may not be of several hosts, as on macOS, Ray takes this host's outer
+    # address for its own, and whatever listens does so on every interface (Ray 2.60).
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # vLLM's own executor looks for the node of this address, and listens there.
+    "VLLM_HOST_IP": "127.0.0.1",
+}
 
 
 @contextlib.contextmanager
@@ -32,21 +43,24 @@ def local_cluster(folder: Path) -> Iterator[None]:
     """Have a Ray cluster for the length of the block, and its address in RAY_ADDRESS.
 
     A cluster that RAY_ADDRESS or this process already knows is used and left alone; otherwise
-    one is started on this host, with its files in `folder`, and ended with the block.
+    one is started on this host, with its files in `folder`, and ended with the block. It listens on the
+    loopback interface alone, lets in who knows its token, and only this user can read that.
     """
     if os.environ.get("RAY_ADDRESS"):
         yield
         return
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
-        with _environment({"RAY_ADDRESS": ray.get_runtime_context().gcs_address}):
+        with environment({"RAY_ADDRESS": ray.get_runtime_context().gcs_address}):
             yield
         return
-    token = folder / "ray-token"  # in a folder that only this user can enter
-    token.write_text(secrets.token_hex(32))
-    admission = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # Ray opens its own folder to everyone: this one keeps others out of it.
+    home = Path(tempfile.mkdtemp(prefix="ray-", dir=folder))
+    token = home / "token"
+    write_private(token, secrets.token_hex(32))
+    admission = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK}
     holder = subprocess.Popen(
-        [sys.executable, "-P", "-m", "rollout_perf.transports.ray_cluster", str(folder)],
+        [sys.executable, "-P", "-m", "rollout_perf.transports.ray_cluster", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": python_path()} | admission,
@@ -60,8 +74,10 @@ def local_cluster(folder: Path) -> Iterator[None]:
             raise Stalled(f"Ray did not start within {_START_DEADLINE_SECONDS:g} s")
         address, _, raylet = holder.stdout.readline().strip().partition(" ")
         if not address:
-            raise EngineError(f"Ray did not start; its logs are in {folder} while this process lives")
-        with _environment({"RAY_ADDRESS": address, **admission}):
+            raise EngineError(f"Ray did not start; its logs are in {home} while this process lives")
+        if raylet:  # its number is in the names of the semaphores that a graph's channels have
+            note_shared_memory(folder, f"sem.???{raylet}-*")
+        with environment({"RAY_ADDRESS": address, **admission}):
             yield
     finally:
         holder.stdin.close()
@@ -71,46 +87,28 @@ def local_cluster(folder: Path) -> Iterator[None]:
             holder.kill()
             holder.wait()
         holder.stdout.close()
-        if raylet:
-            # The semaphores of a graph's channels bear its number; killed, it has left them.
-            for semaphore in Path("/dev/shm").glob(f"sem.???{raylet}-*"):
-                semaphore.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Have `values` in this process's environment, which the engine's process inherits."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        remove_shared_memory(folder)  # a raylet that was killed has left them
 
 
 def _hold_cluster(folder: str) -> None:
-    """Start a cluster, print its address, and end it when standard input ends."""
+    """Start a cluster with its files in `folder`, print its address; end both when standard input ends."""
     import ray
 
+    os.umask(0o077)  # a graph's semaphores are in /dev/shm, where no folder keeps others out
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked for it decides when it ends
-    asker = os.getppid()
     ray.init(
         address="local",
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
         object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=folder,
+        _temp_dir=f"{folder}/t",  # a unix socket's path may have 107 bytes, and Ray adds 65
+        _node_ip_address=_LOOPBACK["VLLM_HOST_IP"],
     )
     print(ray.get_runtime_context().gcs_address, raylet_pid() or "", flush=True)
     sys.stdin.read()
     ray.shutdown()
-    if os.getppid() != asker:  # killed, so it cannot; and Ray has written there until now
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def raylet_pid() -> int | None:

@@ -18,6 +18,7 @@ too large for the object store.
 import gc
 import itertools
 import logging
+import os
 import queue
 import struct
 import threading
@@ -166,6 +167,7 @@ class RayGraph(RayTransport):
         end = time.monotonic() + deadline_seconds
         try:
             self._launch(_Actor, spec)
+            umask = os.umask(0o077)  # the channels' semaphores are in /dev/shm, where all may look
             try:
                 self._compile(end, deadline_seconds)
             except RayActorError as error:
@@ -174,6 +176,8 @@ class RayGraph(RayTransport):
                 raise self._fail(
                     EngineError(f"Ray could not compile the graph: {first_line(error)}")
                 ) from error
+            finally:
+                os.umask(umask)
             loops = self._graph.worker_task_refs
             self._watch_workers({loops[actor]: rank for rank, actor in enumerate(self._actors)})
             ready = Reply(range(self.world_size), self._wait_for, list)

@@ -219,10 +219,12 @@ def first_line(error: Exception) -> str:
 
 
 def _forget_settings() -> None:
-    """Have Ray read its authentication settings anew.
+    """Have Ray read anew how a cluster lets in, and whether it is on the loopback interface alone.
 
-    It keeps those that it found when it was first imported, perhaps for another cluster or none.
+    It keeps what it found when it was first imported, perhaps for another cluster or none.
     """
+    constants: Any = ray._private.ray_constants
+    constants.ENABLE_RAY_CLUSTER = constants.env_bool(constants.ENABLE_RAY_CLUSTERS_ENV_VAR, True)
     raylet: Any = ray._raylet
     with contextlib.suppress(AttributeError):  # a Ray without tokens has neither
         raylet.Config.initialize("")

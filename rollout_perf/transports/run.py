@@ -1,28 +1,26 @@
 """One run of an engine: the folder and the settings that its processes share.
 
-The process that opens a rollout makes the run; the engine's process finds it through the
-environment variable ROLLOUT_PERF_RUN. The variable also marks the processes that belong to the
-run, except those that vLLM forks: they show the environment that this process began with, and
-are known as its children, by the title that vLLM gives them.
+The process that opens a rollout, the front, makes the run; the engine's process finds it through the
+environment variable ROLLOUT_PERF_RUN. Which processes belong to a run, and how they are ended, is in
+`watcher`.
 """
 
 import contextlib
 import json
 import os
-import select
-import shutil
+import subprocess
+import sys
 import tempfile
-import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import psutil
 
 from .. import errors
 from ..errors import EngineError
+from . import watcher
+from .watcher import VARIABLE, write_private
 
-VARIABLE = "ROLLOUT_PERF_RUN"
-_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint", "front")
+_SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint")
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,8 @@ class Run:
     step_deadline_seconds: float
     endpoint: str | None = None
     """Where the transport's sockets are bound, where that is not its own choice."""
-    front: int = field(default_factory=os.getpid)
-    """The process that has opened the run."""
-    forked_before: frozenset[psutil.Process] = field(default=frozenset(), repr=False)
-    """What vLLM had forked from this process before the run, which is none of its business."""
+    watcher: subprocess.Popen | None = field(default=None, repr=False)
+    """The process that ends the run if the front, where alone it is known, is killed."""
 
     @classmethod
     def create(
@@ -48,16 +44,13 @@ class Run:
         step_deadline_seconds: float,
         endpoint: str | None = None,
     ) -> "Run":
-        """Make the run's folder, which only this user can enter, and write the settings there."""
-        # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
+        """Make the run's folder, which only this user can enter, with the settings; start its watcher."""
+        # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's have about 95.
         folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
-        before = frozenset(_forked())
-        run = cls(
-            folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint, forked_before=before
-        )
+        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint)
         settings = {name: getattr(run, name) for name in _SETTINGS}
-        (folder / "run.json").write_text(json.dumps(settings))
-        return run
+        write_private(folder / "run.json", json.dumps(settings))
+        return replace(run, watcher=_watch(folder))
 
     @classmethod
     def from_environment(cls) -> "Run":
@@ -67,13 +60,19 @@ class Run:
             raise EngineError(f"{VARIABLE} is not set: start the engine through rollout_perf.open_rollout")
         return cls(Path(folder), **json.loads((Path(folder) / "run.json").read_text()))
 
+    def surroundings(self) -> contextlib.AbstractContextManager[None]:
+        """Have in this process's environment, which those of the engine and of Ray inherit, the run's mark,
+        that no title overwrites it, and that vLLM makes its sockets, which it leaves, in the run's folder."""
+        mark = str(self.folder)
+        return environment({VARIABLE: mark, "SPT_NOENV": "1", "VLLM_RPC_BASE_PATH": mark})
+
     def note_failure(self, error: EngineError) -> None:
         """Leave the cause of a failure for the process that opened the rollout."""
         path = self.folder / "failure.json"
         if not self.folder.is_dir() or (type(error) is EngineError and path.exists()):
             return  # the run is over, or a cause is known and this is what followed from it
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps({"kind": type(error).__name__, "text": str(error)}))
+        scratch = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
+        write_private(scratch, json.dumps({"kind": type(error).__name__, "text": str(error)}))
         scratch.replace(path)
 
     def failure(self) -> EngineError | None:
@@ -84,62 +83,49 @@ class Run:
             return None
         return getattr(errors, note["kind"], EngineError)(note["text"])
 
-    def processes(self) -> list[psutil.Process]:
-        """Every living process, other than this one, that was started within the run."""
-        found = set(_forked()) - self.forked_before
-        for process in psutil.process_iter():
-            try:
-                if process.pid != os.getpid() and process.environ().get(VARIABLE) == str(self.folder):
-                    found.add(process)
-            except psutil.Error:
-                continue
-        return sorted(found, key=lambda process: process.pid)
-
-    def end_with_front(self) -> None:
-        """Have this process, the engine's, end when the front does: one that is killed ends nothing itself.
-
-        The workers end with the engine.
-        """
-        if self.front != os.getpid():
-            threading.Thread(target=self._end_with_front, name="front-watch", daemon=True).start()
-
-    def _end_with_front(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            ended = select.poll()
-            ended.register(os.pidfd_open(self.front), select.POLLIN)
-            ended.poll()
-        self._remove()
-        os._exit(1)
-
-    def note_group(self, identity: str) -> None:
-        """Note by what name the workers find each other: vLLM names shared memory by it, on the CPU."""
-        (self.folder / "group").write_text(identity)
+    def kill(self) -> None:
+        """Kill every process of the run; called by the front."""
+        watcher.kill(watcher.members(str(self.folder), self._pipe()))
 
     def end(self, grace_seconds: float) -> None:
-        """Wait for the run's processes to end, kill those that do not; remove folder and shared memory."""
-        _gone, alive = psutil.wait_procs(self.processes(), timeout=grace_seconds)
-        for process in alive:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(alive, timeout=grace_seconds)
-        self._remove()
+        """Wait for the run's processes to end, kill those that do not, and remove folder and shared memory;
+        called by the front, once."""
+        assert self.watcher is not None
+        assert self.watcher.stdin is not None
+        watcher.end(str(self.folder), self._pipe(), grace_seconds)
+        self.watcher.kill()
+        self.watcher.wait()
+        self.watcher.stdin.close()
 
-    def _remove(self) -> None:
-        group = self.folder / "group"
-        if group.is_file():  # a worker that is killed leaves its segment
-            for segment in Path("/dev/shm").glob(f"{group.read_text()}-*-cpushm_*"):
-                segment.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _pipe(self) -> str:
+        assert self.watcher is not None
+        assert self.watcher.stdin is not None
+        return watcher.pipe_of(self.watcher.stdin.fileno())
 
 
-def _forked() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("VLLM::"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def _watch(folder: Path) -> subprocess.Popen:
+    """Start the process that ends the run when this one is killed; they share nothing but a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", watcher.__file__, str(folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={},
+        start_new_session=True,
+    )
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have `values` in this process's environment, which those that it starts inherit, for a block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

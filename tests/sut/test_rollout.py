@@ -5,19 +5,20 @@ Engines are broken on purpose first of all, so that the visits also show that th
 """
 
 import asyncio
+import getpass
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import eventually, marked, nothing_left
+from leaks import marked, nothing_left
 
 from rollout_perf import (
     TRANSPORTS,
@@ -31,7 +32,7 @@ from rollout_perf import (
     open_rollout,
 )
 from rollout_perf.engine import has_gpu
-from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
+from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
 
 pytestmark = pytest.mark.engine
 
@@ -55,19 +56,27 @@ LONG = 2048
 
 
 def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -> Any:
-    """What `use` returns for an open rollout; nothing of it may be left."""
+    """What `use` returns for an open rollout; nothing of it may be left, no socket in TMPDIR either."""
     folders: list[Path] = []
+    before = dict(os.environ)
 
     async def visit() -> Any:
         async with open_rollout("nano", path, **(ENGINE | settings)) as rollout:
             folders.append(Path(os.environ["ROLLOUT_PERF_RUN"]))
             return await use(rollout)
 
-    try:
-        return asyncio.run(visit())
-    finally:
-        assert [folder for folder in folders if folder.exists()] == []
-        assert "ROLLOUT_PERF_RUN" not in os.environ
+    with TemporaryDirectory(prefix="rpt-", dir="/tmp") as own, pytest.MonkeyPatch.context() as patch:
+        # But for what torch has compiled, which takes seconds.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}")
+        patch.setenv("TMPDIR", own)
+        patch.setattr(tempfile, "tempdir", own)
+        try:
+            return asyncio.run(visit())
+        finally:
+            assert [folder for folder in folders if folder.exists()] == []
+            assert [file for file in Path(own).iterdir() if file.is_socket()] == []
+            for name in ("ROLLOUT_PERF_RUN", "VLLM_RPC_BASE_PATH", "RAY_ADDRESS", "VLLM_HOST_IP"):
+                assert os.environ.get(name) == before.get(name)
 
 
 def only_what_costs_memory() -> Any:
@@ -184,39 +193,6 @@ def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all
     with only_what_costs_memory(), pytest.raises(Stalled, match=r"engine's process .* within 3 s"):
         on_engine("zmq", stop, step_deadline_seconds=3.0, max_model_len=LONG)
     assert seen.seconds < 3.0 + DEATH_NOTICE_SECONDS
-
-
-FRONT = """
-import asyncio, os
-from rollout_perf import open_rollout
-
-async def stay():
-    async with open_rollout("nano", {path!r}, enforce_eager=True, kv_cache_memory_bytes=256 << 20):
-        print("open:", os.environ["ROLLOUT_PERF_RUN"], flush=True)
-        await asyncio.sleep(300)
-
-asyncio.run(stay())
-"""
-
-
-@pytest.mark.parametrize("path", ["zmq", "ray"])
-@pytest.mark.timeout(200)
-def test_a_front_that_is_killed_leaves_neither_engine_nor_workers_nor_its_folder(path):
-    """It can end nothing itself; whoever lives on would hold the GPU."""
-    front = subprocess.Popen(
-        [sys.executable, "-c", FRONT.format(path=path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": python_path()},
-    )
-    try:
-        folder = next(line.split()[1] for line in front.stdout if line.startswith("open: "))
-        assert len(marked("ROLLOUT_PERF_RUN", folder)) >= 2
-    finally:
-        front.kill()
-        front.communicate()
-    assert eventually(lambda: not marked("ROLLOUT_PERF_RUN", folder), 30.0)
-    assert eventually(lambda: not Path(folder).exists())
 
 
 def visit(path: str) -> SimpleNamespace:
