@@ -64,6 +64,8 @@ class VllmHost:
             value = getattr(self._worker, method)(*args, **kwargs)
         else:
             value = method(self._worker, *args, **kwargs)
+        if hasattr(value, "get_output"):  # the blocking executor calls the two halves of a step by name
+            return Deferred(lambda: wire.encode(self._wait_for(value)))
         return wire.encode(value)
 
     def _step(self, schedule: Any, grammar_output: Any) -> Message | Deferred:
@@ -78,9 +80,7 @@ class VllmHost:
     def _fetch(self, output: Any, turn: int) -> Message:
         """Wait for an output and encode it, in turn: a transport may have several threads that fetch."""
         try:
-            if hasattr(output, "get_output"):
-                self._know_device()
-                output = output.get_output()
+            output = self._wait_for(output)
         except BaseException:
             with self._turns.take(turn):
                 raise
@@ -90,6 +90,13 @@ class VllmHost:
     def _encode(self, output: Any) -> Message:
         delta = self._outputs.encode(output)
         return wire.encode(delta, self._outputs.plain)
+
+    def _wait_for(self, output: Any) -> Any:
+        """What the worker has computed, once it is there: it may still be on the GPU."""
+        if not hasattr(output, "get_output"):
+            return output
+        self._know_device()
+        return output.get_output()
 
     def _know_device(self) -> None:
         if not getattr(self._threads_with_device, "known", False):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rollout_perf.transports import wire, worker
-from rollout_perf.transports.base import OK, Deferred, answer, fetched
+from rollout_perf.transports.base import ERROR, OK, Deferred, answer, fetched
 from rollout_perf.transports.delta import DeltaDecoder, DeltaEncoder
 from rollout_perf.transports.worker import STEP, Turns, VllmHost
 
@@ -56,6 +56,13 @@ class Later:
         return self._text
 
 
+def computed(text):
+    """An output that is on the GPU, and done."""
+    output = Later(text)
+    output.ready.set()
+    return output
+
+
 @pytest.fixture
 def host(monkeypatch):
     """A host whose worker gives what is scheduled, at once or when sampling."""
@@ -66,6 +73,7 @@ def host(monkeypatch):
             Later(pending.pop()) if grammar is None else f"{pending.pop()}, {grammar}"
         ),
         rank_of=lambda text: len(text),
+        compute=computed,
         worker=SimpleNamespace(device="the second"),
     )
     known = []
@@ -112,3 +120,19 @@ def test_outputs_of_the_gpu_are_encoded_in_order_whoever_has_them_first(host):
     ]
     assert decoded == ["first", "third", "at once", "fifth"]
     assert set(host.known) == {"the second"}
+
+
+@pytest.mark.parametrize("method", ["compute", lambda fake, text: fake.compute(text)], ids=["name", "call"])
+def test_what_any_method_leaves_on_the_gpu_is_fetched_before_it_is_encoded(host, method):
+    """The blocking executor calls execute_model and sample_tokens by their names."""
+    call = wire.encode((method, ("whole",), {}))
+    status, message = fetched(*answer(lambda: host.call(call)))
+    assert (status, wire.decode(message)) == (OK, "whole")
+    assert isinstance(host.call(call), Deferred)  # the next call need not wait for the GPU
+    assert host.known == ["the second"]
+
+
+def test_what_cannot_be_fetched_is_an_error_of_its_call_alone(host):
+    for text, expected in (("broken", ERROR), ("whole", OK)):
+        reply = answer(lambda text=text: host.call(wire.encode(("compute", (text,), {}))))
+        assert fetched(*reply)[0] == expected
