@@ -1,0 +1,14 @@
+"""vLLM's engines behind one small interface; what differs between vLLM's versions is here.
+
+`AsyncEngine` is vLLM's AsyncLLM, whose engine runs in a process of its own and reaches the
+workers through the path's executor; `SyncEngine` is LLM.generate in this process. Both turn
+vLLM's exceptions into the package's own. Supported: vLLM 0.26 to 0.32.
+
+Knows nothing of what a transport does: it names the path's executor to vLLM, and vLLM builds it.
+"""
+
+from .base import Engine
+from .settings import has_gpu
+from .start import start_engine
+
+__all__ = ["Engine", "has_gpu", "start_engine"]

