@@ -87,9 +87,9 @@ TRANSPORTS: dict[str, Row] = {
     "zmq": Row(
         "ZeroMQ",
         _ADAPTER,
-        "rollout_perf.transports.zeromq:ZeroMQ",
+        "rollout_perf.transports.zeromq.driver:ZeroMQ",
         ("zmq",),
-        endpoint_check="rollout_perf.transports.zeromq_endpoint:check_endpoint",
+        endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
     ),
     "ray": Row(
         "Ray actor calls, overlapped with the GPU",

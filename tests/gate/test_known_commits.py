@@ -88,7 +88,7 @@ def real(tmp_path_factory) -> exam.Repository:
     shutil.copytree(exam.ROOT, made.folder, ignore=left_out)
     made.call("git", "init", "-q", "-b", "main")
     made.commit("first", {".gitignore": "/.asv/\n/results/\n__pycache__/\n"})
-    transport = "rollout_perf/transports/zeromq.py"
+    transport = "rollout_perf/transports/zeromq/driver.py"
     made.commit("delayed", {transport: (made.folder / transport).read_text() + DELAY})
     return made
 

@@ -1,4 +1,4 @@
-"""Small frames by libzmq's own functions: they do what pyzmq does, and keep the interpreter meanwhile."""
+"""Small frames by libzmq's own functions: they do what pyzmq does, and keep the GIL meanwhile."""
 
 import statistics
 import sys
@@ -8,24 +8,24 @@ import time
 import pytest
 import zmq
 
-from rollout_perf.transports import zeromq_library
-from rollout_perf.transports.zeromq_frames import CALL, Garbage, pack, receive, send
-from rollout_perf.transports.zeromq_library import SEND_MORE, SMALL_BYTES, SmallFrames, send_small
-from rollout_perf.transports.zeromq_lookout import Lookout
+from rollout_perf.transports.zeromq import small_frames
+from rollout_perf.transports.zeromq.frames import CALL, Garbage, pack, receive, send
+from rollout_perf.transports.zeromq.small_frames import SEND_MORE, SMALL_BYTES, SmallFrames, send_small
+from rollout_perf.transports.zeromq.spin import SpinReceiver
 
 
 @pytest.fixture(params=["libzmq's", "pyzmq's"])
 def pair(request, monkeypatch, sockets):
     """Two sockets, and either way to send and to receive."""
     if request.param == "pyzmq's":
-        monkeypatch.setattr(zeromq_library, "_zmq_send", None)
-        monkeypatch.setattr(zeromq_library, "_zmq_recv", None)
+        monkeypatch.setattr(small_frames, "_zmq_send", None)
+        monkeypatch.setattr(small_frames, "_zmq_recv", None)
     return sockets
 
 
 @pytest.fixture
 def eager_thread():
-    """A thread that wants the interpreter all the time, and has it for 50 ms once it is let go of."""
+    """A thread that wants the GIL all the time, and has it for 50 ms once it is released."""
     before, over = sys.getswitchinterval(), threading.Event()
 
     def work():
@@ -41,7 +41,7 @@ def eager_thread():
     sys.setswitchinterval(before)
 
 
-def test_the_interpreter_is_not_let_go_of_while_a_frame_is_sent(folder, eager_thread):
+def test_the_gil_is_not_released_while_a_frame_is_sent(folder, eager_thread):
     times = []
     with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as other:
         one.bind(f"ipc://{folder}/pair")
@@ -79,19 +79,19 @@ def test_what_is_too_large_for_a_small_frame_never_writes_beyond_the_room_for_on
     assert SmallFrames().receive(other) is None
 
 
-@pytest.mark.parametrize("look_seconds", [1.0, 0.0])
-def test_what_was_cut_off_is_no_message(sockets, look_seconds):
+@pytest.mark.parametrize("spin_seconds", [1.0, 0.0])
+def test_what_was_cut_off_is_no_message(sockets, spin_seconds):
     """Its header is whole, and announces the one frame that has come."""
     one, other = sockets
     one.send(CALL.pack(1, 1, 1) + bytes(2 * SMALL_BYTES))
     with pytest.raises(Garbage, match=r"^\d+ bytes where a header has 20 and less"):
-        receive(other, CALL, Lookout(look_seconds))
+        receive(other, CALL, SpinReceiver(spin_seconds))
     send(one, pack(CALL, (2, 1), [bytes(SMALL_BYTES - 1)], SMALL_BYTES - 1), SMALL_BYTES - 1)
-    values, [frame] = receive(other, CALL, Lookout(look_seconds))
+    values, [frame] = receive(other, CALL, SpinReceiver(spin_seconds))
     assert (values, frame.nbytes) == ((2, 1, 1), SMALL_BYTES - 1)
 
 
-def test_what_cannot_be_sent_is_told():
+def test_what_cannot_be_sent_is_an_error():
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.router_mandatory = True
         router.bind("inproc://router")

@@ -1,7 +1,7 @@
-"""Small frames by libzmq's own functions, without letting go of the interpreter.
+"""Small frames by libzmq's own functions, without releasing the GIL.
 
-pyzmq lets go of it for the microseconds that a call into libzmq takes. In the engine's process another thread
-waits for just that whenever a step has ended, to pass its output on, and the interpreter comes back only when
+pyzmq releases it for the microseconds that a call into libzmq takes. In the engine's process another thread
+waits for just that whenever a step has ended, to pass its output on, and the GIL comes back only when
 that thread has done: a send takes 0.3 ms instead of 0.05 (docs/transport-speed.md).
 """
 

@@ -1,7 +1,6 @@
-"""Where the ZeroMQ transport's sockets are, how wide, and who may connect to them."""
+"""Where the ZeroMQ transport's sockets are bound, and how much their connections buffer."""
 
 import contextlib
-import logging
 import os
 import socket as sockets
 from collections.abc import Iterator
@@ -10,10 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
-from ..errors import ConfigurationError, EngineError
+from ...errors import ConfigurationError, EngineError
 
 LARGEST_FRAME_BYTES = 1 << 30
 """A peer that sends a larger frame is disconnected."""
@@ -21,10 +19,6 @@ LARGEST_FRAME_BYTES = 1 << 30
 _BUFFER_BYTES = 4 << 20  # of which the system grants what it allows
 
 _EVERYWHERE = ("", "*", "0.0.0.0", "::")
-
-_log = logging.getLogger(__name__)
-_peers_log = logging.getLogger(f"{__name__}.peers")
-_peers_log.setLevel(logging.CRITICAL + 1)  # pyzmq logs every peer; the doorkeeper tells what is to be told
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -96,20 +90,20 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def widened(socket: zmq.Socket) -> Iterator[None]:
-    """Have connections to a bound socket that are made in the block buffer more."""
+def with_large_buffers(socket: zmq.Socket) -> Iterator[None]:
+    """Enlarge the buffers of the connections to a bound socket that are made in the block."""
     monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
     try:
         yield
         while monitor.poll(0):
-            widen(monitor)
+            enlarge_buffer(monitor)
     finally:
         socket.disable_monitor()
         monitor.close()
 
 
-def widen(monitor: zmq.Socket) -> bool:
-    """Take an event from a socket's monitor; whether it was a new connection, which then buffers more.
+def enlarge_buffer(monitor: zmq.Socket) -> bool:
+    """Take an event from a socket's monitor; whether it was a new connection, whose buffer is then enlarged.
 
     A unix socket buffers 208 KiB unless told otherwise, and who sends more waits for the receiver meanwhile.
     libzmq sets the buffers of tcp alone.
@@ -125,50 +119,3 @@ def widen(monitor: zmq.Socket) -> bool:
         finally:
             connection.detach()  # it is libzmq's
     return True
-
-
-@dataclass(frozen=True, repr=False)
-class Keys:
-    """What a worker needs to be let in, and to know that it has reached the driver. Secret."""
-
-    driver_public: bytes
-    public: bytes
-    secret: bytes
-
-    def carry(self, socket: zmq.Socket) -> None:
-        """Have a worker's socket show them."""
-        socket.curve_serverkey = self.driver_public
-        socket.curve_publickey = self.public
-        socket.curve_secretkey = self.secret
-
-
-class Doorkeeper:
-    """Lets in who shows the key of this run, by CURVE; tells of the first who does not."""
-
-    def __init__(self, context: zmq.Context):
-        public, self._secret = zmq.curve_keypair()
-        self._public = public
-        self.keys = Keys(public, *zmq.curve_keypair())
-        self._told = False
-        self._authenticator = ThreadAuthenticator(context, log=_peers_log)
-        self._authenticator.start()
-        self._authenticator.configure_curve_callback(domain="*", credentials_provider=self)
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        """Whether the peer with this public key may enter; pyzmq calls it, with the key in Z85."""
-        if key == self.keys.public:
-            return True
-        if not self._told:
-            self._told = True
-            _log.warning("a peer with an unknown key was refused; further ones are refused in silence")
-        return False
-
-    def guard(self, socket: zmq.Socket) -> None:
-        """Let nobody in to a socket without the key."""
-        socket.curve_server = True
-        socket.curve_publickey = self._public
-        socket.curve_secretkey = self._secret
-
-    def close(self) -> None:
-        """End; no socket that is guarded may be open any more."""
-        self._authenticator.stop()

@@ -8,15 +8,21 @@ import struct
 
 import zmq
 
-from .wire import Message
-from .zeromq_library import SEND_MORE, SMALL_BYTES, send_small
-from .zeromq_lookout import Lookout
+from ..wire import Message
+from .small_frames import SEND_MORE, SMALL_BYTES, send_small
+from .spin import SpinReceiver
 
 CALL = struct.Struct("<QQI")
 """Header of a call: its number, the ranks that reply as a bit mask, count of frames."""
 
 REPLY = struct.Struct("<QHcI")
 """Header of a reply: number of the call, rank, status, count of frames."""
+
+READY = 0
+"""The number under which a worker reports that its host is built; calls are numbered from 1."""
+
+CLOSE = b"close"
+"""What a worker is sent to end."""
 
 MOST_WORKERS = 64
 """Bits of a call's mask."""
@@ -47,12 +53,12 @@ def send(socket: zmq.Socket, frames: list, size: int) -> None:
     socket.send_multipart(message, copy=size < _SHARE_FROM_BYTES)
 
 
-def receive(socket: zmq.Socket, header: struct.Struct, lookout: Lookout) -> tuple[tuple, list]:
+def receive(socket: zmq.Socket, header: struct.Struct, receiver: SpinReceiver) -> tuple[tuple, list]:
     """Values of the header, the count of frames last, and the message.
 
     Raises Garbage for what has no such header, and zmq.Again when nothing came in time.
     """
-    head = lookout.receive(socket)  # small, since `pack` made it
+    head = receiver.receive(socket)  # small, since `pack` made it
     if not header.size <= len(head) < header.size + SMALL_BYTES:
         raise Garbage(
             f"{len(head)} bytes where a header has {header.size} and less than {SMALL_BYTES} may follow"

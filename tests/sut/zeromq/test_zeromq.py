@@ -1,4 +1,4 @@
-"""The ZeroMQ transport: where it listens, whom it lets in, and what it makes of what is no message."""
+"""The ZeroMQ transport: where it listens, who may connect, and what it makes of what is no message."""
 
 import contextlib
 import logging
@@ -16,10 +16,12 @@ from contract import DEADLINE, ask, failures_of
 from fake_host import say, send_buffers
 
 from rollout_perf import ConfigurationError, EngineError, Stalled, WorkerDied
-from rollout_perf.transports import TRANSPORTS, zeromq
+from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, OK, HostSpec
-from rollout_perf.transports.zeromq import ZeroMQ
-from rollout_perf.transports.zeromq_endpoint import Endpoint, check_endpoint
+from rollout_perf.transports.zeromq import driver
+from rollout_perf.transports.zeromq.driver import ZeroMQ
+from rollout_perf.transports.zeromq.endpoint import Endpoint, check_endpoint
+from rollout_perf.transports.zeromq.frames import REPLY
 
 REFUSED = "a peer with an unknown key was refused"
 
@@ -107,13 +109,13 @@ def test_a_port_that_is_taken_and_a_path_that_is_are_named_and_the_next_start_wo
         assert ask(again, "echo", "works") == ["works"]
 
 
-@pytest.mark.parametrize(("cores", "looks"), [(2, False), (7, False), (8, True)])
-def test_it_looks_where_cores_are_to_spare_and_carries_all_the_same(folder, monkeypatch, cores, looks):
+@pytest.mark.parametrize(("cores", "spins"), [(2, False), (7, False), (8, True)])
+def test_it_spins_where_cores_are_to_spare_and_carries_all_the_same(folder, monkeypatch, cores, spins):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
     with listening(folder) as transport:
-        assert (transport.describe()["look_seconds"] > 0) == looks
+        assert (transport.describe()["look_seconds"] > 0) == spins
         assert ask(transport, "echo", "first") == ["first"]
-        time.sleep(0.05)  # longer than it looks
+        time.sleep(0.05)  # longer than it spins
         assert ask(transport, "echo", "second") == ["second"]
         assert ask(transport, "later", (0.05, "third")) == ["third"]
 
@@ -135,17 +137,17 @@ def test_sockets_over_ipc_are_in_the_folder_and_go_with_the_transport(folder):
     assert list(folder.iterdir()) == []
 
 
-# --- whom it lets in ------------------------------------------------------------------------------
+# --- who may connect --------------------------------------------------------------------------------
 
 
-def test_strangers_on_the_port_are_refused_told_of_once_and_the_rollout_goes_on(folder, caplog):
+def test_strangers_on_the_port_are_refused_logged_once_and_the_rollout_goes_on(folder, caplog):
     """Without keys, with wrong ones, with bytes that are no ZeroMQ, with a frame of 4 GiB announced."""
     with (
         caplog.at_level(logging.DEBUG),
         listening(folder, f"tcp://127.0.0.1:{free_port()}") as transport,
     ):
-        wrong = (transport._doorkeeper.keys.driver_public, *zmq.curve_keypair())
-        forged = zeromq.REPLY.pack(1, 0, OK, 0)
+        wrong = (transport._authenticator.keys.driver_public, *zmq.curve_keypair())
+        forged = REPLY.pack(1, 0, OK, 0)
         strangers = [{}, {"keys": wrong}, {"kind": zmq.DEALER, "purpose": "calls", "keys": wrong}]
         port = int(address(transport).rpartition(":")[2])
         with contextlib.ExitStack() as stack:
@@ -164,7 +166,7 @@ def test_strangers_on_the_port_are_refused_told_of_once_and_the_rollout_goes_on(
             assert transport.counters.replies == transport.counters.calls
             assert ask(transport, "echo", "goes on") == ["goes on"]
         assert caplog.text.count(REFUSED) == 1
-        secret = transport._doorkeeper.keys.secret.decode()
+        secret = transport._authenticator.keys.secret.decode()
     assert secret not in caplog.text
 
 
@@ -173,8 +175,8 @@ def test_keys_stand_neither_on_a_command_line_nor_in_an_environment(folder):
         [(_rank, pid)] = ask(transport, "who")
         for name in ("cmdline", "environ"):
             text = Path(f"/proc/{pid}/{name}").read_bytes()
-            assert transport._doorkeeper.keys.secret not in text
-            assert transport._doorkeeper.keys.public not in text
+            assert transport._authenticator.keys.secret not in text
+            assert transport._authenticator.keys.public not in text
 
 
 # --- what is no message, and what is cut ----------------------------------------------------------
@@ -184,9 +186,9 @@ def test_keys_stand_neither_on_a_command_line_nor_in_an_environment(folder):
     ("frames", "why"),
     [
         ([b"short"], "what is no reply: 5 bytes where a header has 15"),
-        ([zeromq.REPLY.pack(1, 0, OK, 3), b"one"], "3 frames were announced, 1 came"),
-        ([zeromq.REPLY.pack(99, 0, OK, 0)], "answered call 99 twice, late or unasked"),
-        ([zeromq.REPLY.pack(1, 7, OK, 0)], "worker 7 answered call 1 twice, late or unasked"),
+        ([REPLY.pack(1, 0, OK, 3), b"one"], "3 frames were announced, 1 came"),
+        ([REPLY.pack(99, 0, OK, 0)], "answered call 99 twice, late or unasked"),
+        ([REPLY.pack(1, 7, OK, 0)], "worker 7 answered call 1 twice, late or unasked"),
     ],
 )
 def test_garbage_and_answers_that_nobody_asked_for_fail_the_transport_with_the_cause(folder, frames, why):
@@ -202,13 +204,13 @@ def test_garbage_and_answers_that_nobody_asked_for_fail_the_transport_with_the_c
 def test_a_second_answer_to_a_call_fails_the_transport(folder):
     with listening(folder) as transport, peer(transport) as worker:
         assert ask(transport, "echo", 1) == [1]
-        worker.send(zeromq.REPLY.pack(1, 0, OK, 0))
+        worker.send(REPLY.pack(1, 0, OK, 0))
         with pytest.raises(EngineError, match="worker 0 answered call 1 twice"):
             ask(transport, "sleep", 5)
 
 
 def test_a_frame_beyond_the_bound_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(zeromq, "LARGEST_FRAME_BYTES", 1000)
+    monkeypatch.setattr(driver, "LARGEST_FRAME_BYTES", 1000)
     with listening(folder) as transport:
         assert ask(transport, "echo", "small") == ["small"]
         begin = time.monotonic()
