@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched
-from .ray_workers import RayTransport, RayWorker, abandon, first_line
+from .ray_workers import RayTransport, RayWorker, abandon
 from .wire import Message, join, split
 
 IN_FLIGHT = 8
@@ -152,11 +152,8 @@ class RayActor(RayTransport):
             if error is not None:
                 self._abandon(error)
             return
-        except RayActorError as error:
-            self._abandon(self._fail(self._died(rank, error)))
-            return
         except RayError as error:
-            self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(error)}")))
+            self._abandon(self._fail(self._translated(error, rank)))
             return
         try:
             status, message = (OK, [value]) if type(value) is bytes else (value[0], split(value[1]))

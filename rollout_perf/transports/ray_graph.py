@@ -31,7 +31,7 @@ from typing import Any
 
 import ray
 from ray.dag import DAGContext, InputNode, MultiOutputNode
-from ray.exceptions import RayActorError, RayChannelError, RayChannelTimeoutError, RayError
+from ray.exceptions import RayChannelError, RayChannelTimeoutError, RayError
 from ray.experimental.channel import ChannelContext
 from ray.experimental.channel.shared_memory_channel import SharedMemoryType
 
@@ -39,7 +39,7 @@ from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
 from .blocks import Receiver, Sender
-from .ray_workers import RayTransport, RayWorker, abandon, first_line
+from .ray_workers import RayTransport, RayWorker, abandon
 from .wire import Message
 
 IN_FLIGHT = 8
@@ -170,12 +170,9 @@ class RayGraph(RayTransport):
             umask = os.umask(0o077)  # the channels' semaphores are in /dev/shm, where all may look
             try:
                 self._compile(end, deadline_seconds)
-            except RayActorError as error:
-                raise self._fail(self._died(self._rank_of(error), error)) from error
             except RayError as error:
-                raise self._fail(
-                    EngineError(f"Ray could not compile the graph: {first_line(error)}")
-                ) from error
+                failed = "Ray could not compile the graph"
+                raise self._fail(self._translated(error, failed=failed)) from error
             finally:
                 os.umask(umask)
             loops = self._graph.worker_task_refs
@@ -260,7 +257,7 @@ class RayGraph(RayTransport):
                 self._broken([rank], expected.end, expected.seconds)
                 return
             if isinstance(block, RayError):  # what was raised in the worker's loop
-                self._abandon(self._fail(EngineError(f"worker {rank}: Ray failed: {first_line(block)}")))
+                self._abandon(self._fail(self._translated(block, rank)))
                 return
             if block == _LATER:
                 expected.later = next(self._later_ones[rank])

@@ -97,10 +97,8 @@ class RayTransport(Transport):
     def _end_of(self, rank: int, reference: Any) -> EngineError:
         try:
             told = ray.get(reference)
-        except RayActorError as error:
-            return self._died(rank, error)
         except RayError as error:
-            return EngineError(f"worker {rank}: Ray failed: {first_line(error)}")
+            return self._translated(error, rank)
         return worker_error(rank, split(told)) if told else EngineError(f"worker {rank} stopped to listen")
 
     def _end_of_raylet(self) -> EngineError | None:
@@ -108,12 +106,20 @@ class RayTransport(Transport):
             return None
         return WorkerDied(f"the raylet (process {self._raylet.pid}) ended, and all its workers with it")
 
-    def _died(self, rank: int, error: Exception) -> EngineError:
-        return self._end_of_raylet() or WorkerDied(f"worker {rank} (a Ray actor) ended: {first_line(error)}")
+    def _translated(
+        self, error: RayError, rank: int | None = None, failed: str = "Ray failed"
+    ) -> EngineError:
+        """The package's own exception for one of Ray's.
 
-    def _rank_of(self, error: RayActorError) -> int:
+        `rank` is the worker that was asked, where it was one; `failed` says what did not work, where
+        no worker has ended.
+        """
+        if not isinstance(error, RayActorError):
+            worker = "" if rank is None else f"worker {rank}: "
+            return EngineError(f"{worker}{failed}: {first_line(error)}")
         ids = [actor._actor_id.hex() for actor in self._actors]
-        return ids.index(error.actor_id) if error.actor_id in ids else 0
+        ended = ids.index(error.actor_id) if error.actor_id in ids else rank or 0
+        return self._end_of_raylet() or WorkerDied(f"worker {ended} (a Ray actor) ended: {first_line(error)}")
 
     def _given_up(self, ranks: Sequence[int], end: float, seconds: float) -> EngineError | None:
         """Why not to wait on for `ranks`, asked between two waits; None where there is still hope."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from ..errors import EngineError
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched, worker_error
-from .ray_workers import RayTransport, RayWorker, abandon, first_line
+from .ray_workers import RayTransport, RayWorker, abandon
 from .wire import Message, byte_count, join, split
 
 
@@ -91,11 +91,8 @@ class VerlRay(RayTransport):
             if error is not None:
                 self._abandon(error)
             return
-        except RayActorError as error:
-            self._abandon(self._fail(self._died(self._rank_of(error), error)))
-            return
         except RayError as error:
-            self._abandon(self._fail(EngineError(f"Ray failed: {first_line(error)}")))
+            self._abandon(self._fail(self._translated(error)))
             return
         self._waiting.popleft()
         for rank, block in enumerate(blocks):
