@@ -4,6 +4,8 @@ A transport knows frames, processes and deadlines; it knows nothing of vLLM. The
 calls is the driver. In each worker process runs a host, built there from a `HostSpec`; the
 host answers one message with another. The rules that all transports live by:
 
+- one thread sends at a time. Any number may wait for replies at once, also while it sends, and each gets
+  its own: a lock is held while one receives, and what it receives for another call goes to that one;
 - every worker handles calls in the order in which they were sent, and answers in that order;
 - what a host raises in a call is that call's WorkerError, with its traceback, and the next call
   goes on; raised by a worker that was not asked to reply, it fails the transport;
@@ -195,6 +197,7 @@ class Counters:
     `calls` and `replies` are messages, one for each worker that is sent to or answers; bytes
     are those of the frames, without the channel's own framing. Seconds are the driver's: to encode
     a call, to hand it to the channel, to wait for replies, to take one that has come apart, to decode it.
+    They add up over threads that wait at once.
     """
 
     calls: int = 0
@@ -325,8 +328,10 @@ class Transport(ABC):
         """Hand a worker's reply to the call that it answers, and count it."""
         counters = self.counters
         begin, decoded = time.perf_counter(), counters.decode_seconds
-        counters.replies += 1
-        counters.received_bytes += byte_count(message)
+        size = byte_count(message)
+        with self._counting:  # replies of two workers may be received by two threads
+            counters.replies += 1
+            counters.received_bytes += size
         reply.add(rank, status, message)
         counters.receive_seconds += time.perf_counter() - begin - (counters.decode_seconds - decoded)
 

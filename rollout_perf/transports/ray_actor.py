@@ -14,7 +14,6 @@ import queue
 import struct
 import threading
 import time
-from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched
-from .ray_workers import RayTransport, RayWorker, abandon
+from .ray_workers import Awaited, RayTransport, RayWorker, Unanswered
 from .wire import Message, join, split
 
 IN_FLIGHT = 8
@@ -102,8 +101,7 @@ class RayActor(RayTransport):
         super().__init__(world_size, folder)
         self._number = itertools.count()
         self._sending = threading.Lock()
-        # By rank, in call order: reply, reference, monotonic end, seconds.
-        self._waiting: list[deque[tuple[Reply, Any, float, float]]] = [deque() for _ in range(world_size)]
+        self._unanswered: list[Unanswered[Awaited]] = [Unanswered() for _ in range(world_size)]  # by rank
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
         try:
@@ -132,7 +130,7 @@ class RayActor(RayTransport):
             for rank in range(self.world_size):
                 if rank in reply.ranks:
                     reference = self._call[rank].remote(header, block)
-                    self._waiting[rank].append((reply, reference, end, deadline_seconds))
+                    self._unanswered[rank].add(Awaited(reply, reference, end, deadline_seconds))
                     references.append(reference)
                 else:
                     self._work[rank].remote(header, block)
@@ -140,15 +138,19 @@ class RayActor(RayTransport):
 
     def _receive_for(self, reply: Reply) -> None:
         for rank in reply.ranks:
-            while not reply.done() and self._waiting[rank]:
-                self._get_one(rank)
+            unanswered = self._unanswered[rank]
+            while rank in reply.missing and not reply.done():
+                with unanswered.receiving:
+                    oldest = unanswered.oldest()
+                    # Not received by another meanwhile.
+                    if oldest is not None and rank in reply.missing and not reply.done():
+                        self._get_one(rank, oldest)
 
-    def _get_one(self, rank: int) -> None:
-        reply, reference, end, seconds = self._waiting[rank][0]
+    def _get_one(self, rank: int, oldest: Awaited) -> None:
         try:
-            value = ray.get(reference, timeout=POLL_SECONDS)
+            value = ray.get(oldest.reference, timeout=POLL_SECONDS)
         except GetTimeoutError:
-            error = self._given_up([rank], end, seconds)
+            error = self._given_up([rank], oldest.end, oldest.seconds)
             if error is not None:
                 self._abandon(error)
             return
@@ -160,13 +162,12 @@ class RayActor(RayTransport):
         except (LookupError, TypeError, ValueError) as error:
             self._abandon(self._fail(EngineError(f"worker {rank} sent what is no reply: {error}")))
             return
-        self._waiting[rank].popleft()
-        self._deliver(reply, rank, status, message)
+        self._unanswered[rank].remove(oldest)
+        self._deliver(oldest.reply, rank, status, message)
 
     def _abandon(self, error: EngineError) -> None:
-        for waiting in self._waiting:
-            abandon([reply for reply, *_rest in waiting], error)
-            waiting.clear()
+        for unanswered in self._unanswered:
+            unanswered.abandon(error)
 
     def _end_workers(self) -> None:
         if self._failure is None:

@@ -23,7 +23,6 @@ import queue
 import struct
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
 from .blocks import Receiver, Sender
-from .ray_workers import RayTransport, RayWorker, abandon
+from .ray_workers import RayTransport, RayWorker, Unanswered
 from .wire import Message
 
 IN_FLIGHT = 8
@@ -133,7 +132,7 @@ class Worker(RayWorker):
 _Actor: Any = ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"watch": 1})(Worker)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Expected:
     """What a worker's next output answers: a call with `reply`, or one that it does not answer."""
 
@@ -159,9 +158,8 @@ class RayGraph(RayTransport):
         self._ready = [Receiver(OK) for _ in range(world_size)]
         self._later = [Receiver() for _ in range(world_size)]
         self._later_ones = [itertools.count(1) for _ in range(world_size)]
-        self._expected: list[deque[_Expected]] = [deque() for _ in range(world_size)]
+        self._expected: list[Unanswered[_Expected]] = [Unanswered() for _ in range(world_size)]  # by rank
         self._sending = threading.Lock()
-        self._receiving = [threading.RLock() for _ in range(world_size)]
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
         end = time.monotonic() + deadline_seconds
@@ -221,7 +219,7 @@ class RayGraph(RayTransport):
                     while len(expected) >= IN_FLIGHT:
                         self._receive_one(rank)
                     answers = block is blocks[-1] and rank in reply.ranks
-                    expected.append(_Expected(reply if answers else None, end, seconds))
+                    expected.add(_Expected(reply if answers else None, end, seconds))
                 try:
                     self._input.write(block, max(0.0, end - time.monotonic()))
                 except RayChannelError:
@@ -237,14 +235,16 @@ class RayGraph(RayTransport):
     def _receive_for(self, reply: Reply) -> None:
         for rank in reply.ranks:
             while rank in reply.missing and not reply.done():
-                self._receive_one(rank)
+                with self._expected[rank].receiving:
+                    if rank in reply.missing and not reply.done():  # not received by another meanwhile
+                        self._receive_one(rank)
 
     def _receive_one(self, rank: int) -> None:
         """Read what worker `rank` has written next, or see why not."""
-        with self._receiving[rank]:
-            if not self._expected[rank]:
+        with self._expected[rank].receiving:
+            expected = self._expected[rank].oldest()
+            if expected is None:
                 return
-            expected = self._expected[rank][0]
             channel = self._replies[rank] if expected.later else self._outputs[rank]
             try:
                 block = channel.read(POLL_SECONDS)
@@ -263,7 +263,7 @@ class RayGraph(RayTransport):
                 expected.later = next(self._later_ones[rank])
                 return
             if expected.reply is None:
-                self._expected[rank].popleft()
+                self._expected[rank].remove(expected)
                 return
             try:
                 answered = self._answer(rank, expected.later, block)
@@ -272,8 +272,8 @@ class RayGraph(RayTransport):
                 return
             if answered is None:
                 return
-            self._expected[rank].popleft()
-        self._deliver(expected.reply, rank, *answered)
+            self._expected[rank].remove(expected)
+            self._deliver(expected.reply, rank, *answered)
 
     def _answer(self, rank: int, later: int, block: bytes) -> tuple[bytes, Message] | None:
         """Status and message that a block completes, if it does. Raises ValueError for any other."""
@@ -290,8 +290,7 @@ class RayGraph(RayTransport):
 
     def _abandon(self, error: EngineError) -> None:
         for expected in self._expected:
-            abandon([one.reply for one in expected], error)
-            expected.clear()
+            expected.abandon(error)
 
     def _end_workers(self) -> None:
         in_good_order = self._failure is None and self._graph is not None and self._close_hosts()
@@ -311,8 +310,8 @@ class RayGraph(RayTransport):
             with self._sending:
                 [block] = self._sender.cut(_HEADER.pack(_CLOSE, 0), [])
                 self._input.write(block, CLOSE_SECONDS)
-            for lock, output in zip(self._receiving, self._outputs, strict=True):
-                with lock:
+            for expected, output in zip(self._expected, self._outputs, strict=True):
+                with expected.receiving:
                     while output.read(max(0.0, end - time.monotonic())) != _CLOSED:
                         pass
         except RayChannelError:

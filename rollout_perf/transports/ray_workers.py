@@ -11,9 +11,10 @@ import select
 import threading
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -22,6 +23,14 @@ from ..errors import EngineError, WorkerDied
 from .base import POLL_SECONDS, HostSpec, Reply, Transport, python_path, worker_error
 from .ray_cluster import raylet_pid
 from .wire import Message, join, split
+
+
+class _HasReply(Protocol):
+    @property
+    def reply(self) -> Reply | None: ...
+
+
+Call = TypeVar("Call", bound=_HasReply)
 
 
 class RayWorker:
@@ -210,11 +219,52 @@ class _Raylet:
         os.close(self._end)
 
 
-def abandon(replies: Sequence[Reply | None], error: EngineError) -> None:
-    """Resolve those that are still open with `error`."""
-    for reply in replies:
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
+class Awaited(NamedTuple):
+    """A call that was sent, and what Ray returns of it."""
+
+    reply: Reply
+    reference: Any
+    """Ray's, or a list of them."""
+    end: float
+    """When it has stalled, on the monotonic clock."""
+    seconds: float
+
+
+class Unanswered(Generic[Call]):
+    """The calls that await a worker's answer, oldest first, each with its `reply`.
+
+    Whoever receives holds `receiving`, so that an answer goes to the call that it belongs to. Others may
+    add a call meanwhile, or abandon all.
+    """
+
+    def __init__(self) -> None:
+        self.receiving = threading.RLock()
+        self._calls: deque[Call] = deque()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call: Call) -> None:
+        self._calls.append(call)
+
+    def oldest(self) -> Call | None:
+        try:
+            return self._calls[0]
+        except IndexError:
+            return None
+
+    def remove(self, call: Call) -> None:
+        """Take out the oldest, which has been answered; it has gone already where all were abandoned."""
+        with contextlib.suppress(ValueError):
+            self._calls.remove(call)
+
+    def abandon(self, error: EngineError) -> None:
+        """Resolve all that are still open with `error`."""
+        with contextlib.suppress(IndexError):
+            while True:
+                reply = self._calls.popleft().reply
+                if reply is not None:
+                    reply.set_exception(error)
 
 
 def first_line(error: Exception) -> str:

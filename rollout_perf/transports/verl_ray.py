@@ -9,9 +9,7 @@ worth; `blocking.BlockingExecutor` calls it as verl did. Known weaknesses, kept 
 Not kept: verl waited without a deadline. Waits and deaths are as in `base`.
 """
 
-import threading
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from ..errors import EngineError
 from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched, worker_error
-from .ray_workers import RayTransport, RayWorker, abandon
+from .ray_workers import Awaited, RayTransport, RayWorker, Unanswered
 from .wire import Message, byte_count, join, split
 
 
@@ -54,8 +52,7 @@ class VerlRay(RayTransport):
 
     def __init__(self, world_size: int, folder: Path):
         super().__init__(world_size, folder)
-        self._getting = threading.RLock()
-        self._waiting: deque[tuple[Reply, list, float, float]] = deque()  # reply, references, end, seconds
+        self._unanswered: Unanswered[Awaited] = Unanswered()
 
     def start(self, spec: HostSpec, deadline_seconds: float) -> None:
         try:
@@ -73,17 +70,18 @@ class VerlRay(RayTransport):
         self._expect(reply, [actor.call.remote(block) for actor in self._actors], deadline_seconds)
 
     def _expect(self, reply: Reply, references: list, seconds: float) -> None:
-        self._waiting.append((reply, references, time.monotonic() + seconds, seconds))
+        self._unanswered.add(Awaited(reply, references, time.monotonic() + seconds, seconds))
 
     def _receive_for(self, reply: Reply) -> None:
         while not reply.done():
-            with self._getting:
-                if self._waiting and not reply.done():
-                    self._get_one()
+            with self._unanswered.receiving:
+                oldest = self._unanswered.oldest()
+                if oldest is not None and not reply.done():
+                    self._get_one(oldest)
 
-    def _get_one(self) -> None:
+    def _get_one(self, oldest: Awaited) -> None:
         """Take every rank's answer to the oldest call."""
-        reply, references, end, seconds = self._waiting[0]
+        reply, references, end, seconds = oldest
         try:
             blocks = ray.get(references, timeout=POLL_SECONDS)
         except GetTimeoutError:
@@ -94,7 +92,7 @@ class VerlRay(RayTransport):
         except RayError as error:
             self._abandon(self._fail(self._translated(error)))
             return
-        self._waiting.popleft()
+        self._unanswered.remove(oldest)
         for rank, block in enumerate(blocks):
             status, message = block[:1], split(memoryview(block)[1:])
             if rank in reply.ranks:
@@ -106,8 +104,7 @@ class VerlRay(RayTransport):
                 self._abandon(self._fail(worker_error(rank, message)))
 
     def _abandon(self, error: EngineError) -> None:
-        abandon([reply for reply, *_rest in self._waiting], error)
-        self._waiting.clear()
+        self._unanswered.abandon(error)
 
     def _end_workers(self) -> None:
         if self._failure is None:

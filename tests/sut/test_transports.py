@@ -5,6 +5,7 @@ Every row of TRANSPORTS that has a transport holds it; test_transport_failures.p
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_a_call_can_be_sent_while_another_thread_waits(pair, path):
     assert wire.decode(reply.result()[0]) == "meanwhile"
     waiter.join()
     assert sent_seconds < 1.0
+
+
+def test_two_threads_that_wait_at_once_get_each_its_own_reply(pair):
+    """vLLM's engine waits in one thread; a caller with two must not get another call's tokens, or none."""
+    for number in range(10):
+        orders = [say("later", (0.02, (number, place))) for place in range(2)]
+        replies = [pair.send(order, [0, 1], DEADLINE) for order in orders]
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(lambda reply: [wire.decode(m) for m in reply.result()], replies))
+        assert answers == [[(number, place)] * 2 for place in range(2)]
 
 
 def test_large_payloads_arrive_whole_in_both_directions(pair):
