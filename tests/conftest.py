@@ -13,9 +13,8 @@ import zmq
 # Worker processes get this process's path, and find `fake_host` there.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from contract import PATHS, started
+from contract import CARRIERS, PATHS, started
 
-from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import Transport
 
 
@@ -48,7 +47,7 @@ def path(request) -> Iterator[str]:
 
     One for the whole session, since a cluster takes seconds to start.
     """
-    row = TRANSPORTS[request.param]
+    row = CARRIERS[request.param]
     if reason := row.absent(has_gpu=True):
         pytest.skip(reason)
     surroundings = Path(tempfile.mkdtemp(prefix="rpt-", dir="/tmp"))

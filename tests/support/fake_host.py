@@ -9,6 +9,8 @@ import importlib
 import os
 import signal
 import socket
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,33 @@ class SleepsAtStart(Echo):
 
     def __init__(self, rank: int, payload: bytes):
         time.sleep(60)
+
+
+RELEASED = threading.Event()
+"""What `Hangs` waits for, where its worker is a thread of the test's process."""
+
+
+class Hangs(Echo):
+    """Hangs in a call, or while it is built, until the test releases it."""
+
+    def __init__(self, rank: int, payload: bytes):
+        if payload == b"at the start":
+            RELEASED.wait()
+
+    def call(self, message: list) -> list:
+        RELEASED.wait()
+        return super().call(message)
+
+
+class Leaves(Echo):
+    """Ends its thread in a call, or while it is built."""
+
+    def __init__(self, rank: int, payload: bytes):
+        if payload == b"at the start":
+            sys.exit("no more")
+
+    def call(self, message: list) -> list:
+        sys.exit("no more")
 
 
 class Saboteur:

@@ -309,13 +309,6 @@ def test_every_asynchronous_path_has_the_same_settings(path):
     assert visit(path).facts["engine"] == visit("vllm-mp").facts["engine"]
 
 
-def test_our_executor_takes_async_scheduling():
-    """One that says nothing of it loses async scheduling on a GPU in silence."""
-    from rollout_perf.transports.executor import TransportExecutor
-
-    assert TransportExecutor.supports_async_scheduling()
-
-
 @pytest.mark.skipif(has_gpu(), reason="there it can be taken")
 def test_a_path_that_needs_a_gpu_is_refused_with_the_reason():
     with pytest.raises(ConfigurationError, match="'vllm-ray' cannot be taken here: vLLM's CPU platform"):

@@ -1,6 +1,6 @@
 """The contract of transports, its good side: calls, replies, counting. See transports/base.py.
 
-Every row of TRANSPORTS that has a transport holds it; test_transport_failures.py is the other side.
+Every transport holds it; test_transport_failures.py is the other side.
 """
 
 import threading
@@ -9,12 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from contract import BASELINES, DEADLINE, ask, started
+from contract import BASELINES, DEADLINE, ask, leave_out_what_threads_cannot, started
 from fake_host import say
 
 from rollout_perf import WorkerError
 from rollout_perf.transports import wire
 from rollout_perf.transports.base import Transport
+
+
+@pytest.fixture(autouse=True)
+def what_threads_cannot_is_left_out(request, path):
+    leave_out_what_threads_cannot(request, path)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
