@@ -1,4 +1,7 @@
-"""The public door: open a rollout, generate, leave; nothing of it stays behind."""
+"""The public door: open a rollout, generate, leave; nothing of it stays behind.
+
+Knows neither vLLM (see `engine`) nor any transport.
+"""
 
 import asyncio
 import itertools
@@ -121,7 +124,7 @@ async def open_rollout(
     and so does the caller's death.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
-    `step_deadline_seconds`; a death is told of within 5 s, and an engine that is silent within 5 s more
+    `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more
     than that deadline.
     """
     found, row = find_model(model), find_transport(transport)

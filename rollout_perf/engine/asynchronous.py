@@ -70,7 +70,7 @@ class AsyncEngine(Engine):
                     task.result()
                 if not waiting:
                     return
-                if self._llm.errored:  # vLLM tells those that wait already of a failure, not of a death
+                if self._llm.errored:  # vLLM reports a failure to those that wait already, but not a death
                     raise self._llm.dead_error
                 if asked is not None and asked.done():
                     asked.result()

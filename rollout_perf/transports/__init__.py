@@ -1,6 +1,7 @@
 """The table of paths: every way in which an engine step can reach the workers.
 
-Ours carry it by a `Transport`; vLLM's own executors stand beside them as references.
+Ours carry it by a `Transport`; vLLM's own executors stand beside them as references. Names modules and
+loads none until one is taken; nothing else may branch on a path's name.
 """
 
 import importlib
@@ -21,7 +22,7 @@ _BLOCKING = "rollout_perf.transports.blocking.BlockingExecutor"
 
 @dataclass(frozen=True)
 class Row:
-    """One path: what vLLM is told, what it needs, and what carries a step."""
+    """One path: what vLLM is given, what it needs, and what carries a step."""
 
     summary: str
     backend: str
@@ -35,7 +36,7 @@ class Row:
     needs_gpu: str | None = None
     """Why the path does not exist without a GPU, if so."""
     endpoint_check: str | None = None
-    """"module:function" that checks an endpoint, for transports that can be told where to listen."""
+    """"module:function" that checks an endpoint, for transports that take one."""
     baseline: bool = False
     """Kept to be compared with, for all its known weaknesses: it blocks, without async scheduling."""
     in_process: bool = False

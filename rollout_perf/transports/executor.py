@@ -4,6 +4,7 @@ vLLM builds it by its dotted path, in the engine's process; which transport, in 
 and with which deadlines it finds in the run that its environment names (see `run`). An engine
 step is one call: vLLM asks to execute the model and to sample separately, and both go out
 together when it asks to sample. What is scheduled and what comes back travel as deltas (see `delta`).
+Knows of a transport what `base` says of all, and none by name.
 """
 
 import os
@@ -20,8 +21,9 @@ from vllm.v1.executor.abstract import Executor
 
 from ..errors import ConfigurationError, EngineError
 from . import TRANSPORTS, wire
-from .base import HostSpec, Reply
+from .base import HostSpec
 from .delta import DeltaDecoder, DeltaEncoder
+from .reply import Reply
 from .run import Run
 from .watcher import note_shared_memory
 from .worker import STEP

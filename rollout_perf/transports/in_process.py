@@ -15,18 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import EngineError, WorkerDied
-from .base import (
-    CLOSE_SECONDS,
-    OK,
-    POLL_SECONDS,
-    Host,
-    HostSpec,
-    Reply,
-    Transport,
-    answer,
-    fetched,
-    worker_error,
-)
+from .base import CLOSE_SECONDS, POLL_SECONDS, Host, HostSpec, Transport
+from .reply import OK, Reply, answer, fetched, worker_error
 from .wire import Message
 
 

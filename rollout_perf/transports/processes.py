@@ -1,7 +1,8 @@
 """The processes in which a transport's workers run: started, watched, ended.
 
-Each is told over its standard input what to be; the end of that input tells it that the driver
-has gone, and it ends at once. So nothing secret stands on a command line or in an environment.
+Each reads from its standard input what to be; the end of that input means that the driver has
+gone, and it ends at once. So nothing secret stands on a command line or in an environment. Knows
+nothing of sockets or messages.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ class WorkerProcesses:
         return f"worker {rank} (process {process.pid}) ended {how}"
 
     def expect_end(self) -> None:
-        """From now on a process that ends is told of to nobody."""
+        """From now on the end of a process is not reported."""
         os.eventfd_write(self._ending, 1)
 
     def end(self, grace_seconds: float) -> None:

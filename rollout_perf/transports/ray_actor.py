@@ -23,8 +23,9 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from ..errors import EngineError
 from . import wire
-from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched
+from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec
 from .ray_workers import Awaited, RayTransport, RayWorker, Unanswered
+from .reply import OK, Reply, answer, fetched
 from .wire import Message, join, split
 
 IN_FLIGHT = 8
@@ -59,12 +60,12 @@ class Worker(RayWorker):
     @ray.method(concurrency_group="calls", num_returns=0)
     def work(self, header: bytes, block: bytes) -> None:
         """Hand a call to the host that nobody waits for."""
-        self._calls.put((*_HEADER.unpack(header), block, self._tell_error))
+        self._calls.put((*_HEADER.unpack(header), block, self._report_error))
 
-    def _tell_error(self, outcome: tuple[bytes, Any]) -> None:
+    def _report_error(self, outcome: tuple[bytes, Any]) -> None:
         status, value = outcome
         if status != OK:
-            self.tell(value)
+            self.report(value)
 
     def _compute(self) -> None:
         """Answer calls in the order of their numbers."""

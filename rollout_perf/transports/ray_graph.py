@@ -36,9 +36,10 @@ from ray.experimental.channel.shared_memory_channel import SharedMemoryType
 
 from ..errors import EngineError
 from . import wire
-from .base import CLOSE_SECONDS, OK, POLL_SECONDS, Deferred, HostSpec, Reply, answer, fetched
+from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec
 from .blocks import Receiver, Sender
 from .ray_workers import RayTransport, RayWorker, Unanswered
+from .reply import OK, Deferred, Reply, answer, fetched
 from .wire import Message
 
 IN_FLIGHT = 8
@@ -106,7 +107,7 @@ class Worker(RayWorker):
             status, value = answer(lambda: self.host.call(message))
         if not wanted >> self.rank & 1:
             if status != OK:
-                self.tell(value)
+                self.report(value)
             return _NOTHING
         if isinstance(value, Deferred):
             return self._later(status, value)

@@ -20,8 +20,9 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from ..errors import EngineError, WorkerDied
-from .base import POLL_SECONDS, HostSpec, Reply, Transport, python_path, worker_error
+from .base import POLL_SECONDS, HostSpec, Transport, python_path
 from .ray_cluster import raylet_pid
+from .reply import Reply, worker_error
 from .wire import Message, join, split
 
 
@@ -34,7 +35,7 @@ Call = TypeVar("Call", bound=_HasReply)
 
 
 class RayWorker:
-    """The worker's end that every actor class has: what it tells without being asked."""
+    """The worker's end that every actor class has: what it reports without being asked."""
 
     def __init__(self, rank: int):
         self.rank = rank
@@ -46,7 +47,7 @@ class RayWorker:
         """Return only the error of a call that nobody waits for; fails when the worker has ended."""
         return join(self._unasked.get())
 
-    def tell(self, error: Message) -> None:
+    def report(self, error: Message) -> None:
         """Have `live` return `error`."""
         self._unasked.put(error)
 
@@ -105,10 +106,12 @@ class RayTransport(Transport):
 
     def _end_of(self, rank: int, reference: Any) -> EngineError:
         try:
-            told = ray.get(reference)
+            reported = ray.get(reference)
         except RayError as error:
             return self._translated(error, rank)
-        return worker_error(rank, split(told)) if told else EngineError(f"worker {rank} stopped to listen")
+        if not reported:
+            return EngineError(f"worker {rank} stopped listening")
+        return worker_error(rank, split(reported))
 
     def _end_of_raylet(self) -> EngineError | None:
         if self._raylet is None or not self._raylet.has_ended():
@@ -194,8 +197,8 @@ def _end_with(raylet: int) -> None:
 
 
 class _Raylet:
-    """The process by which Ray keeps this host's workers, watched by us: they end with it, but Ray tells the
-    driver only after some missed heartbeats, 14 s later (Ray 2.60)."""
+    """The process by which Ray keeps this host's workers, which end with it. Watched by us: Ray reports its
+    end to the driver only after some missed heartbeats, 14 s later (Ray 2.60)."""
 
     def __init__(self, pid: int):
         self.pid = pid
@@ -203,7 +206,7 @@ class _Raylet:
 
     @classmethod
     def of_this_host(cls) -> "_Raylet | None":
-        """That of the node that this process is on; None where it cannot be watched: Ray will tell."""
+        """That of the node that this process is on; None where it cannot be watched: Ray will report it."""
         pid = raylet_pid()
         try:
             return None if pid is None else cls(pid)

@@ -1,6 +1,6 @@
 """The baseline `verl-ray`: an actor call to each worker, a reply from every rank.
 
-It is the pattern of verl's Ray executor for vLLM, as small as it can be, to tell what a design is
+It is the pattern of verl's Ray executor for vLLM, as small as it can be, to show what a design is
 worth; `blocking.BlockingExecutor` calls it as verl did. Known weaknesses, kept on purpose:
 
 - An actor has one thread: a reply that waits for the GPU holds up the next call.
@@ -17,8 +17,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from ..errors import EngineError
-from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, answer, fetched, worker_error
+from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec
 from .ray_workers import Awaited, RayTransport, RayWorker, Unanswered
+from .reply import OK, Reply, answer, fetched, worker_error
 from .wire import Message, byte_count, join, split
 
 

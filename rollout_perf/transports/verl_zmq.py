@@ -1,6 +1,6 @@
 """The baseline `verl-zmq`: a REQ socket to each worker's REP, a reply from every rank.
 
-It is the pattern of verl's ZeroMQ executor for vLLM, as small as it can be, to tell what a design
+It is the pattern of verl's ZeroMQ executor for vLLM, as small as it can be, to show what a design
 is worth; `blocking.BlockingExecutor` calls it as verl did. Known weaknesses, kept on purpose:
 
 - REQ and REP go in lockstep: a second call waits until every rank has answered the first.
@@ -25,8 +25,9 @@ from typing import Any
 import zmq
 
 from ..errors import EngineError, WorkerDied
-from .base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, Transport, answer, fetched, worker_error
+from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec, Transport
 from .processes import WorkerProcesses, remove_with_driver, take_bootstrap
+from .reply import OK, Reply, answer, fetched, worker_error
 from .wire import Message, byte_count
 
 _BUILD, _CALL, _CLOSE = b"build", b"call", b"close"
@@ -124,7 +125,7 @@ class VerlZeroMQ(Transport):
             self._processes.expect_end()
             self._abandon(EngineError("the transport was closed while a call was under way"))
             for socket in self._sockets:
-                with contextlib.suppress(zmq.ZMQError):  # lockstep: one that owes an answer is not told
+                with contextlib.suppress(zmq.ZMQError):  # lockstep: one that owes an answer cannot be sent to
                     socket.send(_CLOSE, zmq.NOBLOCK)
         self._processes.end(CLOSE_SECONDS if self._failure is None else POLL_SECONDS)
         for socket in self._sockets:
@@ -143,7 +144,7 @@ class VerlZeroMQ(Transport):
 
 
 def main() -> None:
-    """Serve as a worker until told to close or until the driver is gone."""
+    """Serve as a worker until the driver closes or is gone."""
     path, rank, spec = take_bootstrap()
     remove_with_driver([path])
     socket: zmq.Socket = zmq.Context.instance().socket(zmq.REP)

@@ -1,4 +1,7 @@
-"""The host that runs a vLLM worker: the worker's end of `executor.TransportExecutor`."""
+"""The host that runs a vLLM worker: the worker's end of `executor.TransportExecutor`.
+
+Knows vLLM's worker and messages; not which transport brings them.
+"""
 
 import itertools
 import threading
@@ -8,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from . import wire
-from .base import Deferred
 from .delta import DeltaDecoder, DeltaEncoder
+from .reply import Deferred
 from .wire import Message
 
 STEP = "rollout_perf_step"

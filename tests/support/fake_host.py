@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rollout_perf.transports import wire
-from rollout_perf.transports.base import OK, Deferred
+from rollout_perf.transports.reply import OK, Deferred
 
 
 def say(verb: str, argument: Any = None) -> list:

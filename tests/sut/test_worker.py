@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from rollout_perf.transports import wire, worker
-from rollout_perf.transports.base import ERROR, OK, Deferred, answer, fetched
 from rollout_perf.transports.delta import DeltaDecoder, DeltaEncoder
+from rollout_perf.transports.reply import ERROR, OK, Deferred, answer, fetched
 from rollout_perf.transports.worker import STEP, Turns, VllmHost
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from ...errors import EngineError, WorkerDied
-from ..base import CLOSE_SECONDS, OK, POLL_SECONDS, HostSpec, Reply, Transport, worker_error
+from ..base import CLOSE_SECONDS, POLL_SECONDS, HostSpec, Transport
 from ..processes import WorkerProcesses
+from ..reply import OK, Reply, worker_error
 from ..wire import Message
 from .endpoint import LARGEST_FRAME_BYTES, Endpoint, with_large_buffers
 from .frames import CALL, CLOSE, MOST_WORKERS, READY, REPLY, Garbage, pack, receive, send

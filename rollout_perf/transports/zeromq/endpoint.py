@@ -105,7 +105,7 @@ def with_large_buffers(socket: zmq.Socket) -> Iterator[None]:
 def enlarge_buffer(monitor: zmq.Socket) -> bool:
     """Take an event from a socket's monitor; whether it was a new connection, whose buffer is then enlarged.
 
-    A unix socket buffers 208 KiB unless told otherwise, and who sends more waits for the receiver meanwhile.
+    A unix socket buffers 208 KiB by default, and whoever sends more waits for the receiver meanwhile.
     libzmq sets the buffers of tcp alone.
     """
     event = recv_monitor_message(monitor)

@@ -13,8 +13,9 @@ from functools import partial
 
 import zmq
 
-from ..base import CLOSE_SECONDS, OK, Deferred, Host, HostSpec, answer, fetched
+from ..base import CLOSE_SECONDS, Host, HostSpec
 from ..processes import CUT, end_at_once, remove_with_driver, take_bootstrap
+from ..reply import OK, Deferred, answer, fetched
 from ..wire import Message, byte_count
 from .endpoint import enlarge_buffer
 from .frames import CALL, READY, REPLY, Garbage, pack, receive, send

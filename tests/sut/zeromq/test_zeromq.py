@@ -17,7 +17,8 @@ from fake_host import say, send_buffers
 
 from rollout_perf import ConfigurationError, EngineError, Stalled, WorkerDied
 from rollout_perf.transports import TRANSPORTS
-from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, OK, HostSpec
+from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, HostSpec
+from rollout_perf.transports.reply import OK
 from rollout_perf.transports.zeromq import driver
 from rollout_perf.transports.zeromq.driver import ZeroMQ
 from rollout_perf.transports.zeromq.endpoint import Endpoint, check_endpoint
