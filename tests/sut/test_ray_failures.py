@@ -31,9 +31,8 @@ def test_a_raylet_that_is_killed_is_noticed_and_the_next_cluster_and_start_work(
 
     In a process of its own: this one may have joined the cluster that other tests share.
     """
-    script = (
-        f"import sys; sys.path[:0] = {sys.path!r}; import test_ray_failures as t; t.kill_a_raylet({name!r})"
-    )
+    paths = [str(Path(__file__).parent), *sys.path]
+    script = f"import sys; sys.path[:0] = {paths!r}; import test_ray_failures as t; t.kill_a_raylet({name!r})"
     variables = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     done = subprocess.run(
         [sys.executable, "-c", script],
