@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 from leaks import eventually
-from rollout_bench.measure.process import MARK, _environment, kill_marked, marked
+from rollout_bench.measure.process import _environment, kill_marked, marked
+from rollout_bench.schema.variables import MARK
 
 TITLED = """
 import setproctitle, time

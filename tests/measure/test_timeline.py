@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rollout_bench.measure import probe, timeline
 from rollout_bench.measure.timeline import Stamps, stages
+from rollout_bench.schema import variables
 
 # Two steps under way: the third is scheduled once the first one's output has been taken.
 SCHEDULED = [(0.0, 1.0), (1.0, 2.5), (10.0, 11.0)]
@@ -63,7 +64,7 @@ class Scheduler:
 
 
 def test_the_scheduler_notes_steps_with_work_and_tells_when_no_request_is_left(tmp_path, monkeypatch):
-    monkeypatch.setenv(timeline.FILE, str(tmp_path / "stamps"))
+    monkeypatch.setenv(variables.TIMELINE, str(tmp_path / "stamps"))
     scheduler = type("Timed", (timeline._Stamping, Scheduler), {})({"a", "b"})
     for done in ({"a"}, {"b"}):
         assert not (tmp_path / "stamps").exists()

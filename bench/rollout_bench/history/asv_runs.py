@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..schema import variables
 from . import git
 from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"
 _EVERYTHING = "--max-count=2 HEAD"  # what the default range comes to where HEAD~2 does not exist
 _ALLOWED = "give what `git rev-list` takes, such as HEAD~5..HEAD, v1.0..main or HEAD^!"
-_MARK = "ROLLOUT_PERF_PROGRESS"
-_MACHINE = "ROLLOUT_PERF_MACHINE"
 _MACHINE_NAME = re.compile(r"\w[\w .+@-]*")
 _ASV_END_SECONDS = 60.0
 _CELL_END_SECONDS = 60.0
@@ -137,7 +136,7 @@ def run_asv(
             command,
             cwd=root,
             env=git.environment()
-            | {_MARK: progress.name, _MACHINE: machine, "PYTHONUNBUFFERED": "1"}
+            | {variables.PROGRESS: progress.name, variables.MACHINE: machine, "PYTHONUNBUFFERED": "1"}
             | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -159,7 +158,7 @@ def run_asv(
             raise Interrupted from None
         finally:
             _end(process)
-            end_processes(_MARK, progress.name, _CELL_END_SECONDS)
+            end_processes(variables.PROGRESS, progress.name, _CELL_END_SECONDS)
 
 
 def path_from(folder: Path) -> str:

@@ -12,13 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..schema import variables
 from ..schema.record import Record
-
-PROGRESS = "ROLLOUT_PERF_PROGRESS"
-"""Environment variable: a file to which progress is appended, line by line."""
-
-MACHINE = "ROLLOUT_PERF_MACHINE"
-"""Environment variable: the machine's name in results/, where it is not the host's (asv's default)."""
 
 
 def commit() -> str | None:
@@ -32,7 +27,7 @@ def records_file(preset: str) -> Path | None:
     if not folder or not measured:
         return None
     results = _results_folder(Path(folder))
-    name = os.environ.get(MACHINE) or platform.node()
+    name = os.environ.get(variables.MACHINE) or platform.node()
     records = results / name / "records"
     records.mkdir(parents=True, exist_ok=True)
     return records / f"{measured[:8]}-{os.environ.get('ASV_ENV_NAME', 'env')}-{preset}.jsonl"
@@ -64,7 +59,7 @@ def say(text: str) -> None:
     """Pass a line of progress to whoever watches, and to standard error."""
     line = f"{(commit() or '')[:8]} {text}".strip()
     print(line, file=sys.stderr, flush=True)
-    target = os.environ.get(PROGRESS)
+    target = os.environ.get(variables.PROGRESS)
     if target:
         with open(target, "a") as file:
             file.write(f"{time.time():.1f} {line}\n")

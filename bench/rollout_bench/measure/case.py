@@ -26,12 +26,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..schema import variables
 from ..schema.metrics import METRICS, without_exact
 from ..schema.record import ABSENT, FAILED, MEASURED, Record, check_label, now, read_records
 from . import drive, machine, probe, timeline
 from . import gated as exact
 from . import saturation as limit
-from .process import MARK, kill_marked, say
+from .process import kill_marked, say
 from .workload import Workload, unmeasured
 
 _STOP_SECONDS = 10.0
@@ -142,7 +143,7 @@ class Cell:
         arguments = self.request["engine_arguments"]
         stamps = Path(f"timeline-{os.getpid()}").resolve()
         if self.options["timeline"]:
-            os.environ[timeline.FILE] = str(stamps)
+            os.environ[variables.TIMELINE] = str(stamps)
             arguments = arguments | {"scheduler_cls": timeline.SCHEDULER}
         async with open_rollout(
             self.request["preset"],
@@ -314,7 +315,7 @@ def fork_cell(make: Callable[[Callable[[Record], None]], Cell], targets: list[st
 
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.environ[probe.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
+        os.environ[variables.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
         code = make(keep).run()
     except Exception:
         traceback.print_exc()
@@ -367,7 +368,7 @@ def main() -> int:
     targets = [target for target in (sitting["output"], sitting["keep"]) if target]
     if all(_measure_path(request, targets) for request in sitting["requests"]):
         return 0
-    kill_marked(MARK, os.environ[MARK])  # whoever asked would do this, but may be gone
+    kill_marked(variables.MARK, os.environ[variables.MARK])  # whoever asked would do this, but may be gone
     return 3
 
 

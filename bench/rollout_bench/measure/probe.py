@@ -13,15 +13,12 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
+from ..schema import variables
 from .clock import GpuClock, HostClock, NoClock
 from .roofline import OTHER, SHAPE
 
 EXTENSION = "rollout_bench.measure.probe.Probe"
 """What vLLM's `worker_extension_cls` is set to; cell.py makes `harness` importable."""
-
-NOTE = "ROLLOUT_PERF_NOTE"
-"""Environment variable: the file in which a worker notes why an engine step failed. Some executors of
-vLLM's tell the front no more than that the engine is dead."""
 
 HELD, GO = "held", "go"
 """Files of `probe_hold`."""
@@ -271,13 +268,13 @@ def _stamp(stamps: list[float], output: Any) -> None:
 
 
 def _note(error: Exception) -> None:
-    if os.environ.get(NOTE):
-        Path(os.environ[NOTE]).write_text(f"{type(error).__name__}: {error}")
+    if os.environ.get(variables.NOTE):
+        Path(os.environ[variables.NOTE]).write_text(f"{type(error).__name__}: {error}")
 
 
 def noted() -> str | None:
     """Why an engine step failed, if a worker of this cell has noted it."""
-    note = Path(os.environ.get(NOTE, ""))
+    note = Path(os.environ.get(variables.NOTE, ""))
     return note.read_text() if note.is_file() else None
 
 

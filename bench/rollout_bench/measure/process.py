@@ -21,10 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MARK = "ROLLOUT_PERF_CELL"
-"""Environment variable that every process of a run of a module carries, with a value of its own."""
-LOG = "ROLLOUT_PERF_LOG"
-"""Environment variable: a file to which all that the modules print is appended, vLLM's log among it."""
+from ..schema import variables
+
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
 _STOP_SECONDS = 30.0
@@ -112,11 +110,11 @@ def _harness_path(folder: Path) -> str:
     return str(path)
 
 
-def _environment(mark: str, variables: Mapping[str, str], harness: str) -> dict[str, str]:
+def _environment(mark: str, inherited: Mapping[str, str], harness: str) -> dict[str, str]:
     """The module's environment: the harness first on the path, the same threads for every path."""
-    environment = {**variables, MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
+    environment = {**inherited, variables.MARK: mark, "PYTHONUNBUFFERED": "1", "RAY_DEDUP_LOGS": "0"}
     environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (harness, variables.get("PYTHONPATH")) if part
+        part for part in (harness, inherited.get("PYTHONPATH")) if part
     )
     environment.setdefault("OMP_NUM_THREADS", "1")
     # The titles that vLLM gives its processes must not overwrite the mark by which they are found.
@@ -127,7 +125,7 @@ def _environment(mark: str, variables: Mapping[str, str], harness: str) -> dict[
 
 def _read(process: subprocess.Popen, log: list[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
-    whole = os.environ.get(LOG)
+    whole = os.environ.get(variables.LOG)
     with open(whole, "a", buffering=1) if whole else contextlib.nullcontext() as copy:
         for line in process.stdout:
             if copy is not None:
@@ -153,7 +151,7 @@ def _end(process: subprocess.Popen, mark: str) -> None:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
-    kill_marked(MARK, mark)
+    kill_marked(variables.MARK, mark)
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

@@ -24,11 +24,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..schema import variables
 from ..schema.metrics import gather, rollout_metrics
 from ..schema.record import FAILED, MEASURED, Record, check_equal_work, read_records
 from . import drive, machine
 from .case import Cell, fork_cell, import_vllm
-from .process import MARK, kill_marked, run_module, say, signal_all
+from .process import kill_marked, run_module, say, signal_all
 from .sequence import cell_request, engine_arguments, failed_records
 from .workload import Workload
 
@@ -189,7 +190,7 @@ def main() -> int:
     sitting = json.loads(sys.stdin.readline())
     import_vllm()
     _give_turns(sitting["requests"], [target for target in (sitting["output"], sitting["keep"]) if target])
-    kill_marked(MARK, os.environ[MARK])
+    kill_marked(variables.MARK, os.environ[variables.MARK])
     return 0
 
 

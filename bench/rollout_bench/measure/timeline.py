@@ -13,11 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..schema import variables
+
 SCHEDULER = "rollout_bench.measure.timeline.timed_scheduler"
 """What vLLM's `scheduler_cls` is set to."""
-
-FILE = "ROLLOUT_PERF_TIMELINE"
-"""Environment variable: the file that gains a line whenever no request is left."""
 
 
 def timed_scheduler(vllm_config: Any, *arguments: Any, **named: Any) -> Any:
@@ -50,7 +49,7 @@ class _Stamping:
         if scheduler_output.total_num_scheduled_tokens:
             self._updated.append((begin, time.perf_counter()))
             if not self.requests:  # type: ignore[attr-defined]
-                with open(os.environ[FILE], "a") as file:
+                with open(os.environ[variables.TIMELINE], "a") as file:
                     file.write(json.dumps([self._scheduled, self._updated]) + "\n")
                 self._scheduled, self._updated = [], []
         return result

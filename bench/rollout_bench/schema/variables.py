@@ -1,0 +1,29 @@
+"""The environment variables of the harness and the tools, each with who sets it and who reads it. Pure.
+
+Not here: ROLLOUT_PERF_RUN, the system under test's own (rollout_perf/transports/run.py), and
+ROLLOUT_PERF_FLAVOUR, which requirements/install.py reads, a script that imports nothing of ours.
+"""
+
+MARK = "ROLLOUT_PERF_CASE"
+"""A value of its own for each run of a module of the harness. `measure.process` sets it; every process of the
+run inherits it, and is found and ended by it."""
+
+LOG = "ROLLOUT_PERF_LOG"
+"""A file to which all that measuring processes print is appended, vLLM's log among it. People set it;
+`measure.process` reads it."""
+
+NOTE = "ROLLOUT_PERF_NOTE"
+"""The file in which a worker notes why an engine step failed: of some executors of vLLM's the front learns no
+more than that the engine is dead. A case's process sets it; `measure.probe` in the worker reads it."""
+
+TIMELINE = "ROLLOUT_PERF_TIMELINE"
+"""The file that gains the scheduler's stamps whenever no request is left. A case's process sets it where
+the timeline is asked for; `measure.timeline` in the engine's process reads it."""
+
+PROGRESS = "ROLLOUT_PERF_PROGRESS"
+"""A file to which progress is appended, line by line. `rollout-perf track` sets it for asv, and ends by it
+what asv has started; `measure.asv_records` reads it."""
+
+MACHINE = "ROLLOUT_PERF_MACHINE"
+"""The machine's name in results/, where it is not the host's, asv's default. `rollout-perf track` sets it for
+asv, and people who call asv may; `measure.asv_records` reads it."""
