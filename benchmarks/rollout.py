@@ -12,12 +12,14 @@ from typing import Any
 
 from rollout_bench.measure import asv_records as history
 from rollout_bench.measure import machine
+from rollout_bench.measure.labels import LABELS
 from rollout_bench.measure.rl import grpo, verl
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.sequence import BATCHES, GRPO, SWEEP, TRACKED, fixed, run_cells
+from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.tracked import BATCHES, GRPO, SWEEP, TRACKED, fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.metrics import METRICS
-from rollout_bench.schema.record import ABSENT, LABELS, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
 _METHOD = 1
 """Raised when the way of measuring changes, so that asv does not compare before and after."""

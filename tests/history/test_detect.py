@@ -11,7 +11,7 @@ import pytest
 from rollout_bench.cli import main as cli
 from rollout_bench.history.detect import changes, find_short, find_steps
 from rollout_bench.history.results import Commit, Point, Results, read_results
-from rollout_bench.measure.sequence import fixed
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rollout_bench.history.results import Commit, history, read_results
-from rollout_bench.measure.sequence import fixed
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]

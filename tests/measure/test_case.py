@@ -11,7 +11,8 @@ from leaks import nothing_left
 from rollout_bench.measure.case import Cell
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
-from rollout_bench.measure.sequence import fixed, run_cells
+from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ from rollout_bench.measure import gated as exact
 from rollout_bench.measure.drive import UnequalWork, Watch
 from rollout_bench.measure.gated import Exact
 from rollout_bench.measure.probe import Probe
-from rollout_bench.measure.sequence import fixed, run_cells
+from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
 

@@ -7,7 +7,8 @@ from statistics import median
 import pytest
 from rollout_bench.measure import rl
 from rollout_bench.measure.rl import grpo, gsm8k_prompt_lengths, long_tail, verl
-from rollout_bench.measure.sequence import CONCURRENCY, GRPO, engine_arguments, fixed
+from rollout_bench.measure.sequence import CONCURRENCY, engine_arguments
+from rollout_bench.measure.tracked import GRPO, fixed
 
 
 def test_prompts_are_the_questions_of_gsm8k_in_file_order():

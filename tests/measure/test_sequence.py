@@ -9,7 +9,8 @@ import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure import sequence as cells
-from rollout_bench.measure.sequence import BATCHES, ROLLOUTS, TRACKED, engine_arguments, fixed, run_cells
+from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, run_cells
+from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,8 @@ def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
     subject(HANGING)
     code = (
-        "from rollout_bench.measure.sequence import fixed, run_cells\n"
+        "from rollout_bench.measure.sequence import run_cells\n"
+        "from rollout_bench.measure.tracked import fixed\n"
         "run_cells('nano', ['hangs'], fixed('nano', [1]))"
     )
     asker = subprocess.Popen(

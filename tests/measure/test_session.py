@@ -9,8 +9,8 @@ import pytest
 from leaks import nothing_left
 from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
-from rollout_bench.measure.sequence import fixed
 from rollout_bench.measure.session import take_turns
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records

@@ -10,13 +10,14 @@ from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.equal_work import check_equal_work
 from ..measure.roofline import device as roofline_device
 from ..measure.sequence import engine_arguments as sized_arguments
 from ..measure.session import take_turns
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.ratios import ratio_table, ratios, sittings_of, together
 from ..schema.metrics import METRICS
-from ..schema.record import MEASURED, check_equal_work, read_records
+from ..schema.record import MEASURED, read_records
 from . import workloads
 from .checkout import provenance
 from .console import say

@@ -16,10 +16,13 @@ from ..gate import alternation
 from ..gate import report as gate_report
 from ..history import asv_runs, environments
 from ..measure import machine
+from ..measure.equal_work import work
+from ..measure.labels import LABELS
 from ..measure.process import Interpreter
-from ..measure.sequence import BATCHES, CELL_DEADLINE_SECONDS, TRACKED, fixed, run_cells
+from ..measure.sequence import CELL_DEADLINE_SECONDS, run_cells
+from ..measure.tracked import BATCHES, TRACKED, fixed
 from ..schema.metrics import METRICS
-from ..schema.record import LABELS, MEASURED, now, work
+from ..schema.record import MEASURED, now
 from ..stats.paired import THRESHOLD
 from .checkout import find_checkout, provenance
 from .console import say

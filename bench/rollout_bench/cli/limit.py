@@ -10,7 +10,8 @@ from rollout_perf.transports import TRANSPORTS
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.saturation import find_limit
-from ..measure.sequence import CELL_DEADLINE_SECONDS, FIXED, run_cells
+from ..measure.sequence import CELL_DEADLINE_SECONDS, run_cells
+from ..measure.tracked import FIXED
 from ..measure.workload import Workload
 from ..report.idle import limit_lines
 from . import workloads

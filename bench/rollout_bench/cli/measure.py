@@ -11,11 +11,12 @@ from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.labels import REFERENCE
 from ..measure.sequence import run_cells
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
 from ..report.table import rollout_table
 from ..schema.metrics import METRICS
-from ..schema.record import MEASURED, REFERENCE
+from ..schema.record import MEASURED
 from . import workloads
 from .checkout import provenance
 from .console import say

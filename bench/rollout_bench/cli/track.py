@@ -10,8 +10,9 @@ from ..errors import BenchError
 from ..history import asv_runs
 from ..history.results import Commit, Results, read_results
 from ..measure import machine, process
+from ..measure.labels import REFERENCE
 from ..report.table import pipe_table, rollout_table
-from ..schema.record import FAILED, REFERENCE, Record
+from ..schema.record import FAILED, Record
 from ..site.publish import check_tools, publish
 from .checkout import find_checkout
 from .console import say

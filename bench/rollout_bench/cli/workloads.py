@@ -10,7 +10,7 @@ from rollout_perf.models import Model, find_model
 from ..errors import UsageError
 from ..measure import replay
 from ..measure.rl import grpo, verl
-from ..measure.sequence import FIXED, GRPO
+from ..measure.tracked import FIXED, GRPO
 from ..measure.workload import Workload
 
 NAMES = ("fixed", "grpo", "verl")

@@ -27,12 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.metrics import METRICS, without_exact
-from ..schema.record import ABSENT, FAILED, MEASURED, Record, check_label, now, read_records
+from ..schema.metrics import METRICS
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, now, read_records
 from . import drive, machine, probe, timeline
 from . import gated as exact
 from . import saturation as limit
+from .labels import check_label
 from .process import kill_marked, say
+from .samples import without_exact
 from .workload import Workload, unmeasured
 
 _STOP_SECONDS = 10.0

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..schema.metrics import Counts, RequestTimes, gather, rollout_metrics
 from .roofline import Device, device, floor_seconds
+from .samples import Counts, RequestTimes, gather, rollout_metrics
 from .timeline import Stamps
 from .workload import Workload
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..schema.metrics import Counts
 from .drive import Watch, run_rollout
 from .probe import GO, HELD
+from .samples import Counts
 from .workload import Workload
 
 _PROMPT = 100

@@ -25,11 +25,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..schema.metrics import percentile
-from ..schema.record import LABELS, now
+from ..schema.record import now
 from . import asv_records as history
 from . import machine
+from .labels import LABELS
 from .process import run_module, say, signal_all, take_request
+from .samples import percentile
 
 METHOD = 2
 """Raised when the way of measuring changes."""

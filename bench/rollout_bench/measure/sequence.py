@@ -9,12 +9,12 @@ ASV_PYTHONPATH provides.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import ABSENT, FAILED, MEASURED, Record, check_equal_work, now, read_records
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, now, read_records
 from . import machine
+from .equal_work import check_equal_work
 from .process import Interpreter, run_module
 from .workload import Workload, unmeasured
 
@@ -26,39 +26,11 @@ CELL_DEADLINE_SECONDS = 900.0
 _START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
 
-TRACKED: dict[bool, str] = {False: "nano", True: "qwen2.5-0.5b"}
-"""The preset that is tracked where no GPU is, and where one is."""
-
-BATCHES: dict[str, tuple[int, ...]] = {"nano": (1, 8), "qwen2.5-0.5b": (1, 64, 256)}
-"""The batches at which a preset is tracked."""
-
-FIXED: dict[str, dict[str, Any]] = {"nano": {"prompt_tokens": 16, "output_tokens": 32}}
-"""Lengths of the fixed workload where they are not Workload's own."""
-
-GRPO: dict[str, dict[str, Any]] = {
-    "nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64},
-    "qwen2.5-0.5b": {"prompts": 64, "output_cap": 512},
-    "qwen2.5-7b": {"prompts": 16, "prompt_cap": 512, "output_cap": 1024},
-}
-"""How far the workloads with long-tailed answers are scaled down where they are tracked."""
-
-SWEEP: dict[str, tuple[int, ...]] = {
-    "nano": (8, 16, 32, 64),
-    "qwen2.5-0.5b": (64, 128, 256, 512, 1024, 2048, 4096),
-}
-"""The batches of the fixed workload at which the limit is sought."""
-
 CONCURRENCY = 1024
 """Sequences of a long-tailed workload that run at once; the others wait (verl's rollout.max_num_seqs)."""
 
 _GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Batches for which CUDA graphs are captured where the batch shrinks as samples are done."""
-
-
-def fixed(preset: str, batches: Sequence[int]) -> list[Workload]:
-    """The fixed workload of a preset at each batch."""
-    lengths = FIXED.get(preset, {})
-    return [replace(Workload(prompts=batch), **lengths) for batch in batches]
 
 
 def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..schema import variables
-from ..schema.metrics import gather, rollout_metrics
-from ..schema.record import FAILED, MEASURED, Record, check_equal_work, read_records
+from ..schema.record import FAILED, MEASURED, Record, read_records
 from . import drive, machine
 from .case import Cell, fork_cell, import_vllm
+from .equal_work import check_equal_work
 from .process import kill_marked, run_module, say, signal_all
+from .samples import gather, rollout_metrics
 from .sequence import cell_request, engine_arguments, failed_records
 from .workload import Workload
 

@@ -1,12 +1,12 @@
-"""metrics.py: the arithmetic, against figures computed by hand."""
+"""samples.py: the arithmetic, against figures computed by hand."""
 
 from dataclasses import replace
 
 import pytest
-from rollout_bench.measure import drive
+from rollout_bench.measure import drive, samples
+from rollout_bench.measure.samples import Counts, RequestTimes, gather, percentile, rollout_metrics
 from rollout_bench.measure.timeline import stages
-from rollout_bench.schema import metrics as metrics_module
-from rollout_bench.schema.metrics import METRICS, Counts, RequestTimes, gather, percentile, rollout_metrics
+from rollout_bench.schema.metrics import METRICS
 
 HUNDRED = list(range(100, 0, -1))
 
@@ -133,9 +133,9 @@ def test_the_pipe_explains_what_it_does_and_carries_and_no_more_than_there_is(
     encode_seconds, wait_seconds, explained
 ):
     """0.02 s of each of its other three parts; idle are 0.125 s for each step."""
-    wire = dict.fromkeys(metrics_module._PIPE, 0.02)
+    wire = dict.fromkeys(samples._PIPE, 0.02)
     wire |= {"wire_encode_seconds": encode_seconds, "wire_wait_seconds": wait_seconds}
-    idle = metrics_module._idle(2.0, replace(COUNTS, gpu_busy_seconds=1.5), wire)
+    idle = samples._idle(2.0, replace(COUNTS, gpu_busy_seconds=1.5), wire)
     assert idle["pipe_idle_seconds"] == pytest.approx(explained)
 
 

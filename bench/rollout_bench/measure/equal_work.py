@@ -1,0 +1,58 @@
+"""Whether records that are compared did the same work; one that did not has failed. Pure."""
+
+from typing import Any
+
+from ..schema.record import MEASURED, Record
+from .labels import LABELS, REFERENCE
+
+_MAY_DIFFER = ("kv_cache_blocks",)  # what is left of the memory, far above what the workload needs
+
+
+_ASYNC = ("async scheduling", "async_scheduling")
+"""What a baseline's label says of it, in the words of the workers and of the engine's settings."""
+
+
+def work(record: Record) -> dict[str, Any]:
+    """What must be equal for two measured records to be comparable."""
+    observed = record.observed
+    workers = observed["workers"]
+    return {
+        "workload": record.workload["fingerprint"],
+        "tokens generated": observed["tokens_generated"],
+        "async scheduling": sorted({worker["async_scheduling"] for worker in workers}),
+        "torch threads": sorted({worker["torch_threads"] for worker in workers}),
+        "OMP_NUM_THREADS": sorted({str(worker["omp_num_threads"]) for worker in workers}),
+        "vllm": observed["vllm"],
+        **{name: value for name, value in observed["engine"].items() if name not in _MAY_DIFFER},
+    }
+
+
+def check_equal_work(records: list[Record]) -> list[Record]:
+    """Fail every measured record that did other work than the reference path at its workload.
+
+    Where the reference was not measured, the first measured path of the workload stands in.
+    """
+    standards: dict[tuple, Record] = {}
+    for record in sorted(records, key=lambda record: record.path != REFERENCE):
+        if record.status == MEASURED:
+            standards.setdefault(_group(record), record)
+    checked = []
+    for record in records:
+        standard = standards.get(_group(record))
+        if record.status == MEASURED and standard is not None:
+            mine, its = work(record), work(standard)
+            unequal = [
+                f"{name} {mine.get(name)!r} against {its.get(name)!r}"
+                for name in sorted({*mine, *its})
+                if mine.get(name) != its.get(name)
+                and not (name in _ASYNC and LABELS[record.path].baseline != LABELS[standard.path].baseline)
+            ]
+            if unequal:
+                record = record.failed(f"other work than {standard.path}: {'; '.join(unequal)}")
+        checked.append(record)
+    return checked
+
+
+def _group(record: Record) -> tuple:
+    load = record.workload
+    return (record.preset, record.tensor_parallel_size, load.get("name"), load["batch"])
