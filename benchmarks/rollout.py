@@ -15,7 +15,7 @@ from rollout_bench.measure import machine
 from rollout_bench.measure.labels import LABELS
 from rollout_bench.measure.rl import grpo, verl
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import BATCHES, GRPO, SWEEP, TRACKED, fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.metrics import METRICS
@@ -43,7 +43,7 @@ Cache = dict[str, list[Record]]
 
 
 def _samples(record: Record, samples: Sequence[float]) -> Any:
-    """What asv is told of one value: its samples, nothing where it is absent, an error where it failed."""
+    """What asv gets of one value: its samples, nothing where it is absent, an error where it failed."""
     if record.status == MEASURED and samples:
         return {"samples": list(samples), "number": 1} if len(samples) > 1 else samples[0]
     if record.status in (MEASURED, ABSENT):
@@ -103,7 +103,7 @@ def _measure(
         keep = None if target is None else history.unfinished(target)
         # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
         left_out = [path for path in paths if LABELS[path].baseline and not on_gpu]
-        records = run_cells(
+        records = measure_cases(
             preset,
             [path for path in paths if path not in left_out],
             workloads,

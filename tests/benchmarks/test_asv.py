@@ -142,11 +142,11 @@ def test_what_the_machine_does_not_have_is_absent_and_the_record_says_why(histor
 
 
 def test_the_records_tell_what_was_measured_of_which_commit(history):
-    """The subject is the commit's wheel in asv's environment, and neither this checkout nor HEAD's."""
+    """What is measured is the commit's wheel in asv's environment, and neither this checkout nor HEAD's."""
     for record in records_of(history, "good"):
         assert record["provenance"]["commit"] == history.commits["good"]
         if record["status"] == "measured":
-            assert ".asv/env" in record["observed"]["subject"]
+            assert ".asv/env" in record["observed"]["sut"]
 
 
 def test_a_commit_without_api_has_absent_values_with_the_reason(history):

@@ -1,4 +1,4 @@
-"""benchmarks/rollout.py: what asv is told of records, and what belongs to which class."""
+"""benchmarks/rollout.py: what asv gets of records, and what belongs to which class."""
 
 import math
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_the_history_of_exact_metrics_begins_anew_and_no_other(kind):
 
 def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypatch):
     monkeypatch.setattr(rollout.machine, "gpus", list)
-    monkeypatch.setattr(rollout, "run_cells", lambda *_arguments, **_options: pytest.fail("started"))
+    monkeypatch.setattr(rollout, "measure_cases", lambda *_arguments, **_options: pytest.fail("started"))
     cache = rollout.Qwen7BVerl().setup_cache()
     assert list(cache) == rollout.Qwen7BVerl.params[0]
     assert {(one.status, one.reason) for records in cache.values() for one in records} == {
@@ -107,13 +107,13 @@ def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypat
     ],
 )
 def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, tmp_path):
-    def run_cells(preset, paths, workloads, *_rest, **options):
+    def measure_cases(preset, paths, workloads, *_rest, **options):
         assert [one.name for one in workloads] == asked
         assert options["keep"] == tmp_path / f"{file}.unfinished"
         return [Record(path, preset, 1, one.as_dict(), ABSENT, "no") for path in paths for one in workloads]
 
     monkeypatch.setattr(rollout.machine, "gpus", list)
-    monkeypatch.setattr(rollout, "run_cells", run_cells)
+    monkeypatch.setattr(rollout, "measure_cases", measure_cases)
     monkeypatch.setattr(rollout.history, "records_file", lambda name: tmp_path / f"{name}.jsonl")
     monkeypatch.setattr(rollout.history, "say", print)
     getattr(rollout, kind)().setup_cache()

@@ -13,17 +13,17 @@ from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history.results import Commit
-from rollout_bench.measure import machine as ruler_machine
+from rollout_bench.measure import machine as harness_machine
 from rollout_bench.measure import pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURE = ["measure", "--path", "zmq"]
 
 
-def run_instead(run_cells, monkeypatch):
+def run_instead(measure_cases, monkeypatch):
     """Have the commands that measure call this instead."""
     for command in ("measure", "limit"):
-        monkeypatch.setattr(f"rollout_bench.cli.{command}.run_cells", run_cells)
+        monkeypatch.setattr(f"rollout_bench.cli.{command}.measure_cases", measure_cases)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def nothing_starts(monkeypatch):
     run_instead(started, monkeypatch)
     monkeypatch.setattr(pipe, "run_module", started)
     monkeypatch.setattr(track, "run_asv", started)
-    monkeypatch.setattr(ruler_machine, "gpus", list)
+    monkeypatch.setattr(harness_machine, "gpus", list)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_ctrl_c_is_told_in_a_line(monkeypatch, capsys):
 def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, capsys):
     from rollout_bench.schema.record import Record
 
-    def run_cells(preset, paths, workloads, *_rest, **_keywords):
+    def measure_cases(preset, paths, workloads, *_rest, **_keywords):
         assert (preset, paths) == ("nano", ["zmq"])
         metrics = {"step_seconds": [0.5] * 7, "engine_step_seconds": [0.01] * 7}
         return [
@@ -173,7 +173,7 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
             for status in statuses
         ]
 
-    run_instead(run_cells, monkeypatch)
+    run_instead(measure_cases, monkeypatch)
     assert cli.main(MEASURE) == code
     *lines, last = capsys.readouterr().out.splitlines()
     assert [record["status"] for record in json.loads(last)["records"]] == statuses
@@ -187,11 +187,11 @@ def asked_for(arguments, monkeypatch):
 
     asked = []
 
-    def run_cells(_preset, _paths, workloads, *_rest, **keywords):
+    def measure_cases(_preset, _paths, workloads, *_rest, **keywords):
         asked.append((workloads, keywords))
         return [Record("zmq", "nano", 1, load.as_dict(), "absent", "not here") for load in workloads]
 
-    run_instead(run_cells, monkeypatch)
+    run_instead(measure_cases, monkeypatch)
     assert cli.main(arguments) == 1
     return asked[0]
 

@@ -10,7 +10,7 @@ from rollout_bench.errors import UsageError
 from rollout_bench.gate import alternation as gate
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history import environments as sides
-from rollout_bench.measure import machine as ruler_machine
+from rollout_bench.measure import machine as harness_machine
 
 from rollout_perf import TRANSPORTS
 
@@ -30,7 +30,7 @@ def nothing_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(sides, "build", build)
     monkeypatch.setattr(sides, "changed_files", lambda root: [])
     monkeypatch.setattr(track, "results_folder", lambda root: tmp_path / "results")
-    monkeypatch.setattr(ruler_machine, "gpus", list)
+    monkeypatch.setattr(harness_machine, "gpus", list)
 
 
 @pytest.mark.parametrize(

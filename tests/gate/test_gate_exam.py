@@ -81,7 +81,7 @@ def test_a_gate_leaves_its_verdict_and_every_record_and_nothing_else_in_results(
     assert {record["provenance"]["commit"] for record in records} == {content["base"], content["head"]}
     for record in records:
         ours = ".asv/env-head/" if record["provenance"]["side"] == "head" else ".asv/env/"
-        assert ours in record["observed"]["subject"]
+        assert ours in record["observed"]["sut"]
     assert (repository.folder / "summary.md").read_text().startswith("### worse: ")
     assert 'failures="2"' in (repository.folder / "junit.xml").read_text()
 

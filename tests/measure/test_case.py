@@ -11,7 +11,7 @@ from leaks import nothing_left
 from rollout_bench.measure.case import Cell
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
-from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
@@ -115,7 +115,7 @@ def subject(tmp_path, monkeypatch):
 
 def measure(batches, **options):
     with nothing_left():
-        return run_cells("nano", ["sync"], fixed("nano", batches), say=print, rollouts=2, **options)
+        return measure_cases("nano", ["sync"], fixed("nano", batches), say=print, rollouts=2, **options)
 
 
 def starts(folder):
@@ -224,7 +224,7 @@ def test_only_fixed_batches_are_searched_and_only_when_asked_to():
 
 def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subject):
     load = grpo(prompts=2, samples=2, prompt_cap=8, output_cap=16)
-    (record,) = run_cells("nano", ["sync"], [load], say=print, rollouts=2, compare_probe=True)
+    (record,) = measure_cases("nano", ["sync"], [load], say=print, rollouts=2, compare_probe=True)
     assert record.status == MEASURED
     assert record.observed["tokens_generated"] == load.tokens
     assert record.observed["absent"]["roofline"] == "no such device"
@@ -238,11 +238,11 @@ def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subj
 
 def test_a_batch_that_cannot_be_at_once_is_refused_unless_the_limit_is_sought(subject):
     """The KV cache of the subject has 1600 tokens, a sequence 48."""
-    small, large = run_cells("nano", ["sync"], fixed("nano", [8, 64]), rollouts=1, say=print)
+    small, large = measure_cases("nano", ["sync"], fixed("nano", [8, 64]), rollouts=1, say=print)
     assert small.status == MEASURED
     assert large.status == FAILED
     assert large.reason.startswith("a batch of 64 x 48 tokens does not fit the KV cache of 1600 tokens")
-    searched = run_cells(
+    searched = measure_cases(
         "nano", ["sync"], fixed("nano", [64]), rollouts=1, say=print, until_limit_seconds=60.0
     )
     assert searched[0].status == MEASURED

@@ -29,7 +29,7 @@ class FakeGpu:
                 gpu.events += 1
 
             def record(self, stream):
-                assert stream is gpu, "an event on another stream tells nothing of the step"
+                assert stream is gpu, "an event on another stream says nothing of the step"
                 self.time = max(gpu.now, gpu.free_at)
 
             def synchronize(self):
@@ -295,9 +295,9 @@ def test_a_trace_of_a_few_steps_is_written(tmp_path):
     worker.probe_profile_begin(2, 2)
     for _ in range(5):
         worker.execute_model(scheduled(1))
-    told = json.loads(worker.probe_profile_end(str(tmp_path / "zmq-nano")))
-    assert told == {"trace": f"{tmp_path}/zmq-nano-rank3.json.gz"}
-    with gzip.open(told["trace"]) as file:
+    found = json.loads(worker.probe_profile_end(str(tmp_path / "zmq-nano")))
+    assert found == {"trace": f"{tmp_path}/zmq-nano-rank3.json.gz"}
+    with gzip.open(found["trace"]) as file:
         assert "traceEvents" in json.load(file)
     worker.probe_profile_begin(10, 2)
     assert json.loads(worker.probe_profile_end("nowhere")) == {

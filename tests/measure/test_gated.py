@@ -14,7 +14,7 @@ from rollout_bench.measure import gated as exact
 from rollout_bench.measure.drive import UnequalWork, Watch
 from rollout_bench.measure.gated import Exact
 from rollout_bench.measure.probe import Probe
-from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
@@ -189,8 +189,8 @@ def test_a_hold_ends_by_itself(tmp_path):
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(has_gpu(), reason="two engine starts without a GPU, which nano is for")
 def test_two_engine_starts_count_the_very_same():
-    """32 tokens are 32 engine steps if all begin together, and one more call tells of the end."""
-    starts = [run_cells("nano", ["zmq"], fixed("nano", [8, 32]), say=print, rollouts=1) for _ in range(2)]
+    """32 tokens are 32 engine steps if all begin together, and one more call carries the end."""
+    starts = [measure_cases("nano", ["zmq"], fixed("nano", [8, 32]), say=print, rollouts=1) for _ in range(2)]
     assert [record.status for records in starts for record in records] == [MEASURED] * 4
     one, other = ([record.observed["counted"] for record in records] for records in starts)
     assert one == other

@@ -43,19 +43,19 @@ def test_what_is_tracked_has_enough_round_trips():
 
 
 def test_a_real_run_has_samples_of_every_path_and_payload():
-    told = []
-    result = pipe.run_pipe(["zmq", "bare-zmq", "carrier-pigeon"], 7, told.append, SMALL, {"command": "test"})
+    said = []
+    result = pipe.run_pipe(["zmq", "bare-zmq", "carrier-pigeon"], 7, said.append, SMALL, {"command": "test"})
     assert result["failed"] == {}
     assert list(result["absent"]) == ["carrier-pigeon"]
     assert sorted(result["paths"]) == ["bare-zmq", "zmq"]
-    for cells in result["paths"].values():
-        assert list(cells) == ["64", "1024"]
-        for cell in cells.values():
-            assert len(cell["samples"]["p50_seconds"]) == len(cell["samples"]["p99_seconds"]) == 7
-            assert 0 < cell["p50_seconds"] <= cell["p99_seconds"] < 1
+    for sizes in result["paths"].values():
+        assert list(sizes) == ["64", "1024"]
+        for one in sizes.values():
+            assert len(one["samples"]["p50_seconds"]) == len(one["samples"]["p99_seconds"]) == 7
+            assert 0 < one["p50_seconds"] <= one["p99_seconds"] < 1
     assert result["observed"]["zmq"]["channel"].startswith("zmq")
     assert {"command", "measured_at", "versions", "machine"} <= set(result["provenance"])
-    assert "round 7/7" in told
+    assert "round 7/7" in said
 
 
 def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
@@ -127,8 +127,8 @@ def test_what_is_saved_is_found_again_and_not_taken_for_results_of_asv(tmp_path,
 
 
 def test_asv_gets_samples_of_what_was_measured_nothing_of_what_is_absent_and_an_error_of_what_failed():
-    cell = {"samples": {"p50_seconds": [1.0] * 7, "p99_seconds": [2.0] * 7}}
-    cache = {"paths": {"zmq": {"64": cell}}, "absent": {"ray": "no ray"}, "failed": {"bare-ray": "gone"}}
+    one = {"samples": {"p50_seconds": [1.0] * 7, "p99_seconds": [2.0] * 7}}
+    cache = {"paths": {"zmq": {"64": one}}, "absent": {"ray": "no ray"}, "failed": {"bare-ray": "gone"}}
     lookup = RoundTrip().track_round_trip_p99_seconds
     assert lookup(cache, "zmq", 64) == {"samples": [2.0] * 7, "number": 1}
     assert math.isnan(lookup(cache, "ray", 64))

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from rollout_bench.measure.roofline import Device
-from rollout_bench.measure.sequence import run_cells
+from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
 
@@ -29,7 +29,7 @@ TOO_MANY = Workload(prompts=8, prompt_tokens=16, output_tokens=200)
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    return run_cells(
+    return measure_cases(
         "nano",
         ["zmq"],
         [GROUPS, TOO_MANY],
@@ -89,7 +89,7 @@ def test_what_bounds_a_step_is_that_of_the_preset(records):
 
 
 def test_a_trace_of_engine_steps_is_kept(records):
-    [told] = records[1].observed["traces"]
-    with gzip.open(told["trace"]) as file:
+    [found] = records[1].observed["traces"]
+    with gzip.open(found["trace"]) as file:
         names = {event.get("name") for event in json.load(file)["traceEvents"]}
     assert names & {"aten::linear", "aten::mm", "aten::addmm", "aten::embedding"}

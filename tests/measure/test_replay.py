@@ -33,7 +33,7 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "says"),
     [
         ({"prompt_length": 10, "group": 0}, "line 2: output_length is missing; it must be a whole number"),
         (sample(prompt=-3), "line 2: prompt_length is -3; it must be a whole number, at least 1"),
@@ -49,8 +49,8 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
         ("{", "line 2 is not JSON"),
     ],
 )
-def test_what_cannot_be_replayed_is_named_by_line_and_field(write, line, told):
-    with pytest.raises(BadFile, match=told) as caught:
+def test_what_cannot_be_replayed_is_named_by_line_and_field(write, line, says):
+    with pytest.raises(BadFile, match=says) as caught:
         read_replay(write(sample(), line), 100, ENOUGH)
     assert "lengths.jsonl" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -78,7 +78,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     [
         (sample(), True),
         ({"prompt_length": 3}, True),
-        ({"group": 0}, True),  # whose lengths are then told to be missing
+        ({"group": 0}, True),  # whose lengths are then said to be missing
         ({"prompt": "Why?"}, False),
         ({"prompt": "Why?", "group": 0}, False),
         (sample(prompt="Why?"), True),
@@ -89,7 +89,7 @@ def test_lengths_are_told_from_prompts_by_the_first_line(write, line, lengths):
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "says"),
     [
         (
             [{"prompt_len": 3, "output_len": 4}],
@@ -102,9 +102,9 @@ def test_lengths_are_told_from_prompts_by_the_first_line(write, line, lengths):
         ([], "has no line with anything in it"),
     ],
 )
-def test_a_file_of_neither_is_told_what_it_should_have(write, lines, told):
+def test_a_file_of_neither_is_refused_with_what_it_should_have(write, lines, says):
     """As one of prompts it would be refused for want of a tokenizer, whatever is wrong with it."""
-    with pytest.raises(BadFile, match=told) as caught:
+    with pytest.raises(BadFile, match=says) as caught:
         is_replay(write(*lines), "prompt")
     assert "\n" not in str(caught.value)
 
@@ -136,7 +136,7 @@ def test_prompts_begin_again_where_the_file_ends(write):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "says"),
     [
         ({"question": "Hi"}, "line 1: prompt is missing; it has question"),
         ({"prompt": 3}, "line 1: prompt is no chat"),
@@ -146,8 +146,8 @@ def test_prompts_begin_again_where_the_file_ends(write):
         ({"prompt": "Hello"}, "line 1: prompt has 7 tokens; 6 fit beside the answer"),
     ],
 )
-def test_what_is_no_prompt_is_named_by_line_and_column(write, line, told):
-    with pytest.raises(BadFile, match=told):
+def test_what_is_no_prompt_is_named_by_line_and_column(write, line, says):
+    with pytest.raises(BadFile, match=says):
         read_prompts(write(line), "prompt", 1, Tokenizer(), 6)
 
 

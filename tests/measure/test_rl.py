@@ -85,7 +85,7 @@ def test_fingerprints_are_pinned(load, fingerprint):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "says"),
     [
         ({"output_cap": 0}, "output_tokens, the cap, is 0; it must be at least 1"),
         ({"prompt_cap": 0}, "prompt_tokens, the cap, is 0"),
@@ -93,8 +93,8 @@ def test_fingerprints_are_pinned(load, fingerprint):
         ({"samples": -1}, "samples is -1"),
     ],
 )
-def test_nothing_to_do_is_refused(wrong, told):
-    with pytest.raises(ValueError, match=told):
+def test_nothing_to_do_is_refused(wrong, says):
+    with pytest.raises(ValueError, match=says):
         grpo(**wrong)
 
 

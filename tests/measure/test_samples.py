@@ -173,7 +173,7 @@ def test_every_metric_is_known_with_unit_and_meaning():
         assert metric.meaning
 
 
-def test_what_the_pipe_spends_is_told_by_engine_step_and_explains_idle_time():
+def test_what_the_pipe_spends_is_given_by_engine_step_and_explains_idle_time():
     metrics = rollout_metrics(2.0, done(1.0), EVERYTHING)
     assert metrics["wire_encode_seconds"] == metrics["wire_wait_seconds"] == 0.1  # 0.4 s in 4 engine steps
     assert metrics["pipe_idle_seconds"] == 0.25  # all of it: idle 1 s of 2, the pipe 0.4 s a step
@@ -185,6 +185,6 @@ def test_samples_are_gathered_by_metric_in_the_order_of_rollouts():
 
 
 def test_a_metric_that_one_rollout_could_not_give_is_left_out():
-    """A cell's metrics have one sample a rollout, or none."""
+    """A case's metrics have one sample a rollout, or none."""
     rollouts = [{"step_seconds": 3.0, "gpu_idle_share": 0.1}, {"step_seconds": 2.0}]
     assert gather(rollouts) == {"step_seconds": [3.0, 2.0]}

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure import sequence as cells
-from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, run_cells
+from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, measure_cases
 from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
@@ -68,7 +68,7 @@ def subject(tmp_path, monkeypatch):
 
 def run(preset: str, paths: list[str], deadline_seconds: float = 60.0) -> tuple[list, list[str]]:
     said: list[str] = []
-    return run_cells(
+    return measure_cases(
         preset, paths, fixed("nano", [1, 8]), say=said.append, deadline_seconds=deadline_seconds
     ), said
 
@@ -124,9 +124,9 @@ def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
     subject(HANGING)
     code = (
-        "from rollout_bench.measure.sequence import run_cells\n"
+        "from rollout_bench.measure.sequence import measure_cases\n"
         "from rollout_bench.measure.tracked import fixed\n"
-        "run_cells('nano', ['hangs'], fixed('nano', [1]))"
+        "measure_cases('nano', ['hangs'], fixed('nano', [1]))"
     )
     asker = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ
@@ -148,7 +148,7 @@ def test_what_a_file_has_of_other_paths_is_no_part_of_the_answer(subject, tmp_pa
     subject("")
     loads = fixed("nano", [1])
     (tmp_path / "keep").write_text(Record("ray", "nano", 1, loads[0].as_dict(), MEASURED).to_json() + "\n")
-    records = run_cells("nano", ["zmq"], loads, say=print, keep=tmp_path / "keep")
+    records = measure_cases("nano", ["zmq"], loads, say=print, keep=tmp_path / "keep")
     assert [(record.path, record.status) for record in records] == [("zmq", ABSENT)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from leaks import nothing_left
 from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
-from rollout_bench.measure.session import take_turns
+from rollout_bench.measure.session import run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
@@ -177,7 +177,7 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     monkeypatch.setenv("RPT_TURNS", str(tmp_path / "turns"))
     said: list[str] = []
     with nothing_left():
-        records = take_turns(
+        records = run_session(
             "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append,
             keep=tmp_path / "kept",
         )  # fmt: skip

@@ -51,7 +51,7 @@ def test_the_fingerprint_changes_with_every_field(field):
 
 
 def test_the_fingerprint_covers_the_token_ids(monkeypatch):
-    """A change in how prompts are drawn is a change of the work, even if no field tells of it."""
+    """A change in how prompts are drawn is a change of the work, even if no field shows it."""
     before = LOAD.fingerprint()
     monkeypatch.setattr(Workload, "token_ids", lambda self: [[1]])
     assert LOAD.fingerprint() != before

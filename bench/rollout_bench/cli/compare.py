@@ -13,7 +13,7 @@ from ..measure import machine
 from ..measure.equal_work import check_equal_work
 from ..measure.roofline import device as roofline_device
 from ..measure.sequence import engine_arguments as sized_arguments
-from ..measure.session import take_turns
+from ..measure.session import run_session
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.ratios import ratio_table, ratios, sittings_of, together
 from ..schema.metrics import METRICS
@@ -108,7 +108,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     for start in range(given.starts):
         say(f"start {start + 1} of {given.starts}")
         sittings.append(
-            take_turns(
+            run_session(
                 preset,
                 paths,
                 loads,

@@ -19,7 +19,7 @@ from ..measure import machine
 from ..measure.equal_work import work
 from ..measure.labels import LABELS
 from ..measure.process import Interpreter
-from ..measure.sequence import CELL_DEADLINE_SECONDS, run_cells
+from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
 from ..measure.tracked import BATCHES, TRACKED, fixed
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, now
@@ -170,7 +170,7 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
 
 
 class _Records:
-    """Measures a side by the ruler, and keeps every record as soon as it is there."""
+    """Measures a side by the harness, and keeps every record as soon as it is there."""
 
     def __init__(self, built: Mapping[str, Any], file: Path):
         self._built = built
@@ -182,13 +182,13 @@ class _Records:
     def measure(self, name: str, paths: Sequence[str], seconds_left: float) -> list[Any]:
         """One engine start of each path of a side."""
         side = self._built[name]
-        records = run_cells(
+        records = measure_cases(
             self._preset,
             paths,
             self._workloads,
             provenance={**provenance(), "commit": side.commit, "side": name},
             say=lambda text: say(f"{name} {text}"),
-            deadline_seconds=min(CELL_DEADLINE_SECONDS, seconds_left),
+            deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds_left),
             interpreter=Interpreter(side.python, side.variables),
         )
         records = [_of_side(record, side) for record in records]
@@ -215,7 +215,7 @@ class _Records:
 
 def _of_side(record: Any, side: Any) -> Any:
     """The record, failed where what it measured did not come from the side's environment."""
-    subject = record.observed.get("subject")
-    if record.status != MEASURED or Path(subject).resolve().is_relative_to(side.folder):
+    found = record.observed.get("sut")
+    if record.status != MEASURED or Path(found).resolve().is_relative_to(side.folder):
         return record
-    return record.failed(f"measured {subject}, which is not the {side.name}'s environment {side.folder}")
+    return record.failed(f"measured {found}, which is not the {side.name}'s environment {side.folder}")

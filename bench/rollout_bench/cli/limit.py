@@ -10,7 +10,7 @@ from rollout_perf.transports import TRANSPORTS
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.saturation import find_limit
-from ..measure.sequence import CELL_DEADLINE_SECONDS, run_cells
+from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
 from ..measure.tracked import FIXED
 from ..measure.workload import Workload
 from ..report.idle import limit_lines
@@ -60,7 +60,7 @@ def run(given: argparse.Namespace) -> int:
         if getattr(given, name) is not None
     }
     loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
-    records = run_cells(
+    records = measure_cases(
         check_model(given.preset, given.tp, loads, gpus),
         list(dict.fromkeys(given.path)),
         loads,
@@ -70,7 +70,7 @@ def run(given: argparse.Namespace) -> int:
         rollouts=given.rollouts,
         arguments=engine_arguments(given.engine_arg),
         keep=output_file(given.output),
-        deadline_seconds=given.deadline + CELL_DEADLINE_SECONDS,
+        deadline_seconds=given.deadline + CASE_DEADLINE_SECONDS,
         until_limit_seconds=given.deadline,
     )
     limits = {}

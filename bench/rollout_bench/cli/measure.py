@@ -12,7 +12,7 @@ from rollout_perf.transports import TRANSPORTS
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.labels import REFERENCE
-from ..measure.sequence import run_cells
+from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
 from ..report.table import rollout_table
 from ..schema.metrics import METRICS
@@ -62,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
     preset = check_model(given.preset, given.tp, loads, gpus)
-    records = run_cells(
+    records = measure_cases(
         preset,
         list(dict.fromkeys(given.path)),
         loads,

@@ -14,7 +14,7 @@ from ..measure.workload import Workload
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare the file in which `sequence.run_cells` keeps its records."""
+    """Declare the file in which `sequence.measure_cases` keeps its records."""
     parser.add_argument(
         "--output",
         metavar="FILE",

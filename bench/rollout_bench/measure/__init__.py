@@ -1,5 +1,6 @@
-"""What generates load, times, counts and judges. It takes the subject, rollout_perf, as it finds it.
+"""What generates load, times and counts.
 
-asv imports every module here in its own process, which does not see what ASV_PYTHONPATH provides:
-at module level they import the standard library only.
+It takes the system under test, rollout_perf, as it finds it. asv imports every module here in its own
+process, which does not see what ASV_PYTHONPATH provides: at module level they import the standard
+library only.
 """

@@ -1,4 +1,4 @@
-"""Where setup_cache leaves records for asv's history, and tells those who watch how it goes.
+"""Where setup_cache leaves records for asv's history, and reports progress to those who watch.
 
 Records lie beside asv's own results, as results/MACHINE/records/COMMIT-ENVIRONMENT-PRESET[-PART].jsonl:
 they say why a value is absent, and what was really there when one was measured.
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..schema import variables
 from ..schema.record import Record
@@ -36,7 +37,8 @@ def records_file(preset: str) -> Path | None:
 def _results_folder(folder: Path) -> Path:
     lines = (folder / "asv.conf.json").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("//"))
-    return folder / json.loads(text).get("results_dir", "results")
+    settings: dict[str, Any] = json.loads(text)
+    return folder / str(settings.get("results_dir", "results"))
 
 
 def save(records: Sequence[Record], path: Path) -> None:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=bench python -P -m rollout_bench.measure.case < request.json
 
-The line of JSON on standard input holds "requests", one for each path, as `cells.run_cells` makes
+The line of JSON on standard input holds "requests", one for each path, as `cells.measure_cases` makes
 them; the records go to the files that it names as "output" and "keep", a line each, as soon as a
 cell is done.
 
@@ -101,7 +101,7 @@ class Cell:
         if reason:
             self.all_done(ABSENT, reason)
             return 0
-        self.observed["subject"] = str(Path(rollout_perf.__file__).parent)
+        self.observed["sut"] = str(Path(rollout_perf.__file__).parent)
         try:
             asyncio.run(self._measure(open_rollout, Sampling))
         except ConfigurationError as error:
@@ -300,7 +300,7 @@ def import_vllm() -> None:
         import vllm.v1.engine.async_llm  # noqa: F401
 
 
-def fork_cell(make: Callable[[Callable[[Record], None]], Cell], targets: list[str]) -> int:
+def fork_case(make: Callable[[Callable[[Record], None]], Cell], targets: list[str]) -> int:
     """Run a cell in a fork, which appends its records to the targets and ends with its code; the fork's pid.
 
     `make` is given what keeps a record.
@@ -329,7 +329,7 @@ def fork_cell(make: Callable[[Callable[[Record], None]], Cell], targets: list[st
 
 def _measure_in_fork(request: dict[str, Any], targets: list[str]) -> int | None:
     """Measure a path in a fork; its exit code, or None where it broke off or was stopped."""
-    pid = fork_cell(lambda keep: Cell(request, keep), targets)
+    pid = fork_case(lambda keep: Cell(request, keep), targets)
     end = os.pidfd_open(pid)
     try:
         ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])

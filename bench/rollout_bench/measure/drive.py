@@ -21,7 +21,7 @@ PROFILED_STEPS = 8
 
 
 _WIRE_SECONDS = ("encode_seconds", "send_seconds", "wait_seconds", "receive_seconds", "decode_seconds")
-"""Counters of a transport; commits before there was one do not tell it."""
+"""Counters of a transport; older commits do not have all of them."""
 
 
 class UnequalWork(Exception):

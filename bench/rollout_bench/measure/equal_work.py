@@ -32,7 +32,7 @@ def check_equal_work(records: list[Record]) -> list[Record]:
 
     Where the reference was not measured, the first measured path of the workload stands in.
     """
-    standards: dict[tuple, Record] = {}
+    standards: dict[tuple[Any, ...], Record] = {}
     for record in sorted(records, key=lambda record: record.path != REFERENCE):
         if record.status == MEASURED:
             standards.setdefault(_group(record), record)
@@ -53,6 +53,6 @@ def check_equal_work(records: list[Record]) -> list[Record]:
     return checked
 
 
-def _group(record: Record) -> tuple:
+def _group(record: Record) -> tuple[Any, ...]:
     load = record.workload
     return (record.preset, record.tensor_parallel_size, load.get("name"), load["batch"])

@@ -30,7 +30,7 @@ _AT_REST = 0.1
 _LEAST_ARRIVAL_SECONDS = 0.2
 
 _LAST_STEP_SECONDS = 0.1
-"""For the engine step that tells the workers of the last samples' end: nobody waits for it."""
+"""For the engine step that carries the last samples' end to the workers: nobody waits for it."""
 
 
 @dataclass(frozen=True)

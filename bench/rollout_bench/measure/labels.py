@@ -51,7 +51,7 @@ LABELS: dict[str, Label] = {
         _BLOCKING, "rollout_perf.transports.verl_ray", True, "ray actor call to every", baseline=True
     ),
 }
-"""Every path that the ruler measures, in the order in which they are shown."""
+"""Every path that the harness measures, in the order in which they are shown."""
 
 REFERENCE = "vllm-mp"
 """The path that the others are compared with."""

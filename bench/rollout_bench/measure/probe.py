@@ -1,7 +1,8 @@
 """The probe inside a worker, the same under every path: vLLM mixes it into its worker class.
 
-It counts and times engine steps, tells what the process is like, and sees on its own stack who
-calls it. Replies are JSON, which every executor carries. It must not import the subject.
+It counts and times engine steps, reports what the process is like, and sees on its own stack who
+calls it. Replies are JSON, which every executor carries. It must not import the
+system under test.
 """
 
 import json
@@ -18,7 +19,7 @@ from .clock import GpuClock, HostClock, NoClock
 from .roofline import OTHER, SHAPE
 
 EXTENSION = "rollout_bench.measure.probe.Probe"
-"""What vLLM's `worker_extension_cls` is set to; cell.py makes `harness` importable."""
+"""What vLLM's `worker_extension_cls` is set to; process.py makes it importable."""
 
 HELD, GO = "held", "go"
 """Files of `probe_hold`."""
@@ -273,7 +274,7 @@ def _note(error: Exception) -> None:
 
 
 def noted() -> str | None:
-    """Why an engine step failed, if a worker of this cell has noted it."""
+    """Why an engine step failed, if a worker of this case has noted it."""
     note = Path(os.environ.get(variables.NOTE, ""))
     return note.read_text() if note.is_file() else None
 
@@ -289,7 +290,7 @@ def _bandwidth(device: Any) -> float:
     del source, target
     if device.type == "cuda":
         torch.cuda.empty_cache()  # else it would count as memory that the workload holds
-    return moved / min(seconds)
+    return float(moved / min(seconds))
 
 
 def _copy_seconds(source: Any, target: Any) -> float:
@@ -305,7 +306,7 @@ def _copy_seconds(source: Any, target: Any) -> float:
         target.copy_(source)
         end.record()
         end.synchronize()
-    return begin.elapsed_time(end) / 1e3
+    return float(begin.elapsed_time(end) / 1e3)
 
 
 def _carriers() -> list[str]:

@@ -1,6 +1,6 @@
-"""Runs a module of the ruler in a fresh process, with a deadline, and leaves nothing after it.
+"""Runs a module of the harness in a fresh process, with a deadline, and leaves nothing after it.
 
-The side that asks calls `run_module`; the module calls `take_request`, tells its progress with
+Whoever asks calls `run_module`; the module calls `take_request`, reports its progress with
 `say`, and writes its answer to the file that the request names as "output". Standard input
 stays open as long as the asker lives: at its end the module stops as if interrupted. Standard
 library only: asv's own processes do not see what ASV_PYTHONPATH provides.
@@ -26,7 +26,7 @@ from ..schema import variables
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
 _STOP_SECONDS = 30.0
-_LOG_LINES, _TOLD_LINES = 200, 15
+_LOG_LINES, _REPORTED_LINES = 200, 15
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def run_module(
                 else f"did not end within {deadline_seconds:g} s"
             )
             return Outcome(
-                answer, f"the process of {module} {how}; its last lines:\n" + "\n".join(log[-_TOLD_LINES:])
+                answer,
+                f"the process of {module} {how}; its last lines:\n" + "\n".join(log[-_REPORTED_LINES:]),
             )
         finally:
             _end(process, mark)
@@ -123,7 +124,7 @@ def _environment(mark: str, inherited: Mapping[str, str], harness: str) -> dict[
     return environment
 
 
-def _read(process: subprocess.Popen, log: list[str], say: Callable[[str], None]) -> None:
+def _read(process: subprocess.Popen[str], log: list[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
     whole = os.environ.get(variables.LOG)
     with open(whole, "a", buffering=1) if whole else contextlib.nullcontext() as copy:
@@ -137,7 +138,7 @@ def _read(process: subprocess.Popen, log: list[str], say: Callable[[str], None])
                 del log[:-_LOG_LINES]
 
 
-def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
+def _ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -145,7 +146,7 @@ def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen, mark: str) -> None:
+def _end(process: subprocess.Popen[str], mark: str) -> None:
     """End the process and every other that it has started and that is still there."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -192,13 +193,13 @@ def kill_marked(name: str, value: str) -> None:
 
 def take_request() -> dict[str, Any]:
     """Read what is asked for; from then on, stop as if interrupted when the asker is gone."""
-    request = json.loads(sys.stdin.readline())
+    request: dict[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_with_asker, name="asker-watch", daemon=True).start()
     return request
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what is going on, as a line of standard output."""
+    """Report progress to whoever waits, as a line of standard output."""
     print(f"{_PROGRESS}{text}", flush=True)
 
 

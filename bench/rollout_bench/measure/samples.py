@@ -25,7 +25,7 @@ class RequestTimes:
 
 @dataclass(frozen=True)
 class Counts:
-    """What grew during one rollout; None where a path does not tell."""
+    """What grew during one rollout; None where a path does not report it."""
 
     engine_steps: int
     engine_cpu_seconds: float
@@ -34,7 +34,7 @@ class Counts:
     wire_bytes: float | None = None
     wire_calls: float | None = None
     wire_seconds: dict[str, float] = field(default_factory=dict)
-    """What the engine's process spent on the pipe, by the metric's name; empty where a path does not tell."""
+    """What the engine's process spent on the pipe, by the metric's name; empty where that is not reported."""
     gpu_busy_seconds: float | None = None
     """Time in which the GPU ran engine steps, mean over workers."""
     worker_busy_seconds: float | None = None

@@ -1,8 +1,8 @@
-"""Runs cells: a fresh process for every path, with a deadline of its own, and nothing left after it.
+"""Measures cases, one path after another: a fresh process for each, a deadline, and nothing left after it.
 
-    records = run_cells("nano", ["vllm-mp", "zmq"], fixed([1, 8]))
+    records = measure_cases("nano", ["vllm-mp", "zmq"], fixed("nano", [1, 8]))
 
-is what asv's setup_cache and `rollout-perf measure` call. Every cell asked for comes back as a
+is what asv's setup_cache and `rollout-perf measure` call. Every case asked for comes back as a
 record: measured, absent or failed. Standard library only: asv's own processes do not see what
 ASV_PYTHONPATH provides.
 """
@@ -19,10 +19,10 @@ from .process import Interpreter, run_module
 from .workload import Workload, unmeasured
 
 ROLLOUTS = 7
-"""Timed rollouts of a cell: two sets of 6 samples can never differ significantly in asv."""
+"""Timed rollouts of a case: two sets of 6 samples can never differ significantly in asv."""
 
 WARMUPS = 2
-CELL_DEADLINE_SECONDS = 900.0
+CASE_DEADLINE_SECONDS = 900.0
 _START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
 
@@ -53,7 +53,7 @@ def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
     return arguments | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 512 * 1024 * 1024}
 
 
-def run_cells(
+def measure_cases(
     preset: str,
     paths: Sequence[str],
     workloads: Sequence[Workload],
@@ -62,7 +62,7 @@ def run_cells(
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     rollouts: int = ROLLOUTS,
     arguments: dict[str, Any] | None = None,
-    deadline_seconds: float = CELL_DEADLINE_SECONDS,
+    deadline_seconds: float = CASE_DEADLINE_SECONDS,
     keep: Path | None = None,
     interpreter: Interpreter | None = None,
     **options: Any,
@@ -72,14 +72,14 @@ def run_cells(
     `provenance` is what the caller knows of where this runs; `arguments` are added to the engine
     arguments of every path. Progress goes to `say`, a line at a time. The file `keep` has the
     records of each path as soon as it is done; paths that it already has, from a run that was
-    broken off, are not measured again. `interpreter` is the Python that has the subject, where it
-    is not this one; `options` are those of `cell.OPTIONS`.
+    broken off, are not measured again. `interpreter` is the Python that has the system under
+    test, where it is not this one; `options` are those of `case.OPTIONS`.
     """
     kept = _kept(keep, preset, tensor_parallel_size, workloads)
     records = [record for record in kept if record.path in paths]
     shared = engine_arguments(workloads) | (arguments or {})
     requests = [
-        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
+        case_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
         | {"rollouts": rollouts, "options": options, "deadline_seconds": deadline_seconds}
         for path in paths
         if path not in {record.path for record in records}
@@ -110,7 +110,7 @@ def run_cells(
     return checked
 
 
-def cell_request(
+def case_request(
     path: str,
     preset: str,
     workloads: Sequence[Workload],
@@ -129,7 +129,7 @@ def cell_request(
         "options": {},
         "start_deadline_seconds": _START_DEADLINE_SECONDS,
         "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
-        "deadline_seconds": CELL_DEADLINE_SECONDS,
+        "deadline_seconds": CASE_DEADLINE_SECONDS,
         "engine_arguments": arguments,
         "provenance": provenance or {},
     }

@@ -1,6 +1,6 @@
 """Lets paths take turns: all engines are up at once, and a rollout of one is followed by one of the next.
 
-    records = take_turns("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), 20, 3)
+    records = run_session("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), 20, 3)
 
 A host that others share drifts by more than paths differ, from minute to minute and from one engine
 start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
@@ -27,11 +27,11 @@ from typing import Any, TextIO
 from ..schema import variables
 from ..schema.record import FAILED, MEASURED, Record, read_records
 from . import drive, machine
-from .case import Cell, fork_cell, import_vllm
+from .case import Cell, fork_case, import_vllm
 from .equal_work import check_equal_work
 from .process import kill_marked, run_module, say, signal_all
 from .samples import gather, rollout_metrics
-from .sequence import cell_request, engine_arguments, failed_records
+from .sequence import case_request, engine_arguments, failed_records
 from .workload import Workload
 
 _TURN_DEADLINE_SECONDS = 300.0
@@ -39,7 +39,7 @@ _READY = "ready"
 _ORDER_BYTES, _END = 4, -1  # an order is the number of a workload
 
 
-def take_turns(
+def run_session(
     preset: str,
     paths: Sequence[str],
     workloads: Sequence[Workload],
@@ -65,7 +65,7 @@ def take_turns(
     if machine.gpus():
         shared.setdefault("gpu_memory_utilization", round(0.9 / len(paths), 3))
     requests = [
-        cell_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
+        case_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
         | {"warmups": warmups, "rollouts": rounds, "options": options}
         for path in paths
     ]
@@ -135,7 +135,7 @@ class _Player:
             os.close(self._answers)
             return _Turn(request, keep, orders, os.fdopen(answers, "w"))
 
-        self.pid = fork_cell(player, targets)
+        self.pid = fork_case(player, targets)
         os.close(orders)
         os.close(answers)
         self._reader = os.fdopen(self._answers)

@@ -2,7 +2,8 @@
 
 vLLM's scheduler, in the engine's process, notes when it scheduled a step and when it took the output; the
 probe in the first worker notes when the step began, when all was launched and when its output was there. Both
-read one clock, CLOCK_MONOTONIC. What lies between them, a path carries. Nothing here imports the subject.
+read one clock, CLOCK_MONOTONIC. What lies between them, a path carries. Nothing here imports the
+system under test.
 """
 
 import json
@@ -93,13 +94,13 @@ def stages(
     `scheduled` and `updated` have (begin, end) of what the scheduler did for a step; `ran` has when the
     worker began it, when it had launched it, and when the output was there.
     """
-    turns = []
+    turnarounds = []
     following = 0  # the first step that was scheduled after the update at hand
     for (_, _, ready), (_, updated_at) in zip(ran, updated, strict=True):
         while following < len(scheduled) and scheduled[following][0] < updated_at:
             following += 1
         if following < len(scheduled):
-            turns.append(ran[following][0] - ready)
+            turnarounds.append(ran[following][0] - ready)
     return {
         "schedule": [end - begin for begin, end in scheduled],
         "call": [began - end for (_, end), (began, _, _) in zip(scheduled, ran, strict=True)],
@@ -107,5 +108,5 @@ def stages(
         "compute": [ready - launched for _, launched, ready in ran],
         "reply": [begin - ready for (_, _, ready), (begin, _) in zip(ran, updated, strict=True)],
         "update": [end - begin for begin, end in updated],
-        "turn": turns,
+        "turn": turnarounds,
     }

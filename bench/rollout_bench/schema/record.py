@@ -24,7 +24,7 @@ MEASURED, ABSENT, FAILED = "measured", "absent", "failed"
 
 @dataclass(frozen=True)
 class Record:
-    """Everything one run of a cell measured, with its provenance. Samples stay raw."""
+    """Everything one run of a case measured, with its provenance. Samples stay raw."""
 
     path: str
     preset: str
@@ -56,7 +56,7 @@ class Record:
             raise ValueError(f"not a record: {error}") from None
 
     def failed(self, reason: str) -> "Record":
-        """The same cell as a failed one; what was observed is kept, what was measured is not."""
+        """The same case as a failed one; what was observed is kept, what was measured is not."""
         return replace(self, status=FAILED, reason=reason, metrics={})
 
 
