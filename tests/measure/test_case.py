@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from leaks import nothing_left
-from rollout_bench.measure.case import Cell
+from rollout_bench.measure.case import Cases
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
 from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
-from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(120)
@@ -122,7 +122,7 @@ def starts(folder):
     return len((folder / "starts").read_text().split())
 
 
-def test_memory_that_runs_out_fails_its_cell_and_the_next_one_gets_a_new_engine(subject, monkeypatch):
+def test_memory_that_runs_out_fails_its_case_and_the_next_one_gets_a_new_engine(subject, monkeypatch):
     monkeypatch.setenv("RPT_BREAKS_AT", "2")
     records = measure([1, 2, 4], keep=subject / "keep")
     assert [record.status for record in records] == [MEASURED, FAILED, MEASURED]
@@ -161,32 +161,6 @@ def test_the_search_for_the_limit_ends_where_memory_does(subject, monkeypatch):
     assert starts(subject) == 1
 
 
-def searching(seconds):
-    """A cell that searches for the limit, without an engine."""
-    request = {"path": "zmq", "preset": "nano", "workloads": [], "options": {"until_limit_seconds": seconds}}
-    return Cell(request, keep=print)
-
-
-def at(batch, step_seconds, name="fixed"):
-    metrics = {"step_seconds": [step_seconds], "latency_p99_seconds": [step_seconds]}
-    return Record(
-        "zmq", "nano", 1, {"batch": batch, "tokens": batch, "name": name}, MEASURED, metrics=metrics
-    )
-
-
-def test_the_search_for_the_limit_ends_where_throughput_stops_growing():
-    points = []
-    assert searching(60.0)._enough(at(1, 1.0), points, 1.0) is None
-    assert searching(60.0)._enough(at(2, 1.0), points, 2.0) is None
-    assert searching(60.0)._enough(at(4, 2.0), points, 3.0) is None
-    assert "grew by 0.0% to 4 and by 0.0% to 8" in searching(60.0)._enough(at(8, 4.0), points, 4.0)
-
-
-def test_the_search_for_the_limit_ends_at_its_deadline():
-    late = "the deadline of 60 s was over after batch 8"
-    assert searching(60.0)._enough(at(8, 1.0), [], 60.5) == late
-
-
 @pytest.mark.parametrize(
     ("names", "left"), [(["grpo", "fixed"], ["fixed"]), (["fixed", "fixed"], []), (["fixed", "grpo"], [])]
 )
@@ -201,25 +175,21 @@ def test_memory_that_runs_out_ends_the_search_and_nothing_before_it(names, left)
         "options": {"until_limit_seconds": 60.0},
         "workloads": [{"prompts": 8, "name": name} for name in names],
     }
-    cell = Cell(request, kept.append)
-    cell._started = True
-    cell._broke(RuntimeError("CUDA out of memory"))
-    assert [load.name for load in cell.pending] == left
+    cases = Cases(request, kept.append)
+    cases._started = True
+    cases._broke(RuntimeError("CUDA out of memory"))
+    assert [load.name for load in cases.pending] == left
     assert kept[0].reason == "out of memory at batch 8: RuntimeError: CUDA out of memory"
 
 
 def test_an_engine_that_ends_badly_takes_nothing_from_what_it_measured():
-    cell = searching(None)
+    request = {"path": "zmq", "preset": "nano", "workloads": [], "options": {}}
+    cases = Cases(request, keep=print)
     said = []
-    cell.say = said.append
-    cell._started = True
-    cell._broke(RuntimeError("it would not die"))
+    cases.say = said.append
+    cases._started = True
+    cases._broke(RuntimeError("it would not die"))
     assert said == ["the engine did not end well: RuntimeError: it would not die"]
-
-
-def test_only_fixed_batches_are_searched_and_only_when_asked_to():
-    assert searching(1.0)._enough(at(8, 1.0, "grpo"), [], 60.5) is None
-    assert searching(None)._enough(at(8, 1.0), [], 60.5) is None
 
 
 def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(subject):

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import subprocess
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -10,6 +11,7 @@ from leaks import eventually
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.measure import pipe
+from rollout_bench.measure.pipe_contenders import Contender
 from rollout_bench.measure.process import run_module
 
 from benchmarks.transport_rpc import RoundTrip
@@ -69,22 +71,23 @@ def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
 
 @pytest.fixture
 def pipes(tmp_path):
-    """Pipes without an open path, and the workers of "one" and "other"."""
+    """Two open paths, "one" and "other", each with a worker that only waits."""
     with contextlib.ExitStack() as stack:
         pipes = pipe.Pipes([(64, 3)], tmp_path, stack)
         for path in ("one", "other"):
             worker = stack.enter_context(subprocess.Popen(["sleep", "60"]))
             stack.callback(worker.kill)
-            pipes.workers[path] = worker.pid
+            pipes.add(path, Contender(lambda payload: payload, worker.pid, {}))
         yield pipes
+        pipes.wake()
 
 
-def test_only_the_worker_that_has_its_turn_runs(pipes):
+def test_only_the_worker_of_the_path_that_is_timed_runs(pipes):
     """A worker that spins while it waits would take the cores from the path that is timed."""
     seen = []
 
     def stopped(path):
-        return psutil.Process(pipes.workers[path]).status() == psutil.STATUS_STOPPED
+        return psutil.Process(pipes.opened[path].worker).status() == psutil.STATUS_STOPPED
 
     def look(path, other):
         def round_trip(payload):
@@ -93,17 +96,18 @@ def test_only_the_worker_that_has_its_turn_runs(pipes):
 
         return round_trip
 
-    pipes.open = {"one": look("one", "other"), "other": look("other", "one")}
+    for path, other in (("one", "other"), ("other", "one")):
+        pipes.add(path, replace(pipes.open[path], round_trip=look(path, other)))
     for path in pipes.open:
-        pipes._stop(path)
+        pipes.stop(path)
     pipes.measure(7)
     assert set(seen) == {("one", False, True), ("other", False, True)}
     pipes.wake()
-    assert eventually(lambda: not any(map(stopped, pipes.workers)))
+    assert eventually(lambda: not any(map(stopped, pipes.opened)))
 
 
 def test_a_path_that_breaks_off_is_failed_and_the_others_go_on(pipes):
-    pipes.open = {"one": lambda payload: payload, "other": lambda payload: b"other"}
+    pipes.add("other", replace(pipes.open["other"], round_trip=lambda payload: b"other"))
     pipes.measure(7)
     result = pipes.result()
     assert list(result["paths"]) == ["one"]

@@ -1,7 +1,7 @@
 """saturation.py and its table: the knee, the most, and the reason, against figures computed by hand."""
 
 import pytest
-from rollout_bench.measure.saturation import Point, find_limit, point, stop_reason
+from rollout_bench.measure.saturation import Point, Search, find_limit, point, stop_reason
 from rollout_bench.report.idle import idle_table, limit_lines, probe_lines, tail_table
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
@@ -50,6 +50,32 @@ def test_a_point_is_the_median_of_its_rollouts():
 )
 def test_why_to_stop(points, reason):
     assert stop_reason(points) == reason
+
+
+def test_the_search_ends_where_throughput_stops_growing():
+    search = Search(60.0)
+    ends = [
+        search.end_reason(record(batch, step_seconds), batch)
+        for batch, step_seconds in [(1, 1.0), (2, 1.0), (4, 2.0), (8, 4.0)]
+    ]
+    assert ends[:3] == [None] * 3
+    assert "grew by 0.0% to 4 and by 0.0% to 8" in ends[3]
+
+
+def test_the_search_ends_at_its_deadline():
+    assert Search(60.0).end_reason(record(8, 1.0), 60.5) == "the deadline of 60 s was over after batch 8"
+
+
+def test_the_search_ends_where_a_batch_was_not_measured():
+    failed = record(8, 0, status=FAILED, reason="out of memory at batch 8")
+    assert Search(60.0).end_reason(failed, 1.0) == "out of memory at batch 8"
+
+
+def test_only_fixed_batches_are_searched_and_only_when_asked_to():
+    grpo = record(8, 1.0)
+    grpo.workload["name"] = "grpo"
+    assert Search(1.0).end_reason(grpo, 60.5) is None
+    assert Search(None).end_reason(record(8, 1.0), 60.5) is None
 
 
 def test_the_knee_is_the_last_batch_that_paid():

@@ -197,7 +197,7 @@ def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_pat
     first = [line.partition(" ")[0] for line in turns if line.endswith(" 1")]
     assert first[:9] == [*players[::-1], *players, *players[::-1]]  # the third is its last
     assert first[9:] == ["vllm-mp", "zmq", "zmq", "vllm-mp"]
-    assert any("dies has left the turn" in line for line in said)
+    assert any("dies has left the session" in line for line in said)
     assert not any("did not end well" in line for line in said)
     running = [line.split() for line in (tmp_path / "turns-running").read_text().splitlines()]
     assert len(running) == len(turns) - 1

@@ -8,7 +8,8 @@ from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
-from ..measure.pipe import BARE, run_pipe
+from ..measure.pipe import run_pipe
+from ..measure.pipe_contenders import BARE
 from ..report.table import pipe_table
 from .checkout import provenance
 from .console import say

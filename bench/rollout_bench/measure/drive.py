@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .door import Facts, Rollout, done_seconds, facts
 from .roofline import Device, device, floor_seconds
 from .samples import Counts, RequestTimes, gather, rollout_metrics
 from .timeline import Stamps
@@ -31,12 +32,12 @@ class UnequalWork(Exception):
 class Watch:
     """Reads the processes of one engine: steps, CPU time, memory, bytes on the wire."""
 
-    def __init__(self, rollout: Any, facts: dict[str, Any], worker_pids: list[int]):
+    def __init__(self, rollout: Rollout, found: Facts, worker_pids: list[int]):
         self._rollout = rollout
         self.engine_pid = _engine_pid()
         self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
-        self.counts_wire = "counters" in facts
-        self.engine: dict[str, Any] = facts["engine"]
+        self.counts_wire = "counters" in found
+        self.engine = found["engine"]
         """The engine's resolved settings."""
         self.device: Device | None = None
         self.absent: dict[str, str] = {}
@@ -47,10 +48,10 @@ class Watch:
         """Measure what bounds the steps of the slowest worker, for the roofline; once, before the load."""
         found = [json.loads(reply) for reply in await self._rollout.call_workers("probe_device")]
         try:
-            for facts in found:
-                if "unknown" in facts:
-                    raise ValueError(facts["unknown"])
-            slowest = min(found, key=lambda facts: facts["bandwidth_bytes_per_second"])
+            for one in found:
+                if "unknown" in one:
+                    raise ValueError(one["unknown"])
+            slowest = min(found, key=lambda one: one["bandwidth_bytes_per_second"])
             self.device = device(**slowest, tensor_parallel_size=len(found))
         except ValueError as error:
             self.absent["roofline"] = str(error)
@@ -118,8 +119,8 @@ class Watch:
     async def _counters(self) -> dict[str, float]:
         if not self.counts_wire:
             return {}
-        counters = (await self._rollout.describe())["counters"]
-        spent = {name: counters[name] for name in _WIRE_SECONDS if name in counters}
+        counters = (await facts(self._rollout))["counters"]
+        spent = {name: float(value) for name, value in counters.items() if name in _WIRE_SECONDS}  # type: ignore[arg-type]
         return spent | {
             "bytes": counters["sent_bytes"] + counters["received_bytes"],
             "calls": counters["calls"],
@@ -127,7 +128,7 @@ class Watch:
 
 
 async def measure(
-    rollout: Any,
+    rollout: Rollout,
     sampling: Callable[[int], Any],
     workload: Workload,
     watch: Watch,
@@ -154,7 +155,7 @@ async def measure(
 
 
 async def compare_probe(
-    rollout: Any,
+    rollout: Rollout,
     sampling: Callable[[int], Any],
     workload: Workload,
     watch: Watch,
@@ -179,7 +180,7 @@ async def compare_probe(
 
 
 async def profile(
-    rollout: Any, sampling: Callable[[int], Any], workload: Workload, prefix: Path
+    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, prefix: Path
 ) -> list[dict[str, str]]:
     """Trace some engine steps in the middle of one more rollout: for each worker a file, or a reason."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +191,7 @@ async def profile(
 
 
 async def run_rollout(
-    rollout: Any, sampling: Callable[[int], Any], workload: Workload, number: int
+    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, number: int
 ) -> tuple[float, list[RequestTimes]]:
     """Submit a workload's rollout and wait for its end: its step time, and the times of every sample.
 
@@ -214,7 +215,7 @@ async def run_rollout(
             sequence.first_token_seconds,
             sequence.latency_seconds,
             len(sequence.token_ids),
-            getattr(sequence, "done_seconds", None),
+            done_seconds(sequence),
         )
         for sequence in sequences
     ]

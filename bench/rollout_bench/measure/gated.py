@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .door import Rollout
 from .drive import Watch, run_rollout
 from .probe import GO, HELD
 from .samples import Counts
@@ -48,13 +49,13 @@ class Exact:
         return {name: [self.totals[name] / self.totals["engine_steps"]] for name in names}
 
 
-async def begin(rollout: Any, sampling: Callable[[int], Any]) -> None:
+async def begin(rollout: Rollout, sampling: Callable[[int], Any]) -> None:
     """Generate a token, so that the front has asked the engine what it asks with its first request."""
     await rollout.generate([[_PROMPT]], [sampling(1)])
 
 
 async def count(
-    rollout: Any, sampling: Callable[[int], Any], workload: Workload, watch: Watch, number: int
+    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, watch: Watch, number: int
 ) -> Exact:
     """Run a workload's rollout `number`, held until it is whole, and count; only run it where nothing counts.
 

@@ -1,6 +1,6 @@
 """How fast at the limit: reads the records of a path at ever larger batches. Pure.
 
-The batch is raised until that no longer pays, or no longer works. The knee is the last batch that
+The batch is raised until throughput saturates, or the engine no longer works. The knee is the last batch that
 raised throughput by 3 % or more over the knee before it.
 """
 
@@ -40,6 +40,31 @@ class Limit:
     best: Point
     reason: str
     points: Sequence[Point]
+
+
+class Search:
+    """When the search for a path's limit ends, of the batches of the fixed workload in ascending order.
+
+    `allowed_seconds` are for all of it; where they are None, no limit is sought.
+    """
+
+    def __init__(self, allowed_seconds: float | None):
+        self._allowed_seconds = allowed_seconds
+        self._points: list[Point] = []
+
+    def covers(self, workload: str) -> bool:
+        """Whether workloads of that name are those at which the limit is sought: some may not be tried."""
+        return self._allowed_seconds is not None and workload == "fixed"
+
+    def end_reason(self, record: Record, seconds: float) -> str | None:
+        """Why the search ends with this record, `seconds` after it began; None where it goes on."""
+        if self._allowed_seconds is None or not self.covers(record.workload["name"]):
+            return None
+        if record.status != MEASURED:
+            return record.reason
+        self._points.append(point(record))
+        late = f"the deadline of {self._allowed_seconds:g} s was over after batch {self._points[-1].batch}"
+        return stop_reason(self._points) or (late if seconds > self._allowed_seconds else None)
 
 
 def point(record: Record) -> Point:

@@ -1,12 +1,12 @@
-"""Lets paths take turns: all engines are up at once, and a rollout of one is followed by one of the next.
+"""Measures paths side by side: all engines are up at once, and their rollouts are interleaved in rounds.
 
     records = run_session("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), 20, 3)
 
 A host that others share drifts by more than paths differ, from minute to minute and from one engine
 start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
-be trusted. Sample i of every record comes from round i; every other round goes backwards. Workers that
-wait for their turn are stopped: those of vLLM's own executors spin for a second after their last call, and
-would take a core from the path whose turn it is, or half of one where two threads share it.
+be trusted. Sample i of every record comes from round i; every other round goes backwards. Workers of
+contestants that wait are stopped: those of vLLM's own executors spin for a second after their last call, and
+would take a core from the contestant that generates, or half of one where two threads share it.
 
 The process that measures runs
 
@@ -24,17 +24,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..schema import variables
 from ..schema.record import FAILED, MEASURED, Record, read_records
-from . import drive, machine
-from .case import Cell, fork_case, import_vllm
+from . import drive, machine, process
+from .case import Cases
+from .door import Rollout
 from .equal_work import check_equal_work
-from .process import kill_marked, run_module, say, signal_all
+from .process import run_module, signal_all
 from .samples import gather, rollout_metrics
 from .sequence import case_request, engine_arguments, failed_records
+from .supervisor import Keep, end_marked, fork_case, import_vllm, leave, targets_of
 from .workload import Workload
 
-_TURN_DEADLINE_SECONDS = 300.0
+_ROLLOUT_DEADLINE_SECONDS = 300.0
 _READY = "ready"
 _ORDER_BYTES, _END = 4, -1  # an order is the number of a workload
 
@@ -45,7 +46,7 @@ def run_session(
     workloads: Sequence[Workload],
     rounds: int,
     warmups: int,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
     tensor_parallel_size: int = 1,
     provenance: dict[str, Any] | None = None,
     arguments: dict[str, Any] | None = None,
@@ -53,13 +54,13 @@ def run_session(
     keep: Path | None = None,
     **options: Any,
 ) -> list[Record]:
-    """One sitting: one engine start a path, `rounds` timed rollouts of every path at each workload, after
+    """One session: one engine start a path, `rounds` timed rollouts of every path at each workload, after
     `warmups` untimed ones.
 
     `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU. The file
     `keep` gains the records of each workload as soon as its rounds are over, not yet held against each other.
-    `options` are those of `cell.OPTIONS` that make sense in turns: `timeline`.
-    Every cell comes back as a record: measured, absent or failed. A path that breaks leaves the turn.
+    `options` are those of `case.OPTIONS` that make sense here: `timeline`.
+    Every case comes back as a record: measured, absent or failed. A path that breaks leaves the session.
     """
     shared = engine_arguments(workloads) | (arguments or {})
     if machine.gpus():
@@ -70,7 +71,7 @@ def run_session(
         for path in paths
     ]
     asked = {"requests": requests, "keep": keep and str(keep)}
-    outcome = run_module("rollout_bench.measure.session", asked, tell, deadline_seconds)
+    outcome = run_module("rollout_bench.measure.session", asked, say, deadline_seconds)
     records = read_records(outcome.answer)
     found = {(record.path, record.workload["fingerprint"]) for record in records}
     for one in requests:
@@ -83,10 +84,10 @@ def run_session(
 # --- in the process that measures -------------------------------------------------------------------
 
 
-class _Turn(Cell):
-    """A path's engine, which generates a rollout whenever it is told to."""
+class _CasesOnDemand(Cases):
+    """A contestant's cases: its engine generates a rollout whenever it is asked to."""
 
-    def __init__(self, request: dict[str, Any], keep: Callable[[Record], None], orders: int, answers: TextIO):
+    def __init__(self, request: dict[str, Any], keep: Keep, orders: int, answers: TextIO):
         super().__init__(request, keep)
         self._orders, self._answers = orders, answers
 
@@ -94,7 +95,7 @@ class _Turn(Cell):
         print(text, file=self._answers, flush=True)
 
     async def load(
-        self, rollout: Any, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
+        self, rollout: Rollout, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> None:
         """Answer orders, the number of a workload or the end; keep its record when its rounds are over."""
         workloads = list(self.pending)
@@ -119,23 +120,23 @@ class _Turn(Cell):
                 self._answer(f"{step_seconds:.6f}")
         finally:
             signal_all(workers, signal.SIGCONT)
-        self.all_done(FAILED, "the turns ended before its last rollout")
+        self.all_done(FAILED, "the session ended before its last rollout")
 
 
-class _Player:
-    """A path's process, as the one that gives the turns sees it."""
+class _Contestant:
+    """A contestant's process, as the one that runs the session sees it."""
 
     def __init__(self, request: dict[str, Any], targets: list[str]):
         self.path: str = request["path"]
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
 
-        def player(keep: Callable[[Record], None]) -> Cell:
+        def make(keep: Keep) -> Cases:
             os.close(self._orders)
             os.close(self._answers)
-            return _Turn(request, keep, orders, os.fdopen(answers, "w"))
+            return _CasesOnDemand(request, keep, orders, os.fdopen(answers, "w"))
 
-        self.pid = fork_case(player, targets)
+        self.pid = fork_case(make, targets)
         os.close(orders)
         os.close(answers)
         self._reader = os.fdopen(self._answers)
@@ -145,57 +146,55 @@ class _Player:
         ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
         return (self._reader.readline().strip() or None) if ready else None
 
-    def turn(self, workload: int) -> float | None:
+    def run_rollout(self, workload: int) -> float | None:
         """Have it generate a rollout: its step time in seconds, or None where it has broken."""
         try:
             os.write(self._orders, b"%*d" % (_ORDER_BYTES, workload))
         except BrokenPipeError:
             return None
-        answer = self.answer(_TURN_DEADLINE_SECONDS)
+        answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
         return None if answer is None else float(answer)
 
     def end(self) -> None:
-        """Tell it that there are no more turns, and wait for its records."""
+        """Order the end, and wait for its records."""
         with suppress(BrokenPipeError):
             os.write(self._orders, b"%*d" % (_ORDER_BYTES, _END))
         os.waitpid(self.pid, 0)
 
 
-def _give_turns(requests: list[dict[str, Any]], targets: list[str]) -> None:
-    """Give the turns, one workload after the other, until all are done."""
-    players = [_Player(request, targets) for request in requests]
+def _run_rounds(requests: list[dict[str, Any]], targets: list[str]) -> None:
+    """Start the contestants, run the rounds of one workload after the other, and end them."""
+    contestants = [_Contestant(request, targets) for request in requests]
     begin = time.monotonic()
     shared = requests[0]
     deadline, rounds = shared["start_deadline_seconds"], shared["rollouts"]
-    playing = [one for one in players if one.answer(deadline - time.monotonic() + begin) == _READY]
-    say(f"{', '.join(one.path for one in playing)} are up after {time.monotonic() - begin:.0f} s")
+    ready = [one for one in contestants if one.answer(deadline - time.monotonic() + begin) == _READY]
+    process.say(f"{', '.join(one.path for one in ready)} are up after {time.monotonic() - begin:.0f} s")
     for number, workload in enumerate(shared["workloads"]):
         load = f"{workload['name']} {Workload(**workload).batch}"
-        for turn in range(-shared["warmups"], rounds):
-            told = []
-            for one in list(playing if turn % 2 == 0 else reversed(playing)):
-                seconds = one.turn(number)
+        for round_number in range(-shared["warmups"], rounds):
+            times = []
+            for one in list(ready if round_number % 2 == 0 else reversed(ready)):
+                seconds = one.run_rollout(number)
                 if seconds is None:
-                    say(f"{one.path} has left the turn")
-                    playing.remove(one)
+                    process.say(f"{one.path} has left the session")
+                    ready.remove(one)
                 else:
-                    told.append(f"{one.path} {seconds:.3f}")
-            if turn >= 0:
-                say(f"{load}: round {turn + 1}/{rounds}: {', '.join(told)}")
-    for one in players:
+                    times.append(f"{one.path} {seconds:.3f}")
+            if round_number >= 0:
+                process.say(f"{load}: round {round_number + 1}/{rounds}: {', '.join(times)}")
+    for one in contestants:
         one.end()
 
 
 def main() -> int:
-    """Take the turns that standard input asks for."""
-    sitting = json.loads(sys.stdin.readline())
+    """Run the session that standard input asks for."""
+    asked = json.loads(sys.stdin.readline())
     import_vllm()
-    _give_turns(sitting["requests"], [target for target in (sitting["output"], sitting["keep"]) if target])
-    kill_marked(variables.MARK, os.environ[variables.MARK])
+    _run_rounds(asked["requests"], targets_of(asked))
+    end_marked()
     return 0
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    leave(main())

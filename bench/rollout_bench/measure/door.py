@@ -1,0 +1,206 @@
+"""The door of the system under test: everything that the harness calls of `rollout_perf`, as types.
+
+    door = open_door()
+    async with door.open_rollout("nano", "zmq", 1, ...) as rollout:
+
+One harness measures every commit of the history, so this is a contract: what stands here must stay as it is
+in `rollout_perf`, and what only newer commits have is marked. tests/measure/test_door.py holds it against
+this commit, the oldest one that can be measured, and the fake one of the tests. The workers' side of it is
+`probe`, which vLLM mixes into its own worker.
+"""
+
+import importlib
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, cast
+
+PACKAGE = "rollout_perf"
+_TRANSPORT_BASE = f"{PACKAGE}.transports.base"
+
+
+class NoDoor(Exception):
+    """The system under test has not what the harness calls; the message says in a line what is missing."""
+
+
+class Sample(Protocol):
+    """One generated sequence, with the engine's times in seconds since the request's arrival."""
+
+    @property
+    def token_ids(self) -> Sequence[int]: ...
+    @property
+    def first_token_seconds(self) -> float: ...
+    @property
+    def latency_seconds(self) -> float: ...
+
+
+class TimedSample(Sample, Protocol):
+    """A sample of commits since 1ba41a0."""
+
+    @property
+    def done_seconds(self) -> float:
+        """From the call of `generate` to its last token."""
+
+
+class Counters(TypedDict):
+    """What a transport has carried since it started, and the seconds that its driver spent on that."""
+
+    sent_bytes: int
+    received_bytes: int
+    calls: int
+    encode_seconds: NotRequired[float]
+    """This and the others: commits since 90b7201."""
+    send_seconds: NotRequired[float]
+    wait_seconds: NotRequired[float]
+    receive_seconds: NotRequired[float]
+    decode_seconds: NotRequired[float]
+
+
+class Facts(TypedDict):
+    """What the live engine is, and what its path has carried."""
+
+    executor: str
+    """Dotted name of the class of vLLM's executor."""
+    vllm: str
+    engine: dict[str, Any]
+    """The engine's resolved settings, see ENGINE_SETTINGS."""
+    channel: NotRequired[str]
+    """Where the executor is the package's own, as are the counters."""
+    counters: NotRequired[Counters]
+
+
+ENGINE_SETTINGS = (
+    "block_size",
+    "kv_cache_blocks",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "prefix_caching",
+)
+"""The settings that the harness reads by name; all of them must be equal for paths to be compared."""
+
+
+class Rollout(Protocol):
+    """An engine that is up."""
+
+    async def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sequence[Any], /
+    ) -> Sequence[Sample]:
+        """One sample for each prompt, all at once, in their order."""
+
+    async def call_workers(self, method: str, /, *arguments: Any) -> list[Any]:
+        """Call a method of `probe` in every worker; replies in the order of ranks, each a text of JSON."""
+
+    async def describe(self) -> dict[str, Any]:
+        """Facts; `facts` types them."""
+
+
+class Reply(Protocol):
+    """The replies of workers to one call."""
+
+    def result(self) -> Any:
+        """Wait for them: a list with the message of each worker; a message is a list of buffers."""
+
+
+class Transport(Protocol):
+    """What carries calls to workers; `pipe` measures it without an engine."""
+
+    def start(self, spec: Any, deadline_seconds: float, /) -> None: ...
+    def send(self, message: list[bytes], reply_ranks: Sequence[int], deadline_seconds: float, /) -> Reply: ...
+    def describe(self) -> dict[str, Any]:
+        """Facts of the channel, its name as "channel"."""
+
+    def close(self) -> None: ...
+
+
+class Row(Protocol):
+    """A row of the table of paths."""
+
+    @property
+    def transport(self) -> str | None:
+        """What carries a step; None for executors of vLLM's own."""
+
+    def absent(self, has_gpu: bool, /) -> str | None:
+        """Why the path cannot be taken on this machine, if so."""
+
+    def load(self) -> Callable[[int, Path], Transport]:
+        """The class of the transport; it is made of a number of workers and a folder for its files."""
+
+    def surround(self, folder: Path, /) -> AbstractContextManager[Any]:
+        """What must hold while the path is in use: a cluster, for Ray."""
+
+
+class MakesSampling(Protocol):
+    """The class Sampling."""
+
+    def __call__(self, *, max_tokens: int, ignore_eos: bool) -> Any: ...
+
+
+class Door(Protocol):
+    """The module `rollout_perf`."""
+
+    @property
+    def PRESETS(self) -> Container[str]: ...  # noqa: N802 - names of the module
+    @property
+    def TRANSPORTS(self) -> Mapping[str, Row]: ...  # noqa: N802
+    @property
+    def ConfigurationError(self) -> type[Exception]:  # noqa: N802
+        """What a request is refused with."""
+
+    @property
+    def Sampling(self) -> MakesSampling: ...  # noqa: N802
+    @property
+    def __file__(self) -> str | None: ...
+
+    def open_rollout(
+        self,
+        model: str,
+        transport: str,
+        tensor_parallel_size: int,
+        *,
+        start_deadline_seconds: float,
+        step_deadline_seconds: float,
+        **engine_arguments: Any,
+    ) -> AbstractAsyncContextManager[Rollout]:
+        """Start an engine of a preset or a local folder over a path, for one block."""
+
+
+NAMES = ("PRESETS", "TRANSPORTS", "ConfigurationError", "Sampling", "open_rollout")
+"""What the module must have."""
+
+if TYPE_CHECKING:
+    import rollout_perf
+
+    _this_commit: Door = rollout_perf  # mypy holds this commit against the contract
+
+
+def open_door() -> Door:
+    """Import the system under test. Raises NoDoor where it is not there or lacks what the harness calls."""
+    try:
+        module = importlib.import_module(PACKAGE)
+    except ImportError as error:
+        raise NoDoor(f"this commit has no API to measure: {error}") from None
+    missing = [name for name in NAMES if not hasattr(module, name)]
+    if missing:
+        raise NoDoor(f"this commit has no API to measure: {PACKAGE} has no {', '.join(missing)}")
+    return cast(Door, module)
+
+
+def host_spec(factory: str, payload: bytes) -> Any:
+    """What a transport starts in each worker: `factory`, a "module:name", called with (rank, payload).
+
+    Raises NoDoor where this commit has no such thing.
+    """
+    try:
+        return importlib.import_module(_TRANSPORT_BASE).HostSpec(factory, payload)
+    except (ImportError, AttributeError) as error:
+        raise NoDoor(f"this commit has no API to measure a pipe: {error}") from None
+
+
+async def facts(rollout: Rollout) -> Facts:
+    """What the live engine is, and what its path has carried."""
+    return cast(Facts, await rollout.describe())
+
+
+def done_seconds(sample: Sample) -> float | None:
+    """When a sample was done; None at commits that do not say so."""
+    return cast(TimedSample, sample).done_seconds if hasattr(sample, "done_seconds") else None
