@@ -2,33 +2,27 @@
 
 Each setup_cache starts one engine a path and measures every workload of its classes with it; the
 track_ methods only look values up. Nano and Qwen05B are fixed batches; Grpo and Verl are rollouts as
-reinforcement learning makes them; Limit is the batch raised until that no longer pays. Lower is better
-for all of them.
+reinforcement learning makes them; Limit is the batch raised until throughput saturates. Lower is better
+for all of them. tests/benchmarks/benchmarks.json pins what asv sees of this file.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rollout_bench.measure import asv_records as history
-from rollout_bench.measure import machine
+from rollout_bench.measure.asv_cases import Cache, Engines
 from rollout_bench.measure.labels import LABELS
 from rollout_bench.measure.rl import grpo, verl
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.sequence import measure_cases
-from rollout_bench.measure.tracked import BATCHES, GRPO, SWEEP, TRACKED, fixed
-from rollout_bench.measure.workload import Workload
+from rollout_bench.measure.tracked import BATCHES, GRPO, SWEEP, fixed
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
-_METHOD = 1
-"""Raised when the way of measuring changes, so that asv does not compare before and after."""
-
 _EXACT_METHOD = "whole"
-"""The same of the exact metrics alone: since this, they are counted in a rollout that begins whole."""
+"""Raised when the way of counting the exact metrics changes: since this they are counted in a gated start."""
 
 _LIMIT_METHOD = "lull"
-"""The same of the limit: since this, two batches in a row that do not pay end the search, and not one."""
+"""The same of the limit: since this, two batches that add no throughput end the search, and not one."""
 
 _LIMIT_SECONDS = 300.0
 
@@ -37,9 +31,6 @@ _OWN_CARRIER = [path for path in LABELS if path not in ("sync", "vllm-ray")]
 
 _NANO = ["vllm-mp", "zmq", "ray"]
 """Without a GPU only some of them, to end in minutes."""
-
-Cache = dict[str, list[Record]]
-"""Records by path, in the order of the workloads."""
 
 
 def _samples(record: Record, samples: Sequence[float]) -> Any:
@@ -52,11 +43,25 @@ def _samples(record: Record, samples: Sequence[float]) -> Any:
     raise RuntimeError(f"{record.path} {load['name']} {load['batch']}: {record.reason}")
 
 
-def _metric(name: str, version: str | None = None) -> Callable[..., Any]:
-    """A metric of the class's workload, at the batch that is a parameter or at its only one.
+def _tracks(*names: str) -> Callable[[type], type]:
+    """Give a class a track_ method for each of these metrics.
 
-    With a `version` of its own asv does not take that of the class.
+    An exact metric has a version of its own, beside the class's.
     """
+
+    def decorate(benchmark: Any) -> Any:
+        for name in names:
+            track = _metric(name)
+            if METRICS[name].exact:
+                track.version = f"{benchmark.version}-{_EXACT_METHOD}"
+            setattr(benchmark, f"track_{name}", track)
+        return benchmark
+
+    return decorate
+
+
+def _metric(name: str) -> Any:
+    """A metric of the class's workload, at the batch that is a parameter or at its only one."""
 
     def track(self: Any, cache: Cache, path: str, batch: int | None = None) -> Any:
         for record in cache[path]:
@@ -64,11 +69,10 @@ def _metric(name: str, version: str | None = None) -> Callable[..., Any]:
                 return _samples(record, record.metrics.get(name, []))
         raise RuntimeError(f"{path} has no record of {self.workload} {batch}")
 
-    track.unit = METRICS[name].unit
-    track.pretty_name = METRICS[name].meaning
-    if version is not None:
-        track.version = version
-    return track
+    function: Any = track
+    function.unit = METRICS[name].unit
+    function.pretty_name = METRICS[name].meaning
+    return function
 
 
 def _of_limit(samples: Callable[[Limit, dict[int, Record]], list[float]], meaning: str) -> Callable[..., Any]:
@@ -87,152 +91,6 @@ def _of_limit(samples: Callable[[Limit, dict[int, Record]], list[float]], meanin
     return track
 
 
-def _measure(
-    preset: str,
-    paths: Sequence[str],
-    workloads: list[Workload],
-    part: str = "",
-    size: int = 1,
-    **options: Any,
-) -> Cache:
-    """Records of every path, and a file of them for the commit; `part` tells a preset's files apart."""
-    on_gpu = bool(machine.gpus())
-    provenance = {"commit": history.commit(), "command": "asv run"}
-    if on_gpu == (preset != TRACKED[False]):
-        target = history.records_file(preset + part)
-        keep = None if target is None else history.unfinished(target)
-        # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
-        left_out = [path for path in paths if LABELS[path].baseline and not on_gpu]
-        records = measure_cases(
-            preset,
-            [path for path in paths if path not in left_out],
-            workloads,
-            size,
-            provenance=provenance,
-            say=history.say,
-            keep=keep,
-            **options,
-        )
-        reason = "baselines are tracked on a GPU"
-        records += _absent(preset, left_out, workloads, size, reason, provenance)
-        if target is not None:
-            history.save(records, target)
-    else:
-        reason = f"{preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-        records = _absent(preset, paths, workloads, size, reason, provenance)
-    return {path: [record for record in records if record.path == path] for path in paths}
-
-
-def _absent(
-    preset: str,
-    paths: Iterable[str],
-    workloads: Iterable[Workload],
-    size: int,
-    reason: str,
-    provenance: dict[str, Any],
-) -> list[Record]:
-    return [
-        Record(path, preset, size, load.as_dict(), ABSENT, reason, provenance=provenance)
-        for path in paths
-        for load in workloads
-    ]
-
-
-def _fixed(preset: str) -> list[Workload]:
-    return fixed(preset, BATCHES[preset])
-
-
-def _rl(preset: str) -> list[Workload]:
-    """GRPO's step, then the fixed batches at which the limit is sought."""
-    return [grpo(**GRPO[preset]), *fixed(preset, SWEEP[preset])]
-
-
-def _version(workloads: list[Workload]) -> str:
-    return "-".join([str(_METHOD), *(workload.fingerprint() for workload in workloads)])
-
-
-class _Rollout:
-    """Metrics of any rollout; a preset's class says of which workload, paths and batches."""
-
-    workload = "fixed"
-    timeout = 300
-
-    def __init_subclass__(cls) -> None:
-        """Exact metrics have a version of their own, beside the class's."""
-        for name, metric in METRICS.items():
-            if metric.exact and hasattr(cls, f"track_{name}") and hasattr(cls, "version"):
-                setattr(cls, f"track_{name}", _metric(name, f"{cls.version}-{_EXACT_METHOD}"))
-
-    track_step_seconds = _metric("step_seconds")
-    track_engine_step_seconds = _metric("engine_step_seconds")
-    track_wire_bytes = _metric("wire_bytes")
-    track_wire_encode_seconds = _metric("wire_encode_seconds")
-    track_wire_send_seconds = _metric("wire_send_seconds")
-    track_wire_wait_seconds = _metric("wire_wait_seconds")
-    track_wire_receive_seconds = _metric("wire_receive_seconds")
-    track_wire_decode_seconds = _metric("wire_decode_seconds")
-    track_engine_cpu_seconds = _metric("engine_cpu_seconds")
-    track_gpu_idle_share = _metric("gpu_idle_share")
-    track_gpu_idle_seconds = _metric("gpu_idle_seconds")
-    track_worker_idle_share = _metric("worker_idle_share")
-    track_pipe_idle_seconds = _metric("pipe_idle_seconds")
-    track_roofline_gap_share = _metric("roofline_gap_share")
-
-
-class _FixedBatches(_Rollout):
-    """The fixed workload at some batches."""
-
-    param_names = ["path", "batch"]
-
-    track_output_token_seconds = _metric("output_token_seconds")
-    track_first_token_p50_seconds = _metric("first_token_p50_seconds")
-    track_first_token_p99_seconds = _metric("first_token_p99_seconds")
-    track_latency_p99_seconds = _metric("latency_p99_seconds")
-    track_wire_calls = _metric("wire_calls")
-    track_host_peak_bytes = _metric("host_peak_bytes")
-    track_gpu_peak_bytes = _metric("gpu_peak_bytes")
-    track_engine_start_seconds = _metric("engine_start_seconds")
-
-
-class Nano(_FixedBatches):
-    """The preset nano, where no GPU is."""
-
-    params = [list(LABELS), list(BATCHES["nano"])]
-    version = _version(_fixed("nano"))
-
-    def setup_cache(self) -> Cache:
-        return _measure("nano", list(LABELS), _fixed("nano"))
-
-    setup_cache.timeout = 3600
-
-
-class Qwen05B(_FixedBatches):
-    """The preset qwen2.5-0.5b, where a GPU is."""
-
-    params = [list(LABELS), list(BATCHES["qwen2.5-0.5b"])]
-    version = _version(_fixed("qwen2.5-0.5b"))
-
-    def setup_cache(self) -> Cache:
-        return _measure("qwen2.5-0.5b", list(LABELS), _fixed("qwen2.5-0.5b"))
-
-    setup_cache.timeout = 3600
-
-
-class _LongTailed(_Rollout):
-    """Answers of unequal length: what the tail costs."""
-
-    workload = "grpo"
-    param_names = ["path"]
-
-    track_done_50_seconds = _metric("done_50_seconds")
-    track_done_90_seconds = _metric("done_90_seconds")
-    track_done_99_seconds = _metric("done_99_seconds")
-    track_tail_share = _metric("tail_share")
-    track_slowest_token_seconds = _metric("slowest_token_seconds")
-    track_preemptions = _metric("preemptions")
-    track_prefix_miss_share = _metric("prefix_miss_share")
-
-
 def _best(limit: Limit, records: dict[int, Record]) -> list[float]:
     record = records[limit.best.batch]
     return [seconds / record.workload["tokens"] for seconds in record.metrics["step_seconds"]]
@@ -240,6 +98,104 @@ def _best(limit: Limit, records: dict[int, Record]) -> list[float]:
 
 def _at_knee(limit: Limit, records: dict[int, Record]) -> list[float]:
     return records[limit.knee.batch].metrics["latency_p99_seconds"]
+
+
+_ROLLOUT = (
+    "step_seconds",
+    "engine_step_seconds",
+    "wire_bytes",
+    "wire_encode_seconds",
+    "wire_send_seconds",
+    "wire_wait_seconds",
+    "wire_receive_seconds",
+    "wire_decode_seconds",
+    "engine_cpu_seconds",
+    "gpu_idle_share",
+    "gpu_idle_seconds",
+    "worker_idle_share",
+    "pipe_idle_seconds",
+    "roofline_gap_share",
+)
+"""Metrics of any rollout."""
+
+_REQUESTS = (
+    "output_token_seconds",
+    "first_token_p50_seconds",
+    "first_token_p99_seconds",
+    "latency_p99_seconds",
+    "wire_calls",
+    "host_peak_bytes",
+    "gpu_peak_bytes",
+    "engine_start_seconds",
+)
+"""And of one of a fixed batch."""
+
+_TAIL = (
+    "done_50_seconds",
+    "done_90_seconds",
+    "done_99_seconds",
+    "tail_share",
+    "slowest_token_seconds",
+    "preemptions",
+    "prefix_miss_share",
+)
+"""And of one of answers of unequal length: what the tail costs."""
+
+# asv knows a setup_cache by the line on which it is defined: each class, or pair of classes, has its own.
+
+
+class _FixedBatches:
+    """The fixed workload at some batches."""
+
+    workload = "fixed"
+    param_names = ["path", "batch"]
+    timeout = 300
+
+
+@_tracks(*_ROLLOUT, *_REQUESTS)
+class Nano(_FixedBatches):
+    """The preset nano, where no GPU is."""
+
+    engines = Engines("nano", list(LABELS), fixed("nano", BATCHES["nano"]))
+    params = [list(LABELS), list(BATCHES["nano"])]
+    version = engines.version(slice(None))
+
+    def setup_cache(self) -> Cache:
+        return self.engines.measure()
+
+    setup_cache.timeout = 3600
+
+
+@_tracks(*_ROLLOUT, *_REQUESTS)
+class Qwen05B(_FixedBatches):
+    """The preset qwen2.5-0.5b, where a GPU is."""
+
+    engines = Engines("qwen2.5-0.5b", list(LABELS), fixed("qwen2.5-0.5b", BATCHES["qwen2.5-0.5b"]))
+    params = [list(LABELS), list(BATCHES["qwen2.5-0.5b"])]
+    version = engines.version(slice(None))
+
+    def setup_cache(self) -> Cache:
+        return self.engines.measure()
+
+    setup_cache.timeout = 3600
+
+
+def _rl(preset: str, paths: Sequence[str]) -> Engines:
+    """GRPO's step, then the fixed batches at which the limit is sought: one engine start for two classes."""
+    workloads = [grpo(**GRPO[preset]), *fixed(preset, SWEEP[preset])]
+    return Engines(preset, paths, workloads, "-rl", options={"until_limit_seconds": _LIMIT_SECONDS})
+
+
+_GRPO_STEP, _SEARCH = slice(1), slice(1, None)
+"""Which of the workloads of `_rl` are of which class."""
+
+
+class _Grpo:
+    """GRPO's step: answers of unequal length."""
+
+    workload = "grpo"
+    param_names = ["path"]
+    timeout = 300
 
 
 class _Limit:
@@ -254,60 +210,67 @@ class _Limit:
 
 
 class _NanoRl:
-    """One engine start a path for both classes of nano."""
+    """The engines of both classes of nano."""
 
+    engines = _rl("nano", _NANO)
     params = [_NANO]
 
     def setup_cache(self) -> Cache:
-        return _measure("nano", _NANO, _rl("nano"), "-rl", until_limit_seconds=_LIMIT_SECONDS)
+        return self.engines.measure()
 
     setup_cache.timeout = 3600
 
 
-class NanoGrpo(_NanoRl, _LongTailed):
+@_tracks(*_ROLLOUT, *_TAIL)
+class NanoGrpo(_NanoRl, _Grpo):
     """GRPO's step scaled down, where no GPU is."""
 
-    version = _version(_rl("nano")[:1])
+    version = _NanoRl.engines.version(_GRPO_STEP)
 
 
 class NanoLimit(_NanoRl, _Limit):
     """The limit of nano, where no GPU is."""
 
-    version = f"{_version(_rl('nano')[1:])}-{_LIMIT_METHOD}"
+    version = _NanoRl.engines.version(_SEARCH, _LIMIT_METHOD)
 
 
 class _Qwen05BRl:
-    """One engine start a path for both classes of qwen2.5-0.5b."""
+    """The engines of both classes of qwen2.5-0.5b."""
 
+    engines = _rl("qwen2.5-0.5b", _OWN_CARRIER)
     params = [_OWN_CARRIER]
 
     def setup_cache(self) -> Cache:
-        preset = "qwen2.5-0.5b"
-        return _measure(preset, _OWN_CARRIER, _rl(preset), "-rl", until_limit_seconds=_LIMIT_SECONDS)
+        return self.engines.measure()
 
     setup_cache.timeout = 7200
 
 
-class Qwen05BGrpo(_Qwen05BRl, _LongTailed):
+@_tracks(*_ROLLOUT, *_TAIL)
+class Qwen05BGrpo(_Qwen05BRl, _Grpo):
     """GRPO's step, where a GPU is."""
 
-    version = _version(_rl("qwen2.5-0.5b")[:1])
+    version = _Qwen05BRl.engines.version(_GRPO_STEP)
 
 
 class Qwen05BLimit(_Qwen05BRl, _Limit):
     """The limit of qwen2.5-0.5b, where a GPU is."""
 
-    version = f"{_version(_rl('qwen2.5-0.5b')[1:])}-{_LIMIT_METHOD}"
+    version = _Qwen05BRl.engines.version(_SEARCH, _LIMIT_METHOD)
 
 
-class Qwen7BVerl(_LongTailed):
+@_tracks(*_ROLLOUT, *_TAIL)
+class Qwen7BVerl:
     """verl's headline workload scaled down, where two GPUs are."""
 
     workload = "verl"
+    engines = Engines("qwen2.5-7b", _OWN_CARRIER, [verl(**GRPO["qwen2.5-7b"])], tensor_parallel_size=2)
     params = [_OWN_CARRIER]
-    version = _version([verl(**GRPO["qwen2.5-7b"])])
+    param_names = ["path"]
+    version = engines.version(slice(None))
+    timeout = 300
 
     def setup_cache(self) -> Cache:
-        return _measure("qwen2.5-7b", _OWN_CARRIER, [verl(**GRPO["qwen2.5-7b"])], size=2)
+        return self.engines.measure()
 
     setup_cache.timeout = 7200

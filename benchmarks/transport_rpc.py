@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rollout_bench.measure import asv_records as history
-from rollout_bench.measure import pipe
+from rollout_bench.measure import asv_records, pipe
 
 Cache = dict[str, Any]
 
@@ -37,8 +36,8 @@ class RoundTrip:
     timeout = 300
 
     def setup_cache(self) -> Cache:
-        provenance = {"commit": history.commit(), "command": "asv run"}
-        result = pipe.run_pipe(provenance=provenance, say=lambda text: history.say(f"pipe: {text}"))
+        provenance = {"commit": asv_records.commit(), "command": "asv run"}
+        result = pipe.run_pipe(provenance=provenance, say=lambda text: asv_records.say(f"pipe: {text}"))
         pipe.save(result)
         return result
 

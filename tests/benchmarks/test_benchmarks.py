@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from asv_runner.discovery import get_benchmark_from_name
+from rollout_bench.measure import asv_cases
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 from benchmarks import rollout
@@ -78,7 +79,7 @@ def test_the_versions_of_the_fixed_batches_are_pinned():
 
 @pytest.mark.parametrize("kind", ["Nano", "NanoGrpo", "Qwen05B", "Qwen7BVerl"])
 def test_the_history_of_exact_metrics_begins_anew_and_no_other(kind):
-    """As asv reads it: since they are counted in a rollout that begins whole they are other numbers."""
+    """As asv reads it: since they are counted in a gated start they are other numbers."""
     own = getattr(rollout, kind).version
 
     def version(name):
@@ -89,8 +90,8 @@ def test_the_history_of_exact_metrics_begins_anew_and_no_other(kind):
 
 
 def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypatch):
-    monkeypatch.setattr(rollout.machine, "gpus", list)
-    monkeypatch.setattr(rollout, "measure_cases", lambda *_arguments, **_options: pytest.fail("started"))
+    monkeypatch.setattr(asv_cases.machine, "gpus", list)
+    monkeypatch.setattr(asv_cases, "measure_cases", lambda *_arguments, **_options: pytest.fail("started"))
     cache = rollout.Qwen7BVerl().setup_cache()
     assert list(cache) == rollout.Qwen7BVerl.params[0]
     assert {(one.status, one.reason) for records in cache.values() for one in records} == {
@@ -112,9 +113,9 @@ def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, 
         assert options["keep"] == tmp_path / f"{file}.unfinished"
         return [Record(path, preset, 1, one.as_dict(), ABSENT, "no") for path in paths for one in workloads]
 
-    monkeypatch.setattr(rollout.machine, "gpus", list)
-    monkeypatch.setattr(rollout, "measure_cases", measure_cases)
-    monkeypatch.setattr(rollout.history, "records_file", lambda name: tmp_path / f"{name}.jsonl")
-    monkeypatch.setattr(rollout.history, "say", print)
+    monkeypatch.setattr(asv_cases.machine, "gpus", list)
+    monkeypatch.setattr(asv_cases, "measure_cases", measure_cases)
+    monkeypatch.setattr(asv_cases.asv_records, "records_file", lambda name: tmp_path / f"{name}.jsonl")
+    monkeypatch.setattr(asv_cases.asv_records, "say", print)
     getattr(rollout, kind)().setup_cache()
     assert (tmp_path / f"{file}.jsonl").exists()
