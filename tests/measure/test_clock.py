@@ -10,7 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from rollout_bench.measure import probe
+from rollout_bench.measure import probe, worker_facts
 from rollout_bench.measure.clock import GpuClock, HostClock
 
 
@@ -307,7 +307,7 @@ def test_a_trace_of_a_few_steps_is_written(tmp_path):
 
 def test_the_bandwidth_of_this_machine_is_possible():
     torch = pytest.importorskip("torch")
-    assert 1e8 < probe._bandwidth(torch.device("cpu")) < 1e13
+    assert 1e8 < worker_facts.bandwidth(torch.device("cpu")) < 1e13
 
 
 def test_counting_begins_anew():

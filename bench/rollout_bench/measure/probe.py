@@ -7,7 +7,6 @@ system under test.
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,8 @@ from typing import Any
 from ..schema import variables
 from .clock import GpuClock, HostClock, NoClock
 from .roofline import OTHER, SHAPE
+from .step_profile import StepProfile
+from .worker_facts import bandwidth, carriers, in_ray_actor
 
 EXTENSION = "rollout_bench.measure.probe.Probe"
 """What vLLM's `worker_extension_cls` is set to; process.py makes it importable."""
@@ -26,7 +27,6 @@ HELD, GO = "held", "go"
 
 _HOLD_LOOK_SECONDS = 0.002
 _COST_BLOCKS, _COST_STEPS = 21, 50  # so few that the GPU's queue does not fill up, and who fills it waits
-_COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
 
 
 class Probe:
@@ -41,8 +41,8 @@ class Probe:
 
         facts: dict[str, Any] = {
             "pid": os.getpid(),
-            "carriers": _carriers(),
-            "ray_actor": _in_ray_actor(),
+            "carriers": carriers(),
+            "ray_actor": in_ray_actor(),
             "torch_threads": torch.get_num_threads(),
             "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
             "async_scheduling": bool(self.vllm_config.scheduler_config.async_scheduling),  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ class Probe:
             facts = {
                 "config": {name: shape.get(name) for name in (*SHAPE, *OTHER)},
                 "element_bytes": config.dtype.itemsize,
-                "bandwidth_bytes_per_second": _bandwidth(self.device),  # type: ignore[attr-defined]
+                "bandwidth_bytes_per_second": bandwidth(self.device),  # type: ignore[attr-defined]
             }
             return json.dumps(facts)
         except Exception as error:  # vLLM's insides differ by version, and a GPU may be full
@@ -222,36 +222,6 @@ class Probe:
                 self._probe_cached_tokens += request.num_computed_tokens
 
 
-class StepProfile:
-    """A torch profile of a few engine steps, started and stopped in the thread that runs them."""
-
-    def __init__(self, first: int, steps: int):
-        self._first, self._end = first, first + steps
-        self._profile: Any = None
-        self._running = False
-
-    def step(self, number: int) -> None:
-        """An engine step begins."""
-        if number >= self._first and self._profile is None:
-            from torch.profiler import profile
-
-            self._profile = profile()  # of the CPU, and of CUDA where it is
-            self._profile.start()
-            self._running = True
-        elif number >= self._end and self._running:
-            self._profile.stop()
-            self._running = False
-
-    def write(self, file: str) -> dict[str, str]:
-        """Write the trace to a file; its name, or why there is none."""
-        if self._profile is None:
-            return {"untraced": f"the rollout ended before engine step {self._first}"}
-        if self._running:
-            self._profile.stop()
-        self._profile.export_chrome_trace(file)
-        return {"trace": file}
-
-
 def _stamp(stamps: list[float], output: Any) -> None:
     """Note that a step has been launched, and when its output is there: now, or when it has been fetched."""
     stamps.append(time.perf_counter())
@@ -277,53 +247,3 @@ def noted() -> str | None:
     """Why an engine step failed, if a worker of this case has noted it."""
     note = Path(os.environ.get(variables.NOTE, ""))
     return note.read_text() if note.is_file() else None
-
-
-def _bandwidth(device: Any) -> float:
-    """Bytes a second that the memory of a device reads and writes when it copies; the best of some."""
-    import torch
-
-    source = torch.ones(_COPY_BYTES[device.type], dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    seconds = [_copy_seconds(source, target) for _ in range(_COPIES)]
-    moved = 2 * source.numel()
-    del source, target
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # else it would count as memory that the workload holds
-    return float(moved / min(seconds))
-
-
-def _copy_seconds(source: Any, target: Any) -> float:
-    import torch
-
-    if source.device.type == "cpu":
-        start = time.perf_counter()
-        target.copy_(source)
-        return time.perf_counter() - start
-    with torch.cuda.device(source.device):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        target.copy_(source)
-        end.record()
-        end.synchronize()
-    return float(begin.elapsed_time(end) / 1e3)
-
-
-def _carriers() -> list[str]:
-    """Modules of executors and transports on this stack, nearest first."""
-    found: list[str] = []
-    frame = sys._getframe()
-    while frame is not None:
-        spec = frame.f_globals.get("__spec__")
-        name = spec.name if spec is not None else frame.f_globals.get("__name__", "")
-        if name.startswith(("vllm.v1.executor.", "rollout_perf.transports.")) and name not in found:
-            found.append(name)
-        frame = frame.f_back  # type: ignore[assignment]
-    return found
-
-
-def _in_ray_actor() -> bool:
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return False
-    return ray.get_runtime_context().get_actor_id() is not None
