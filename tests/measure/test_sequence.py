@@ -1,69 +1,20 @@
-"""sequence.py: every cell that was asked for comes back, with the reason where it was not measured."""
+"""sequence.py: every case that was asked for comes back, with the reason where it was not measured."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import fake
 import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
-from rollout_bench.measure import sequence as cells
+from rollout_bench.measure import sequence
 from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, measure_cases
 from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]
-
-HANGING = '''
-"""A subject that comes to no good end: what it does depends on the path."""
-import os, signal, subprocess, sys
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-
-PRESETS = ("nano",)
-Sampling = dict
-
-
-class ConfigurationError(ValueError):
-    pass
-
-
-TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("deaf", "hangs", "dies", "refuses")}
-TRANSPORTS["nowhere"] = SimpleNamespace(absent=lambda gpu: "libnowhere not installed")
-
-
-@asynccontextmanager
-async def open_rollout(preset, path, size, **settings):
-    if path in ("deaf", "hangs"):
-        if path == "deaf":
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-        with open(os.environ["RPT_PIDS"], "a") as file:
-            print(os.getpid(), child.pid, file=file)
-        print("waiting for nothing", flush=True)
-        while True:
-            signal.pause()
-    if path == "dies":
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise ConfigurationError("refused, with a reason")
-    yield
-'''
-
-
-@pytest.fixture
-def subject(tmp_path, monkeypatch):
-    """Puts a package in the place of rollout_perf for the processes of cells, and nothing in that of vLLM."""
-
-    def put(code: str | None) -> None:
-        for name, content in (("rollout_perf", code), ("vllm", "")):
-            if content is not None:
-                (tmp_path / name).mkdir()
-                (tmp_path / name / "__init__.py").write_text(content)
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
-        monkeypatch.setenv("RPT_PIDS", str(tmp_path / "pids"))
-
-    return put
 
 
 def run(preset: str, paths: list[str], deadline_seconds: float = 60.0) -> tuple[list, list[str]]:
@@ -73,9 +24,9 @@ def run(preset: str, paths: list[str], deadline_seconds: float = 60.0) -> tuple[
     ), said
 
 
-def test_a_commit_without_api_gives_absent_cells_with_the_reason(subject):
+def test_a_commit_without_api_gives_absent_cases_with_the_reason(tmp_path, monkeypatch):
     """asv goes back through the history: commits before the first API must not stop it."""
-    subject("")
+    fake.put_module(monkeypatch, tmp_path, "")
     records, said = run("nano", ["zmq", "ray"])
     assert [(r.path, r.workload["batch"], r.status) for r in records] == [
         (path, batch, ABSENT) for path in ("zmq", "ray") for batch in (1, 8)
@@ -84,9 +35,8 @@ def test_a_commit_without_api_gives_absent_cells_with_the_reason(subject):
     assert len(said) == 4
 
 
-def test_what_this_commit_does_not_have_is_absent_with_the_reason(subject):
-    """With the real subject: another commit's path or preset is no failure of this one."""
-    subject(None)
+def test_what_this_commit_does_not_have_is_absent_with_the_reason():
+    """With the real rollout_perf: another commit's path or preset is no failure of this one."""
     records, _said = run("pico", ["telegraph", "zmq"])
     assert [record.status for record in records] == [ABSENT] * 4
     assert "no path 'telegraph'; it has sync, vllm-mp" in records[0].reason
@@ -97,36 +47,37 @@ def test_what_this_commit_does_not_have_is_absent_with_the_reason(subject):
 
 @pytest.mark.engine
 @pytest.mark.timeout(120)
-def test_a_cell_that_hangs_or_dies_fails_alone_and_leaves_no_process(subject, tmp_path, monkeypatch):
-    """It ignores SIGINT and has a child in a session of its own; the next cells are measured all the same."""
-    subject(HANGING)
+def test_a_path_that_hangs_or_dies_fails_alone_and_leaves_no_process(tmp_path, monkeypatch):
+    """It ignores SIGINT and has a child in a session of its own; the next cases are measured all the same."""
+    behaviour = "zmq:deaf vllm-mp:nowhere ray:dies ray-graph:refuses"
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR=behaviour)
     monkeypatch.setenv("ROLLOUT_PERF_LOG", str(tmp_path / "log"))
     with nothing_left():
-        records, said = run("nano", ["deaf", "nowhere", "dies", "refuses"], deadline_seconds=3.0)
+        records, said = run("nano", ["zmq", "vllm-mp", "ray", "ray-graph"], deadline_seconds=3.0)
     by_path = {record.path: record for record in records}
     assert len(records) == 8
     assert [by_path[path].status for path in by_path] == [FAILED, ABSENT, FAILED, FAILED]
-    assert "did not end within 3 s" in by_path["deaf"].reason
-    assert "waiting for nothing" in by_path["deaf"].reason  # its last lines
-    assert by_path["nowhere"].reason == "libnowhere not installed"
-    assert "dies ended with status 9" in by_path["dies"].reason
-    assert by_path["refuses"].reason == "refused, with a reason"
+    assert "did not end within 3 s" in by_path["zmq"].reason
+    assert "waiting for nothing" in by_path["zmq"].reason  # its last lines
+    assert by_path["vllm-mp"].reason == "libnowhere not installed"
+    assert "ray ended with status 9" in by_path["ray"].reason
+    assert by_path["ray-graph"].reason == "refused, with a reason"
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert not any(map(lives, pids)), pids
-    assert any("deaf nano fixed 1: failed" in text for text in said)
+    assert any("zmq nano fixed 1: failed" in text for text in said)
     assert "waiting for nothing\n" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.engine
 @pytest.mark.timeout(120)
-def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
+def test_cases_end_when_whoever_asked_is_killed(tmp_path, monkeypatch):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
-    subject(HANGING)
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
     code = (
         "from rollout_bench.measure.sequence import measure_cases\n"
         "from rollout_bench.measure.tracked import fixed\n"
-        "measure_cases('nano', ['hangs'], fixed('nano', [1]))"
+        "measure_cases('nano', ['zmq'], fixed('nano', [1]))"
     )
     asker = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ
@@ -143,9 +94,9 @@ def test_cells_end_when_whoever_asked_is_killed(subject, tmp_path):
             psutil.Process(pid).kill()
 
 
-def test_what_a_file_has_of_other_paths_is_no_part_of_the_answer(subject, tmp_path):
+def test_what_a_file_has_of_other_paths_is_no_part_of_the_answer(tmp_path, monkeypatch):
     """One file may keep the records of one path after another."""
-    subject("")
+    fake.put_module(monkeypatch, tmp_path, "")
     loads = fixed("nano", [1])
     (tmp_path / "keep").write_text(Record("ray", "nano", 1, loads[0].as_dict(), MEASURED).to_json() + "\n")
     records = measure_cases("nano", ["zmq"], loads, say=print, keep=tmp_path / "keep")
@@ -170,7 +121,7 @@ def test_every_tracked_preset_has_its_batches():
 
 
 def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_path):
-    """Of a path that broke off the first cells are kept too; measured anew, the last record counts."""
+    """Of a path that broke off the first cases are kept too; measured anew, the last record counts."""
     loads = fixed("nano", [1, 8])
 
     def line(path, load, seconds, status=MEASURED):
@@ -181,9 +132,9 @@ def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_pat
     lines = [line("zmq", loads[0], 1.0), line("ray", loads[0], 1.0)]
     lines += [line("ray-graph", load, 1.0, FAILED) for load in loads]
     keep.write_text("\n".join([*lines, *(line("zmq", load, 2.0) for load in loads)]))
-    kept = cells._kept(keep, "nano", 1, loads)
+    kept = sequence._kept(keep, "nano", 1, loads)
     assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [("zmq", [2.0])] * 2
-    assert cells._kept(keep, "nano", 2, loads) == cells._kept(tmp_path / "none", "nano", 1, loads) == []
+    assert sequence._kept(keep, "nano", 2, loads) == sequence._kept(tmp_path / "none", "nano", 1, loads) == []
 
 
 def test_a_path_whose_limit_was_found_is_not_measured_again(tmp_path):
@@ -196,5 +147,5 @@ def test_a_path_whose_limit_was_found_is_not_measured_again(tmp_path):
         for load, status in zip(loads, both, strict=True)
     ]
     (tmp_path / "keep").write_text("\n".join(lines))
-    kept = cells._kept(tmp_path / "keep", "nano", 1, loads)
+    kept = sequence._kept(tmp_path / "keep", "nano", 1, loads)
     assert [(record.path, record.status) for record in kept] == [("zmq", MEASURED), ("zmq", ABSENT)]

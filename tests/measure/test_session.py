@@ -1,10 +1,9 @@
-"""Paths in turn: ratios of neighbours by hand, and a sitting of a subject that is none of vLLM's."""
+"""Paths side by side: ratios of neighbours by hand, and a session of fake engines."""
 
 import json
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
+import fake
 import pytest
 from leaks import nothing_left
 from rollout_bench.cli import compare
@@ -14,8 +13,6 @@ from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def record(path: str, samples: list[float]) -> Record:
@@ -83,126 +80,37 @@ def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):
     assert capsys.readouterr().err == "rollout-perf: --from has a record without what each has: 'workers'\n"
 
 
-SUBJECT = '''
-"""Engines that only say when it is their turn; "dies" does at its third rollout."""
-import os, signal, subprocess, time
-from contextlib import asynccontextmanager
-from pathlib import Path
-from types import SimpleNamespace
-
-PRESETS = ("nano",)
-
-
-class ConfigurationError(ValueError):
-    pass
-
-
-class Sampling:
-    def __init__(self, max_tokens, ignore_eos):
-        self.max_tokens = max_tokens
-
-
-TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("vllm-mp", "zmq", "dies")}
-FACTS = (
-    \'{"pid": %d, "carriers": ["%s"], "ray_actor": false, "torch_threads": 1, "omp_num_threads": "1",\'
-    \' "async_scheduling": true, "engine_steps": 4, "gpu_peak_bytes": null, "gpu_busy_seconds": null,\'
-    \' "worker_busy_seconds": null, "untimed": null, "preemptions": 0, "prompt_tokens": 1,\'
-    \' "first_step_requests": 1, "first_step_tokens": 1,\'
-    \' "cached_tokens": 0, "unknown": "no model"}\'
-)
-LABELS = {
-    "vllm-mp": 2 * ("vllm.v1.executor.multiproc_executor",),
-    "zmq": ("rollout_perf.transports.executor.TransportExecutor", "rollout_perf.transports.zeromq"),
-    "dies": ("x", "x"),
-}
-
-
-@asynccontextmanager
-async def open_rollout(preset, path, size, **settings):
-    executor, carrier = LABELS[path]
-    executor += ".MultiprocExecutor" if path == "vllm-mp" else ""
-    turns = []
-    worker = subprocess.Popen(["sleep", "100"])
-    workers = Path(os.environ["RPT_TURNS"] + "-workers")
-    workers.mkdir(exist_ok=True)
-    (workers / path).write_text(str(worker.pid))
-
-    async def call_workers(method, *args):
-        return [FACTS % (worker.pid, carrier)]
-
-    async def describe():
-        engine = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
-        return {"executor": executor, "channel": "zmq of a kind", "engine": engine, "vllm": "0"}
-
-    async def generate(prompts, samplings):
-        with open(os.environ["RPT_TURNS"], "a") as file:
-            print(path, len(prompts), file=file)
-        end = time.monotonic() + 5  # whoever is stopped may take a moment to
-        while (running := going(workers)) != [path] and time.monotonic() < end - 4.9 * ("dies" in running):
-            time.sleep(0.01)
-        with open(os.environ["RPT_TURNS"] + "-running", "a") as file:
-            print(path, *running, file=file)
-        turns.append(path)
-        if path == "dies" and len(turns) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [
-            SimpleNamespace(token_ids=[1] * one.max_tokens, first_token_seconds=0.1, latency_seconds=0.2)
-            for one in samplings
-        ]
-
-    yield SimpleNamespace(call_workers=call_workers, describe=describe, generate=generate)
-    assert state(worker.pid) != "T"
-    worker.kill()
-    worker.wait()
-
-
-def going(workers):
-    return [one.name for one in workers.iterdir() if state(one.read_text()) not in "TZ"]
-
-
-def state(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return "Z"
-'''
-
-
 @pytest.mark.timeout(120)
-def test_paths_take_turns_to_and_fro_and_one_that_dies_leaves_the_others(tmp_path, monkeypatch):
-    for name, content in (("rollout_perf", SUBJECT), ("vllm", "")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(content)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
-    monkeypatch.setenv("RPT_TURNS", str(tmp_path / "turns"))
+def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="ray:dies-at-3", FAKE_ALONE="1")
     said: list[str] = []
     with nothing_left():
         records = run_session(
-            "nano", ["vllm-mp", "dies", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append,
+            "nano", ["vllm-mp", "ray", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append,
             keep=tmp_path / "kept",
         )  # fmt: skip
-    by_cell = {(one.path, one.workload["batch"]): one for one in records}
-    assert len(by_cell) == 8
+    by_case = {(one.path, one.workload["batch"]): one for one in records}
+    assert len(by_case) == 8
     for path in ("vllm-mp", "zmq"):
         for batch in (1, 8):
-            assert by_cell[path, batch].status == "measured", by_cell[path, batch].reason
-            assert len(by_cell[path, batch].metrics["step_seconds"]) == 2
-    assert by_cell["dies", 8].status == FAILED
-    assert by_cell["pigeon", 1].status == ABSENT
+            assert by_case[path, batch].status == "measured", by_case[path, batch].reason
+            assert len(by_case[path, batch].metrics["step_seconds"]) == 2
+    assert by_case["ray", 8].status == FAILED
+    assert by_case["pigeon", 1].status == ABSENT
     kept = read_records((tmp_path / "kept").read_text())
     measured = [one.workload["batch"] for one in kept if one.status == "measured"]
     assert measured == [1, 1, 8, 8]  # those of the first workload before the second one begins
-    turns = (tmp_path / "turns").read_text().split("\n")
-    players = ["vllm-mp", "dies", "zmq"]
-    first = [line.partition(" ")[0] for line in turns if line.endswith(" 1")]
-    assert first[:9] == [*players[::-1], *players, *players[::-1]]  # the third is its last
+    rollouts = (tmp_path / "rollouts").read_text().split("\n")
+    contestants = ["vllm-mp", "ray", "zmq"]
+    first = [line.partition(" ")[0] for line in rollouts if line.endswith(" 1")]
+    assert first[:9] == [*contestants[::-1], *contestants, *contestants[::-1]]  # the third is its last
     assert first[9:] == ["vllm-mp", "zmq", "zmq", "vllm-mp"]
-    assert any("dies has left the session" in line for line in said)
+    assert any("ray has left the session" in line for line in said)
     assert not any("did not end well" in line for line in said)
-    running = [line.split() for line in (tmp_path / "turns-running").read_text().splitlines()]
-    assert len(running) == len(turns) - 1
-    assert all(found == [path] for path, *found in running[:8]), "others run beside the one whose turn it is"
-    assert all({path} <= set(found) <= {path, "dies"} for path, *found in running[8:])
+    running = [line.split() for line in (tmp_path / "running").read_text().splitlines()]
+    assert len(running) == len(rollouts) - 1
+    assert all(found == [path] for path, *found in running[:8]), "others run beside the one that generates"
+    assert all({path} <= set(found) <= {path, "ray"} for path, *found in running[8:])
 
 
 def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():

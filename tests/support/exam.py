@@ -1,8 +1,8 @@
 """A repository to examine the judges with: commits of known speed, everything real but the engine.
 
-git, asv's environments, the wheels, the locks, the ruler and its processes are the real ones. The
-subject is a package whose engine takes the time that its commit says, with noise that is known: it
-moves the clock instead of waiting, so that a busy machine does not disturb an exam of statistics.
+git, asv's environments, the wheels, the locks, the harness and its processes are the real ones. The
+system under test is the fake one, whose engine takes the time that its commit says, with noise that is known:
+it moves the clock instead of waiting, so that a busy machine does not disturb an exam of statistics.
 """
 
 import os
@@ -14,97 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fake import FAKE_SUT
+
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = "exam"
-PATHS = ("sync", "zmq")
-_TAKEN = ("asv.conf.json", "benchmarks", "pyproject.toml", "requirements/install.py")
-
-SUBJECT = '''
-"""A subject that takes the time it says."""
-
-import json, os, random, time
-from contextlib import asynccontextmanager
-from pathlib import Path
-from types import SimpleNamespace
-
-from exam_engine import STEP_SECONDS
-from .speed import BYTES, SLOWDOWN
-
-PRESETS = ("nano",)
-Sampling = SimpleNamespace
-TRANSPORTS = {name: SimpleNamespace(absent=lambda gpu: None) for name in ("sync", "zmq")}
-_ADAPTER = "rollout_perf.transports.executor.TransportExecutor"
-_UNIPROC = "vllm.v1.executor.uniproc_executor"
-EXECUTORS = {"sync": f"{_UNIPROC}.UniProcExecutor", "zmq": _ADAPTER}
-CARRIERS = {"sync": _UNIPROC, "zmq": "rollout_perf.transports.zeromq"}
-
-
-class ConfigurationError(ValueError):
-    pass
-
-
-class Clock:
-    """The one that the ruler reads, and that passes only when the engine works."""
-
-    now = time.perf_counter()
-
-    def __call__(self):
-        return self.now
-
-
-class Rollout:
-    def __init__(self, path):
-        self.path = path
-        counter = Path(os.environ["EXAM_STARTS"])
-        with counter.open("a") as file:
-            file.write(".")
-        self.noise = random.Random(f"{os.environ['EXAM_SEED']} {counter.stat().st_size}")
-        self.start = self.noise.gauss(1, float(os.environ["EXAM_CV"]))
-        self.steps = self.calls = self.batch = 0
-
-    async def generate(self, prompts, samplings):
-        steps = max(sampling.max_tokens for sampling in samplings)
-        seconds = steps * STEP_SECONDS * SLOWDOWN.get(self.path, 1) * self.start * self.noise.gauss(1, 0.002)
-        time.perf_counter.now += seconds
-        self.batch = len(prompts)
-        self.steps += steps
-        self.calls += steps
-        return [
-            SimpleNamespace(
-                token_ids=[0] * sampling.max_tokens,
-                first_token_seconds=seconds / steps,
-                latency_seconds=seconds * sampling.max_tokens / steps,
-            )
-            for sampling in samplings
-        ]
-
-    async def describe(self):
-        counters = {"sent_bytes": BYTES * self.calls, "received_bytes": 0, "calls": self.calls}
-        facts = {"executor": EXECUTORS[self.path], "channel": "zmq ipc", "vllm": "none"}
-        facts["engine"] = {"kv_cache_blocks": 1000, "block_size": 16, "prefix_caching": False}
-        facts["engine"] |= {"max_num_seqs": 8, "max_num_batched_tokens": 8192}
-        return facts | ({"counters": counters} if self.path == "zmq" else {})
-
-    async def call_workers(self, method, *arguments):
-        if method == "probe_hold":
-            (Path(arguments[0]) / "held").touch()  # whatever is submitted is there at once
-        if method == "probe_begin":
-            self.steps = 0
-        if method == "probe_device":
-            return ['{"unknown": "there is no device"}']
-        worker = {"pid": os.getpid(), "carriers": [CARRIERS[self.path]], "ray_actor": False}
-        worker |= {"async_scheduling": True, "torch_threads": 1, "omp_num_threads": "1"}
-        worker |= {"engine_steps": self.steps, "preemptions": 0, "prompt_tokens": 0, "cached_tokens": 0}
-        worker |= {"first_step_requests": self.batch, "first_step_tokens": 0}
-        worker |= dict.fromkeys(("gpu_peak_bytes", "gpu_busy_seconds", "worker_busy_seconds", "untimed"))
-        return [json.dumps(worker)]
-
-
-@asynccontextmanager
-async def open_rollout(preset, path, size, **settings):
-    time.perf_counter = Clock()
-    yield Rollout(path)
-'''
+_TAKEN = ("asv.conf.json", "bench/rollout_bench", "benchmarks", "pyproject.toml", "requirements/install.py")
 
 SETUP = """
 from setuptools import setup
@@ -143,7 +57,7 @@ class Repository:
 
     def tool(self, *arguments: str, **more: str) -> subprocess.CompletedProcess:
         """`rollout-perf` of this checkout, and not of the one that is examined."""
-        return self.call(sys.executable, "-P", "-m", "rollout_bench.cli.main", *arguments, **more)
+        return self.call(sys.executable, "-P", "-m", "rollout_bench.cli", *arguments, **more)
 
 
 def speed(zmq: float = 1.0, wire_bytes: int = 1000) -> dict[str, str]:
@@ -173,8 +87,14 @@ def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
     made = Repository(repository, variables(folder) | _engine(folder, wheels, cv, seed))
     made.call("git", "init", "-q", "-b", "main")
     (repository / ".gitignore").write_text("/.asv/\n/results/\n__pycache__/\n")
-    made.commit("first", {"setup.py": SETUP, "rollout_perf/__init__.py": SUBJECT, **speed(), **lock("1.0")})
+    made.commit("first", {"setup.py": SETUP, **_sut(), **speed(), **lock("1.0")})
     return made
+
+
+def _sut() -> dict[str, str]:
+    """The files of the fake system under test."""
+    package = FAKE_SUT / "rollout_perf"
+    return {f"rollout_perf/{file.name}": file.read_text() for file in package.glob("*.py")}
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -195,13 +115,14 @@ def variables(folder: Path) -> dict[str, str]:
 
 def _engine(folder: Path, wheels: Path, cv: float, seed: int) -> dict[str, str]:
     """Where the locks' packages come from, and what the engine's noise is."""
+    (folder / "notes").mkdir()
     return {
         "ROLLOUT_PERF_FLAVOUR": "cpu",
         "UV_NO_INDEX": "1",
         "UV_FIND_LINKS": str(wheels),
-        "EXAM_STARTS": str(folder / "starts"),
-        "EXAM_CV": str(cv),
-        "EXAM_SEED": str(seed),
+        "FAKE_NOTES": str(folder / "notes"),
+        "FAKE_NOISE": str(cv),
+        "FAKE_SEED": str(seed),
     }
 
 
