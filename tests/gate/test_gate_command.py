@@ -119,11 +119,12 @@ def test_a_damaged_machine_file_is_named_and_passed_over(tmp_path, capsys):
     assert json.loads(file.read_text())["machine"] == "box"
 
 
-def test_a_dirty_ruler_is_said(monkeypatch, capsys):
+def test_a_dirty_harness_is_said(monkeypatch, capsys):
     """What is measured is the commits; what measures is the working tree."""
-    monkeypatch.setattr(sides, "changed_files", lambda root: ["benchmarks/rollout.py", "README.md"])
+    harness = ["bench/rollout_bench/measure/drive.py", "benchmarks/rollout.py"]
+    monkeypatch.setattr(sides, "changed_files", lambda root: [*harness, "README.md"])
     with pytest.raises(AssertionError, match=BUILT):
         cli.main(["gate", "HEAD", "HEAD"])
     told = capsys.readouterr().err
-    assert "uncommitted changes (2 files)" in told
-    assert "the ruler is that of the working tree, with benchmarks/rollout.py changed" in told
+    assert "uncommitted changes (3 files)" in told
+    assert f"the harness is that of the working tree, with {', '.join(harness)} changed" in told

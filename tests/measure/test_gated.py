@@ -150,7 +150,7 @@ def test_requests_that_come_one_by_one_are_in_the_first_engine_step_together():
     assert seconds < 5
 
 
-def test_a_rollout_that_did_not_begin_whole_has_no_exact_metrics_and_a_reason():
+def test_a_rollout_without_a_gated_start_has_no_exact_metrics_and_a_reason():
     """The others come when the engine has long gone on: what the front waits for is not to be seen."""
     counted, _seconds = count(Miniature(late_seconds=0.7), Workload(3, prompt_tokens=1, output_tokens=500))
     assert counted.metrics == {}

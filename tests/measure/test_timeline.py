@@ -50,7 +50,7 @@ def test_stamps_of_other_steps_are_refused(tmp_path):
 
 
 class Scheduler:
-    """As vLLM's: schedules what it is told to, and forgets requests that are done."""
+    """As vLLM's: schedules what it is given, and forgets requests that are done."""
 
     def __init__(self, requests):
         self.requests = requests

@@ -1,4 +1,4 @@
-"""`rollout-perf compare`: paths in turn, all engines up at once, several starts; ratios to a reference."""
+"""`rollout-perf compare`: paths side by side, engines up at once, several starts; ratios to a reference."""
 
 import argparse
 import json
@@ -55,27 +55,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Measure, show the ratios and the JSON; 0 where every cell was measured."""
+    """Measure, show the ratios and the JSON; 0 where every case was measured."""
     if given.metric not in METRICS:
         raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
     if bool(given.path) == bool(given.kept):
         raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
     if given.kept:
-        sittings = sittings_of([one for file in given.kept for one in _kept(file)])
+        sessions = sittings_of([one for file in given.kept for one in _kept(file)])
         try:
-            sittings = [check_equal_work(records) for records in sittings]
+            sessions = [check_equal_work(records) for records in sessions]
         except (KeyError, TypeError) as error:
             raise UsageError(f"--from has a record without what each has: {error}") from None
     else:
-        sittings = _measure(given)
-    order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their turns ended
-    sittings = [sorted(some, key=lambda one: order.get(one.path, len(order))) for some in sittings]
-    found = ratios(sittings, given.reference, given.metric)
+        sessions = _measure(given)
+    order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their sessions ended
+    sessions = [sorted(some, key=lambda one: order.get(one.path, len(order))) for some in sessions]
+    found = ratios(sessions, given.reference, given.metric)
     print(ratio_table(found, given.reference, given.metric))
-    cells = together(sittings)
-    for text in filter(None, (tail_table(cells), idle_table(cells), stage_table(cells))):
+    cases = together(sessions)
+    for text in filter(None, (tail_table(cases), idle_table(cases), stage_table(cases))):
         print(f"\n{text}")
-    failed = [one for records in sittings for one in records if one.status != MEASURED]
+    failed = [one for records in sessions for one in records if one.status != MEASURED]
     for one in failed:
         say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
     print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
@@ -104,10 +104,10 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
     more = _room(given, loads) if gpus else {}
-    sittings: list[list[Any]] = []
+    sessions: list[list[Any]] = []
     for start in range(given.starts):
         say(f"start {start + 1} of {given.starts}")
-        sittings.append(
+        sessions.append(
             run_session(
                 preset,
                 paths,
@@ -122,7 +122,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
                 timeline=given.timeline,
             )
         )
-    return sittings
+    return sessions
 
 
 def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:

@@ -138,12 +138,12 @@ def _threshold(text: str) -> tuple[str, float]:
 def _dirty(files: Sequence[str]) -> list[str]:
     if not files:
         return []
-    own = [file for file in files if file.startswith("benchmarks/")]
-    ruled = f"; the ruler is that of the working tree, with {', '.join(own)} changed" if own else ""
+    own = [file for file in files if file.startswith(("bench/", "benchmarks/"))]
+    harness = f"; the harness is that of the working tree, with {', '.join(own)} changed" if own else ""
     count = f"{len(files)} file{'s' * (len(files) > 1)}"
     return [
         f"the working tree has uncommitted changes ({count}): what is measured is the two commits, "
-        f"without them{ruled}"
+        f"without them{harness}"
     ]
 
 
@@ -210,7 +210,7 @@ class _Records:
                     if before.get(fact) != after.get(fact):
                         change = f"{fact} {before.get(fact)!r} -> {after.get(fact)!r}"
                         found.setdefault(change, []).append(f"{path} batch {batch}")
-        return [f"the engines differ in {change} ({', '.join(cells)})" for change, cells in found.items()]
+        return [f"the engines differ in {change} ({', '.join(cases)})" for change, cases in found.items()]
 
 
 def _of_side(record: Any, side: Any) -> Any:

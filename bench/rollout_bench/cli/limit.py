@@ -1,4 +1,4 @@
-"""`rollout-perf limit`: raise the batch until that no longer pays; a table a path and a line of JSON."""
+"""`rollout-perf limit`: raise the batch until throughput saturates; a table a path and a line of JSON."""
 
 import argparse
 import json

@@ -47,12 +47,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     timeline_argument(parser)
     parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
     parser.add_argument(
-        "--compare-probe", action="store_true", help="measure what timing the GPU costs, in turn with not"
+        "--compare-probe",
+        action="store_true",
+        help="measure what timing the GPU costs: rollouts with it and without, alternating",
     )
 
 
 def run(given: argparse.Namespace) -> int:
-    """Measure, show the table and the JSON; 0 where every cell was measured."""
+    """Measure, show the table and the JSON; 0 where every case was measured."""
     gpus = machine.gpus()
     check_paths(given.path, gpus)
     _check_device(given.device, gpus)
@@ -105,7 +107,7 @@ def _folder(given: str | None) -> str | None:
 
 
 def _absent(records: Sequence[Any]) -> list[str]:
-    """Why a measured cell lacks a kind of metric; each reason once."""
+    """Why a measured case lacks a kind of metric; each reason once."""
     found = [
         f"{what} absent: {why}"
         for record in records

@@ -162,7 +162,7 @@ async def compare_probe(
     rollouts: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Step times with and without the probe, `rollouts` of each in turn; and the probe's own time.
+    """Step times with and without the probe, `rollouts` of each, alternating; and the probe's own time.
 
     One engine start, and pairs that begin with either: what drifts or differs by start falls out. What
     noise still hides, the probe's own time for each engine step shows.

@@ -2,7 +2,7 @@
 
 Requests reach the engine one by one, and how many of them its first steps find depends on the host.
 So the engine is held meanwhile: it waits for a call of its workers, which ends when every request lies
-in the engine's queue. The rollout then begins whole, and its engine steps are always the same ones.
+in the engine's queue. With this gated start the engine steps are always the same ones.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _LAST_STEP_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Exact:
-    """What a rollout that began whole carried to and from the workers, and in how many engine steps."""
+    """What a rollout with a gated start carried to and from the workers, and in how many engine steps."""
 
     totals: dict[str, int] = field(default_factory=dict)
     absent: str | None = None
@@ -57,7 +57,7 @@ async def begin(rollout: Rollout, sampling: Callable[[int], Any]) -> None:
 async def count(
     rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, watch: Watch, number: int
 ) -> Exact:
-    """Run a workload's rollout `number`, held until it is whole, and count; only run it where nothing counts.
+    """Run a workload's rollout `number`, with a gated start, and count; only run it where nothing counts.
 
     Raises UnequalWork where it did not generate exactly what the workload forces.
     """
@@ -90,7 +90,7 @@ async def count(
         await hold
         await asyncio.sleep(_LAST_STEP_SECONDS)
         counts = await watch.end(workload)
-    reason = _not_whole(workload, counts, watch.engine)
+    reason = _not_gated(workload, counts, watch.engine)
     if reason:
         return Exact(absent=reason)
     assert counts.wire_bytes is not None
@@ -118,8 +118,8 @@ async def _until_sent() -> None:
     await asyncio.sleep(max(_LEAST_ARRIVAL_SECONDS, time.monotonic() - begin))
 
 
-def _not_whole(workload: Workload, counts: Counts, engine: dict[str, Any]) -> str | None:
-    """Why a rollout did not begin whole: its first step left requests out and had room for them."""
+def _not_gated(workload: Workload, counts: Counts, engine: dict[str, Any]) -> str | None:
+    """Why a rollout had no gated start: its first step left requests out and had room for them."""
     assert counts.first_step is not None
     requests, tokens = counts.first_step
     room = engine["max_num_batched_tokens"] - tokens

@@ -31,7 +31,7 @@ _LOG_LINES, _REPORTED_LINES = 200, 15
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a process: its answer, and why that may not be whole, with its last lines."""
+    """What became of a process: its answer, and why that may be incomplete, with its last lines."""
 
     answer: str
     reason: str | None = None
@@ -126,8 +126,8 @@ def _environment(mark: str, inherited: Mapping[str, str], harness: str) -> dict[
 
 def _read(process: subprocess.Popen[str], log: list[str], say: Callable[[str], None]) -> None:
     assert process.stdout is not None
-    whole = os.environ.get(variables.LOG)
-    with open(whole, "a", buffering=1) if whole else contextlib.nullcontext() as copy:
+    log_file = os.environ.get(variables.LOG)
+    with open(log_file, "a", buffering=1) if log_file else contextlib.nullcontext() as copy:
         for line in process.stdout:
             if copy is not None:
                 copy.write(line)
