@@ -64,7 +64,7 @@ def test_the_oldest_commit_keeps_the_contract(oldest):
     assert held_against_the_contract(oldest)["broken"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(has_gpu(), reason="its environment is that of the CPU")
 def test_the_oldest_commit_is_measured_by_this_harness(oldest, monkeypatch):

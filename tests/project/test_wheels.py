@@ -126,7 +126,7 @@ def test_paths_are_measured_compared_and_driven_to_their_limit(anywhere):
     )
     assert measured.returncode == 0, measured.stderr
     [record] = json.loads(measured.stdout.splitlines()[-1])["records"]
-    assert record["observed"]["subject"] == str(packages / "rollout_perf")
+    assert record["observed"]["sut"] == str(packages / "rollout_perf")
     assert (empty / "kept.jsonl").is_file()
     few = ["--starts", "1", "--rounds", "2", "--warmups", "0"]
     compared = run("compare", "--reference", "zmq", "--path", "zmq", *small, "--batch", "1", *few)
