@@ -3,7 +3,7 @@
 vLLM builds it by its dotted path, in the engine's process; which transport, in which folder
 and with which deadlines it finds in the run that its environment names (see `run`). An engine
 step is one call: vLLM asks to execute the model and to sample separately, and both go out
-together when it asks to sample. What is scheduled and what comes back travel as deltas (see `delta`).
+together when it asks to sample.
 Knows of a transport what `base` says of all, and none by name.
 """
 
@@ -22,7 +22,6 @@ from vllm.v1.executor.abstract import Executor
 from ..errors import ConfigurationError, EngineError
 from . import TRANSPORTS, wire
 from .base import HostSpec
-from .delta import DeltaDecoder, DeltaEncoder
 from .reply import Reply
 from .run import Run
 from .watcher import note_shared_memory
@@ -55,7 +54,6 @@ class TransportExecutor(Executor):
         self._run = run
         self._failure_callback: Callable[[], None] | None = None
         self._scheduled: Any = None
-        self._schedules, self._outputs = DeltaEncoder(), DeltaDecoder()
         self._output_rank = [world_size - parallel.tensor_parallel_size]
         self._everyone = range(world_size)
         self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
@@ -115,14 +113,9 @@ class TransportExecutor(Executor):
         return self._step(scheduler_output, grammar_output, non_block)
 
     def _step(self, scheduler_output: Any, grammar_output: Any, non_block: bool) -> Any:
-        encode = partial(self._encode_step, scheduler_output, grammar_output)
+        encode = partial(wire.encode, (STEP, (scheduler_output, grammar_output), {}))
         reply = self._send(encode, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
         return reply if non_block else reply.result()
-
-    def _encode_step(self, scheduler_output: Any, grammar_output: Any) -> list:
-        schedule = self._schedules.encode(scheduler_output)
-        plain = self._schedules.plain and grammar_output is None
-        return wire.encode((STEP, (schedule, grammar_output), {}), plain)
 
     def _send(self, encode: Callable[[], list], ranks: Any, deadline_seconds: float, then: Callable) -> Any:
         begin = time.perf_counter()
@@ -137,7 +130,7 @@ class TransportExecutor(Executor):
 
     def _decode_step(self, messages: list) -> Any:
         begin = time.perf_counter()
-        value = self._outputs.decode(wire.decode(messages[0]))
+        value = wire.decode(messages[0])
         self.transport.counters.decode_seconds += time.perf_counter() - begin
         return value
 

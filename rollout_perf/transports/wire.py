@@ -2,12 +2,10 @@
 
 A message is a list of frames (bytes-like). The first frame is the pickle of an object, the
 others are the buffers that pickle protocol 5 left out of band, so that large arrays are not
-copied into the pickle. What is plain is marshalled, which is quicker where caches are cold. Pickle
-executes what it reads, and marshal trusts it: decode only what a process of this run, with the
-same Python, has sent over a channel that nobody else can write to.
+copied into the pickle. Pickle executes what it reads: decode only what a process of this run has
+sent over a channel that nobody else can write to.
 """
 
-import marshal
 import pickle
 import struct
 from collections.abc import Sequence
@@ -19,17 +17,9 @@ Message = Sequence[Frame]
 
 _COUNT = struct.Struct("<I")
 
-_MARSHALLED = b"m"  # comes first where it is so; a pickle begins with another byte
-_WITHOUT_REFERENCES = 2  # marshal's version: nothing plain is worth to be looked up
 
-
-def encode(value: Any, plain: bool = False) -> list[Frame]:
-    """Encode `value` as a message. Falls back to cloudpickle for what pickle cannot name.
-
-    `plain` says that it consists of numbers, strings, bytes, None, tuples, lists, sets and dicts alone.
-    """
-    if plain:
-        return [_MARSHALLED + marshal.dumps(value, _WITHOUT_REFERENCES)]
+def encode(value: Any) -> list[Frame]:
+    """Encode `value` as a message. Falls back to cloudpickle for what pickle cannot name."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -43,8 +33,6 @@ def encode(value: Any, plain: bool = False) -> list[Frame]:
 
 def decode(message: Message) -> Any:
     """Return the value that `encode` was given."""
-    if message[0][:1] == _MARSHALLED:
-        return marshal.loads(memoryview(message[0])[1:])
     return pickle.loads(message[0], buffers=message[1:])
 
 

@@ -16,25 +16,6 @@ def test_a_value_survives(value):
     assert wire.decode(wire.encode(value)) == value
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        (3, (0, {1: "x", 2: {"a"}}, {}, {4: (2, b"1234"), 5: (0, None, 20)})),
-        [],
-        -1,
-        1 << 40,
-        None,
-        True,
-        0.5,
-        "é",
-    ],
-)
-def test_what_is_plain_survives_without_pickle(value):
-    [frame] = wire.encode(value, plain=True)
-    assert frame[:1] == b"m" != pickle.dumps(value)[:1]
-    assert wire.decode([frame]) == wire.decode([memoryview(frame)]) == value
-
-
 def test_arrays_travel_out_of_band():
     """In the pickle they would be copied once more on each side."""
     array = np.arange(1000, dtype=np.int64)

@@ -1,45 +1,13 @@
-"""transports/worker.py: outputs are encoded in the order of their steps, whoever fetches them."""
+"""transports/worker.py: what a worker leaves on the GPU is fetched before it is encoded, and nobody waits."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import pytest
 
 from rollout_perf.transports import wire, worker
-from rollout_perf.transports.delta import DeltaDecoder, DeltaEncoder
 from rollout_perf.transports.reply import ERROR, OK, Deferred, answer, fetched
-from rollout_perf.transports.worker import STEP, Turns, VllmHost
-
-
-def test_turns_are_taken_in_order():
-    turns, taken = Turns(), []
-    numbers = [turns.next() for _ in range(20)]
-
-    def take(number):
-        with turns.take(number):
-            taken.append(number)
-
-    with ThreadPoolExecutor(20) as threads:
-        done = [threads.submit(take, number) for number in reversed(numbers)]
-        assert not wait(done, timeout=5).not_done
-    assert taken == numbers
-
-
-def test_a_turn_that_fails_is_taken_all_the_same():
-    turns = Turns()
-    first, second = turns.next(), turns.next()
-    gone_on = threading.Event()
-
-    def follow():
-        with turns.take(second):
-            gone_on.set()
-
-    threading.Thread(target=follow, daemon=True).start()
-    assert not gone_on.wait(0.1)
-    with pytest.raises(ValueError, match="broken"), turns.take(first):
-        raise ValueError("broken")
-    assert gone_on.wait(5)
+from rollout_perf.transports.worker import STEP, VllmHost
 
 
 class Later:
@@ -66,11 +34,17 @@ def computed(text):
 @pytest.fixture
 def host(monkeypatch):
     """A host whose worker gives what is scheduled, at once or when sampling."""
-    pending = []
+    pending: list[str] = []
+    outputs: list[Later] = []
+
+    def later(text):
+        outputs.append(Later(text))
+        return outputs[-1]
+
     fake = SimpleNamespace(
         execute_model=lambda scheduled: scheduled if scheduled == "at once" else pending.append(scheduled),
         sample_tokens=lambda grammar: (
-            Later(pending.pop()) if grammar is None else f"{pending.pop()}, {grammar}"
+            later(pending.pop()) if grammar is None else f"{pending.pop()}, {grammar}"
         ),
         rank_of=lambda text: len(text),
         compute=computed,
@@ -79,46 +53,32 @@ def host(monkeypatch):
     known = []
     monkeypatch.setattr(worker, "_build_worker", lambda _rank, _setup: (fake, known.append))
     host = VllmHost(0, bytes(wire.encode(None)[0]))
-    host.known = known
+    host.known, host.outputs = known, outputs
     return host
 
 
-def step(host, schedules, scheduled, grammar=None):
-    return host.call(wire.encode((STEP, (schedules.encode(scheduled), grammar), {})))
+def step(host, scheduled, grammar=None):
+    return host.call(wire.encode((STEP, (scheduled, grammar), {})))
 
 
 def test_a_step_samples_where_there_is_something_to_sample(host):
-    schedules, outputs = DeltaEncoder(), DeltaDecoder()
     for scheduled, grammar, gives in (("at once", None, "at once"), ("a", "b", "a, b")):
-        assert outputs.decode(wire.decode(step(host, schedules, scheduled, grammar))) == gives
+        assert wire.decode(step(host, scheduled, grammar)) == gives
     assert wire.decode(host.call(wire.encode(("rank_of", ("four",), {})))) == 4
 
 
-def test_outputs_of_the_gpu_are_encoded_in_order_whoever_has_them_first(host):
-    """One that fails keeps nobody waiting, and one that is there at once does not overtake."""
-    schedules, outputs = DeltaEncoder(), DeltaDecoder()
-    asked = ["first", "broken", "third", "at once", "fifth"]
-    replies = [step(host, schedules, one) for one in asked]
-    assert all(isinstance(reply, Deferred) for reply in replies)
-    got = {}
-    threads = [
-        threading.Thread(
-            target=lambda n=n: got.update({n: fetched(*answer(lambda: replies[n]))}), daemon=True
-        )
-        for n in range(len(replies))
-    ]
-    for thread, reply in reversed(list(zip(threads, replies, strict=True))):
-        thread.start()
-        output = reply.fetch.args[0]
-        if isinstance(output, Later):
-            output.ready.set()
-    for thread in threads:
-        thread.join(5)
-    assert len(got) == len(replies)
-    decoded = [
-        outputs.decode(wire.decode(message)) for _, (status, message) in sorted(got.items()) if status == OK
-    ]
-    assert decoded == ["first", "third", "at once", "fifth"]
+def test_an_output_of_the_gpu_is_fetched_later_and_one_that_is_there_goes_at_once(host):
+    """The next call need not wait for the GPU; one output that fails is an error of its step alone."""
+    replies = {text: step(host, text) for text in ("first", "broken", "third")}
+    assert all(isinstance(reply, Deferred) for reply in replies.values())
+    assert wire.decode(step(host, "at once")) == "at once"
+    for output in host.outputs:
+        output.ready.set()
+    got = {text: fetched(*answer(lambda reply=reply: reply)) for text, reply in replies.items()}
+    assert {text: status for text, (status, _message) in got.items()} == {
+        "first": OK, "broken": ERROR, "third": OK,
+    }  # fmt: skip
+    assert wire.decode(got["third"][1]) == "third"
     assert set(host.known) == {"the second"}
 
 
