@@ -1,0 +1,62 @@
+"""Every path with a real engine on the GPU, all of them up at once: what is not run there breaks unseen.
+
+The baselines too: `verl-zmq` broke on GPUs alone, where vLLM leaves on the GPU what no pickle takes.
+"""
+
+import pytest
+from leaks import nothing_left
+from rollout_bench.measure import machine
+from rollout_bench.measure.labels import LABELS
+from rollout_bench.measure.session import run_session
+from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.record import MEASURED, Record
+
+PRESET = "qwen2.5-0.5b"
+ROUNDS = 2
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(540)]
+
+
+def session(paths: list[str], tensor_parallel_size: int = 1) -> dict[str, Record]:
+    """A session of the paths at one small batch: a record each."""
+    with nothing_left(only=("process", "shared memory")):
+        records = run_session(
+            PRESET,
+            paths,
+            fixed(PRESET, [8]),
+            ROUNDS,
+            1,
+            print,
+            tensor_parallel_size,
+            arguments={"kv_cache_memory_bytes": 512 << 20},
+        )
+    return {record.path: record for record in records}
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, Record]:
+    return session(list(LABELS))
+
+
+@pytest.mark.parametrize("path", LABELS)
+def test_a_path_generates_what_is_forced_and_is_what_its_label_says(records, path):
+    """Label and equal work have been checked where a record is measured."""
+    record = records[path]
+    assert (record.status, record.reason) == (MEASURED, None)
+    assert len(record.metrics["step_seconds"]) == ROUNDS
+
+
+@pytest.mark.parametrize("path", LABELS)
+def test_the_gpu_is_timed_on_every_path(records, path):
+    idle = records[path].metrics["gpu_idle_share"]
+    assert len(idle) == ROUNDS
+    assert all(0 < share < 1 for share in idle)
+    assert records[path].observed["workers"][0]["device"].startswith("NVIDIA")
+
+
+@pytest.mark.skipif(len(machine.gpus()) < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("path", ["vllm-mp", "zmq", "ray-graph"])
+def test_a_path_drives_two_gpus(path):
+    record = session([path], 2)[path]
+    assert (record.status, record.reason) == (MEASURED, None)
+    assert len(record.observed["workers"]) == 2
