@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rollout_bench.report.exam import exam_table, others_table
 from rollout_bench.stats import exam
 
 from . import rivals, tigerbeetle
@@ -35,11 +36,11 @@ def main() -> int:
     known = rivals.detectors(otava)
     answers = _sit(known, exam.QUESTIONS, series)
     print(f"{series} series of each kind; shares in % with their 95 % interval\n")
-    print(exam.exam_table(answers))
+    print(exam_table(answers))
     fewer = -(-series // 5)
     questions = [question for questions in exam.OTHERS.values() for question in questions]
     others = _sit({exam.OURS: exam.ours}, questions, fewer)
-    print(f"\n{exam.OURS} on other series, {fewer} of each kind\n\n{exam.others_table(others)}")
+    print(f"\n{exam.OURS} on other series, {fewer} of each kind\n\n{others_table(others)}")
     result = {
         "exam": [exam.as_json(answer) for answer in answers],
         "others": [exam.as_json(answer) for answer in others],
@@ -60,7 +61,7 @@ def _sit(
 ) -> list[exam.Answer]:
     begin = time.monotonic()
     answers = []
-    for answer in exam.sit(detectors, questions, series, os.cpu_count() or 1):
+    for answer in exam.examine(detectors, questions, series, os.cpu_count() or 1):
         answers.append(answer)
         _say(f"[{time.monotonic() - begin:5.0f} s] {answer}")
     return answers

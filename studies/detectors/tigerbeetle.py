@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollout_bench.stats.exam import TOLERANCE, markdown
+from rollout_bench.report.table import table
+from rollout_bench.stats.exam import TOLERANCE
 
 ARCHIVE = "apache-otava==0.8.0"
 _SHA256 = "9ae53559c9396f27053db7d853780fb2ddbbf70f59124591c44b23fa2e2f9d94"
@@ -144,4 +145,4 @@ def history_table(answers: Sequence[RealAnswer]) -> str:
         ]
         for answer in answers
     ]
-    return markdown(titles, rows)
+    return table(titles, rows, markdown=True)

@@ -198,14 +198,14 @@ def test_what_neither_commit_has_is_absent_and_stops_nothing():
     content = Engines({("base", "vllm-ray"): gone, ("head", "vllm-ray"): gone}).gate(("vllm-ray", "zmq"))
     assert verdicts(content) == {"vllm-ray": "absent", "zmq": "same"}
     assert gate_report.exit_code(content) == 0
-    assert "vllm-ray batch 8 absent: base: no GPU here" in gate_report.table(content)
+    assert "vllm-ray batch 8 absent: base: no GPU here" in gate_report.text(content)
 
 
 def test_a_path_that_fails_could_not_be_measured_and_the_others_are():
     content = Engines({("head", "ray"): ("failed", "WorkerDied: out of memory\nmore")}).gate(("ray", "zmq"))
     assert verdicts(content) == {"ray": "failed", "zmq": "same"}
     assert gate_report.exit_code(content) == 2
-    assert "ray batch 8 failed: head: WorkerDied: out of memory\n" in gate_report.table(content)
+    assert "ray batch 8 failed: head: WorkerDied: out of memory\n" in gate_report.text(content)
 
 
 def test_nothing_measured_is_no_success():
@@ -235,7 +235,7 @@ def test_the_report_says_the_same_in_each_form():
     assert markdown.startswith("### worse: aaaaaaaa..bbbbbbbb on box")
     [row] = [line for line in markdown.splitlines() if "zmq" in line and "step_seconds" in line]
     assert "worse" in row
-    assert "+30 %" in row
+    assert "+30.2 %" in row
     suite = ET.fromstring(gate_report.junit(content))
     cases = {(case.get("classname"), case.get("name")): [kid.tag for kid in case] for case in suite}
     assert cases["zmq.nano.batch-8", "step_seconds"] == ["failure"]

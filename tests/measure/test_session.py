@@ -11,7 +11,7 @@ from rollout_bench.cli import main as cli
 from rollout_bench.measure.session import run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
-from rollout_bench.report.ratios import ratio_table, ratios, sittings_of, together
+from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
 
@@ -33,10 +33,10 @@ def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
     rows = ratios(sittings, "vllm-mp", "step_seconds")
     reference, zmq = rows
     assert reference["ratio"] == 1.0
-    assert zmq["by_start"] == pytest.approx([0.9, 1.1, 1.0])
+    assert zmq["by_replicate"] == pytest.approx([0.9, 1.1, 1.0])
     assert zmq["ratio"] == pytest.approx(1.0)
     assert zmq["interval"] == pytest.approx((0.9, 1.1))
-    assert (zmq["starts"], zmq["rounds"]) == (3, 8)
+    assert (zmq["replicates"], zmq["rounds"]) == (3, 8)
     assert "1.00 [0.90 .. 1.10]" in ratio_table(rows, "vllm-mp", "step_seconds")
 
 
@@ -57,7 +57,7 @@ def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
     ]
     for one in (one for records in starts for one in records):
         one.metrics["gpu_idle_share"] = [0.2 if one in starts[0] else 0.4]
-    assert sittings_of([*starts[0], *starts[1]]) == starts
+    assert sessions_of([*starts[0], *starts[1]]) == starts
     assert [one.metrics["gpu_idle_share"] for one in together(starts)] == [[0.2, 0.4]] * 2
     files = []
     for number, records in enumerate(starts):
@@ -66,10 +66,10 @@ def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
     assert cli.main(["compare", *files]) == 0
     shown = capsys.readouterr().out
     assert "1.00 [0.90 .. 1.10]" in shown
-    assert shown.count("30.0%") == 2
+    assert shown.count("30.0 %") == 2
     assert [line.split()[0] for line in shown.splitlines()[1:3]] == ["vllm-mp", "zmq"]
     found = {row["path"]: row for row in json.loads(shown.splitlines()[-1])["ratios"]}
-    assert found["zmq"]["by_start"] == pytest.approx([1.1, 0.9])
+    assert found["zmq"]["by_replicate"] == pytest.approx([1.1, 0.9])
 
 
 def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):

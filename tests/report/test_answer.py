@@ -1,8 +1,9 @@
-"""tracking/answer.py: who leads, by how much, since when; and when it is too close to call."""
+"""report/answer.py: who leads, by how much, since when; and when it is too close to call."""
 
 import pytest
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.report.answer import Group, answers, rank, sentence
+from rollout_bench.report.estimate import Estimate
 from simulated import write_records
 
 GROUP = Group("box", "env", "nano", 1, "fixed")
@@ -10,7 +11,7 @@ A, B, C, D = (Commit(letter * 40, letter) for letter in "abcd")
 
 
 def value(middle, spread=0.01):
-    return (middle, middle - spread, middle + spread)
+    return Estimate(middle, middle - spread, middle + spread)
 
 
 HISTORY = {
@@ -24,7 +25,8 @@ HISTORY = {
 def test_the_lowest_median_leads_since_the_oldest_commit_of_its_run():
     answer = rank(GROUP, 8, HISTORY)
     assert [standing.path for standing in answer.standings] == ["zmq", "ray", "vllm-mp"]
-    assert answer.standings[0].against_reference == pytest.approx((0.5, 0.49 / 1.01, 0.51 / 0.99))
+    against = answer.standings[0].against_reference
+    assert (against.middle, against.low, against.high) == pytest.approx((0.5, 0.49 / 1.01, 0.51 / 0.99))
     assert (answer.since, answer.commits, answer.before) == (C, 2, "vllm-mp")
     assert answer.level == []
     assert sentence(answer) == (
@@ -39,7 +41,7 @@ def test_paths_whose_intervals_overlap_the_leaders_are_too_close_to_call():
     assert sentence(answer).endswith("Too close to call against ray: the intervals overlap.")
 
 
-def test_where_the_reference_leads_the_next_one_is_told():
+def test_where_the_reference_leads_the_next_one_is_named():
     answer = rank(GROUP, 8, HISTORY, until=B)
     assert "zmq takes 1.10 times as long" in sentence(answer)
 

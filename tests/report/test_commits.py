@@ -52,7 +52,7 @@ def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
     folder, commits = checkout
     results = read_results(folder / "results", commits)
     text = report(results, [commits[0], commits[2]], markdown=True)
-    [titles] = [line for line in text.splitlines() if line.startswith("|   batch |")]
+    [titles] = [line for line in text.splitlines() if line.startswith("| batch |")]
     assert [cell.strip() for cell in titles.split("|")][1:6] == [
         "batch", "path", "step time [99 %]", "ratio to vllm-mp", f"ratio to {commits[0].hash[:8]}",
     ]  # fmt: skip

@@ -25,7 +25,7 @@ WANTED = {0.02: 0.70, 0.03: 0.95, 0.05: 0.99, 0.10: 1.00}
 @pytest.fixture(scope="module")
 def short():
     """The short form's answers, by noise, step and how many commits are known."""
-    answers = scorecard.sit({OURS: scorecard.ours}, scorecard.QUESTIONS, SERIES)
+    answers = scorecard.examine({OURS: scorecard.ours}, scorecard.QUESTIONS, SERIES)
     return {(a.question.noise, a.question.step, a.question.known_until): a.share for a in answers}
 
 

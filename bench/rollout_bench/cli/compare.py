@@ -15,7 +15,7 @@ from ..measure.roofline import device as roofline_device
 from ..measure.sequence import engine_arguments as sized_arguments
 from ..measure.session import run_session
 from ..report.idle import idle_table, stage_table, tail_table
-from ..report.ratios import ratio_table, ratios, sittings_of, together
+from ..report.ratios import ratio_table, ratios, sessions_of, together
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, read_records
 from . import workloads
@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
     if bool(given.path) == bool(given.kept):
         raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
     if given.kept:
-        sessions = sittings_of([one for file in given.kept for one in _kept(file)])
+        sessions = sessions_of([one for file in given.kept for one in _kept(file)])
         try:
             sessions = [check_equal_work(records) for records in sessions]
         except (KeyError, TypeError) as error:

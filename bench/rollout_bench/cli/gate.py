@@ -82,7 +82,7 @@ def run(given: argparse.Namespace) -> int:
         given.summary.write_text(gate_report.markdown(content))
     if given.junit:
         given.junit.write_text(gate_report.junit(content))
-    print(gate_report.table(content))
+    print(gate_report.text(content))
     print(json.dumps(content))
     return gate_report.exit_code(content)
 

@@ -14,7 +14,7 @@ from ..measure import machine
 from ..measure.labels import REFERENCE
 from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
-from ..report.table import rollout_table
+from ..report.rollouts import rollout_table
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED
 from . import workloads

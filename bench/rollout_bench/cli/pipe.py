@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..measure import machine
 from ..measure.pipe import run_pipe
 from ..measure.pipe_contenders import BARE
-from ..report.table import pipe_table
+from ..report.pipe import pipe_table
 from .checkout import provenance
 from .console import say
 from .options import check_paths

@@ -6,6 +6,7 @@ import os
 import time
 
 from ..errors import UsageError
+from ..report.exam import exam_table
 from ..stats import exam
 from .console import say
 
@@ -26,10 +27,10 @@ def run(given: argparse.Namespace) -> int:
     answers = []
     begin = time.monotonic()
     detectors = {exam.OURS: exam.ours}
-    for answer in exam.sit(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
+    for answer in exam.examine(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
         answers.append(answer)
         say(f"[{time.monotonic() - begin:5.0f} s] {answer}")
     print(f"{given.series} series of each kind; shares in % with their 95 % interval\n")
-    print(exam.exam_table(answers))
+    print(exam_table(answers))
     print(json.dumps({"exam": [exam.as_json(answer) for answer in answers]}))
     return 0

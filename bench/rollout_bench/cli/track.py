@@ -11,7 +11,8 @@ from ..history import asv_runs
 from ..history.results import Commit, Results, read_results
 from ..measure import machine, process
 from ..measure.labels import REFERENCE
-from ..report.table import pipe_table, rollout_table
+from ..report.pipe import pipe_table
+from ..report.rollouts import rollout_table
 from ..schema.record import FAILED, Record
 from ..site.publish import check_tools, publish
 from .checkout import find_checkout

@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
-from ..report.table import quantity
+from ..report.numbers import change, change_interval, quantity
+from ..report.reasons import first_line
+from ..report.table import items, table
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
 from .alternation import ABSENT, FAILED, Outcome, Verdict
 
@@ -18,7 +18,7 @@ SCHEMA = 1
 NOTHING = "nothing measured"
 _OVERALL = (WORSE, FAILED, BETTER, CANNOT_TELL, SAME)
 _COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "interval", "would see")
-_ALIGNED = ("left", "right", "left", "left", "right", "right", "right", "left", "right")
+_RIGHT = (1, 4, 5, 6, 8)
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EXPLAINED = (
     "change is head against base, lower is better; the intervals hold all together with 95 %; would see: "
@@ -68,16 +68,16 @@ def exit_code(gate: Mapping[str, Any]) -> int:
     return {WORSE: 1, FAILED: 2, NOTHING: 2}.get(gate["verdict"], 0)
 
 
-def table(gate: Mapping[str, Any]) -> str:
+def text(gate: Mapping[str, Any]) -> str:
     """For a terminal."""
-    rows = tabulate(_rows(gate), _COLUMNS, tablefmt="plain", colalign=_ALIGNED, disable_numparse=True)
+    rows = table(_COLUMNS, _rows(gate), _RIGHT, width=None)
     return "\n".join([_headline(gate), rows, *_reasons(gate), _cost(gate), *gate["notes"]])
 
 
 def markdown(gate: Mapping[str, Any]) -> str:
     """For a pull request."""
-    rows = tabulate(_rows(gate), _COLUMNS, tablefmt="github", colalign=_ALIGNED, disable_numparse=True)
-    lines = [f"- {line}" for line in (*_reasons(gate), _cost(gate), *gate["notes"], f"{_EXPLAINED}.")]
+    rows = table(_COLUMNS, _rows(gate), _RIGHT, markdown=True)
+    lines = items([*_reasons(gate), _cost(gate), *gate["notes"], f"{_EXPLAINED}."])
     return "\n".join([f"### {_headline(gate)}", "", rows, "", *lines, ""])
 
 
@@ -121,25 +121,12 @@ def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
             row["metric"],
             row["verdict"],
             *("" if row[side] is None else quantity(row[side], row["metric"]) for side in ("base", "head")),
-            percent(row["ratio"] and row["ratio"] - 1),
-            _interval(row["interval"]),
-            percent(row["detectable"]),
+            "" if row["ratio"] is None else change(row["ratio"]),
+            "" if row["interval"] is None else change_interval(*row["interval"]),
+            "" if row["detectable"] is None else change(1 + row["detectable"]),
         ]
         for row in gate["verdicts"]
     ]
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f"[{percent(bounds[0] - 1)} .. {percent(bounds[1] - 1)}]"
-
-
-def percent(share: float | None) -> str:
-    """A share with its sign, to the tenth of a per cent below ten."""
-    if share is None:
-        return ""
-    if share > 9.995:
-        return "> +999 %"
-    return f"{share * 100:+.{1 if abs(share) < 0.0995 else 0}f} %"
 
 
 def _reasons(gate: Mapping[str, Any]) -> list[str]:
@@ -147,6 +134,6 @@ def _reasons(gate: Mapping[str, Any]) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in gate["verdicts"]:
         if row["reason"]:
-            first = row["reason"].splitlines()[0]
-            found.setdefault(f"{row['verdict']}: {first}", []).append(f"{row['path']} batch {row['batch']}")
+            why = f"{row['verdict']}: {first_line(row['reason'])}"
+            found.setdefault(why, []).append(f"{row['path']} batch {row['batch']}")
     return [f"{', '.join(cells)} {why}" for why, cells in found.items()]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..history.results import Commit, Point, Results
-from .table import Value, estimate, interval, number, ratio
+from .estimate import Estimate, estimate, ratio
+from .numbers import interval, number
 
 REFERENCE = "vllm-mp"
 """The path that the others are divided by; the ruler's word for it."""
@@ -38,8 +39,8 @@ class Standing:
     """A path at a commit."""
 
     path: str
-    value: Value
-    against_reference: Value | None
+    value: Estimate
+    against_reference: Estimate | None
     """Its ratio to the reference; None where the reference was not measured there."""
 
 
@@ -95,7 +96,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
     found = []
     for group, batches in grouped(results.points).items():
         for batch, points in batches.items():
-            medians: dict[Commit, dict[str, Value]] = {}
+            medians: dict[Commit, dict[str, Estimate]] = {}
             for point in comparable(points):
                 samples = point.samples(metric)
                 if samples:
@@ -107,7 +108,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
 
 
 def rank(
-    group: Group, batch: int, values: Mapping[Commit, Mapping[str, Value]], until: Commit | None = None
+    group: Group, batch: int, values: Mapping[Commit, Mapping[str, Estimate]], until: Commit | None = None
 ) -> Answer | None:
     """The answer from values by commit, oldest first, and path; None where there are none (at `until`)."""
     commits = list(values)
@@ -118,9 +119,9 @@ def rank(
     if not commits:
         return None
     at = values[commits[-1]]
-    order = sorted(at, key=lambda path: at[path][0])
+    order = sorted(at, key=lambda path: at[path].middle)
     reference = at.get(REFERENCE)
-    leaders = [min(values[commit].items(), key=lambda item: item[1][0])[0] for commit in commits]
+    leaders = [min(values[commit].items(), key=lambda item: item[1].middle)[0] for commit in commits]
     run = 1
     while run < len(leaders) and leaders[-run - 1] == order[0]:
         run += 1
@@ -129,15 +130,15 @@ def rank(
         batch,
         commits[-1],
         [Standing(path, at[path], None if reference is None else _against(at, path)) for path in order],
-        [path for path in order[1:] if at[path][1] <= at[order[0]][2]],
+        [path for path in order[1:] if at[path].low <= at[order[0]].high],
         commits[-run],
         run,
         leaders[-run - 1] if run < len(leaders) else None,
     )
 
 
-def _against(at: Mapping[str, Value], path: str) -> Value:
-    return (1.0, 1.0, 1.0) if path == REFERENCE else ratio(at[path], at[REFERENCE])
+def _against(at: Mapping[str, Estimate], path: str) -> Estimate:
+    return Estimate(1.0, 1.0, 1.0) if path == REFERENCE else ratio(at[path], at[REFERENCE])
 
 
 def sentence(answer: Answer, metric: str = STEP_TIME) -> str:
@@ -146,10 +147,10 @@ def sentence(answer: Answer, metric: str = STEP_TIME) -> str:
     verb = "leads" if answer.level else "is fastest"
     said = [f"{first.path} {verb}: {interval(first.value, metric)}"]
     if first.path != REFERENCE and first.against_reference:
-        said.append(f"{number(first.against_reference[0])} of {REFERENCE}")
+        said.append(f"{number(first.against_reference.middle)} of {REFERENCE}")
     elif len(answer.standings) > 1:
         second = answer.standings[1]
-        said.append(f"{second.path} takes {number(second.value[0] / first.value[0])} times as long")
+        said.append(f"{second.path} takes {number(second.value.middle / first.value.middle)} times as long")
     commits = f"{answer.commits} commit{'s' * (answer.commits > 1)}"
     said.append(f"since {answer.since.hash[:8]} ({commits})")
     text = ", ".join(said) + (f"; before it {answer.before}" if answer.before else "")

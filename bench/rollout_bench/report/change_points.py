@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ..history.detect import Changes, Short, Step
 from ..history.results import Commit, Key, Results
 from ..stats.change_points import LEAST_POINTS
-from .table import WIDTH, aligned
+from .numbers import change, change_interval, confidence
+from .table import WIDTH, table
 
 
 def steps_table(steps: Sequence[Step], short: Sequence[Short], results: Results) -> str:
@@ -32,15 +33,15 @@ def _range(last: Commit, first: Commit, steps: Sequence[Step]) -> str:
         [
             series_name(step.key),
             step.metric,
-            f"{percent(step.ratio)} [{percent(step.interval[0])} .. {percent(step.interval[1])}]",
-            sure(step.confidence),
+            f"{change(step.ratio)} {change_interval(*step.interval)}",
+            confidence(step.confidence),
             _state(step),
         ]
         for step in sorted(steps, key=lambda step: -abs(step.ratio - 1))
     ]
     largest = max(steps, key=lambda step: (step.worse, abs(step.ratio - 1)))
     lines = [f"after {last}", f"up to {first}"]
-    lines += aligned(["series", "metric", "change [99 %]", "sure", ""], rows, right=())
+    lines.append(table(["series", "metric", "change [99 %]", "confidence", ""], rows))
     changed = {name: pair for step in steps for name, pair in step.environment.items()}
     lines += textwrap.wrap(f"changed between them: {environment(changed)}", WIDTH, subsequent_indent="  ")
     return "\n".join([*lines, f"confirm: {largest.confirm}", f"bisect:  {largest.bisect}"])
@@ -51,16 +52,6 @@ def series_name(key: Key) -> str:
     ranks = f" tp {key.tensor_parallel_size}" if key.tensor_parallel_size > 1 else ""
     load = "" if key.workload == "fixed" else f" {key.workload}"
     return f"{key.machine} {key.preset}{ranks}{load} {key.path} batch {key.batch}"
-
-
-def percent(ratio: float) -> str:
-    """A ratio as a change: "+4.9 %"."""
-    return f"{(ratio - 1) * 100:+.1f} %"
-
-
-def sure(confidence: float) -> str:
-    """How sure, without rounding up to certainty: "99.2 %", ">99.99 %"."""
-    return ">99.99 %" if confidence > 0.9999 else f"{int(confidence * 1e4) / 100:g} %"
 
 
 def environment(changes: Changes) -> str:

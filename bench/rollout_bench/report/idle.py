@@ -4,8 +4,12 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from ..schema.record import Record
-from .table import aligned, batch, estimate, interval, number, quantity
+from ..schema.record import MEASURED, Record
+from .estimate import estimate
+from .numbers import change, interval, number, quantity, share
+from .reasons import first_line
+from .rollouts import batch
+from .table import table
 
 _BAR = 24
 _STAGES = ("schedule", "call", "launch", "compute", "reply", "update", "turn")
@@ -27,10 +31,10 @@ def _tail(values: dict[str, float]) -> list[str]:
     return [
         *(_quantity(values, f"done_{percent}_seconds") for percent in (50, 90, 99)),
         _quantity(values, "step_seconds"),
-        _percent(values.get("tail_share")),
+        _share(values.get("tail_share")),
         f"{number(1 / gap)}/s" if gap else "absent",
         f"{values['preemptions']:g}" if "preemptions" in values else "absent",
-        "off" if hits is None else _percent(hits),
+        "off" if hits is None else _share(hits),
     ]
 
 
@@ -39,7 +43,7 @@ def idle_table(records: Sequence[Record]) -> str:
 
     Who computes and idles is the GPU, or without one the worker.
     """
-    return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _loafing)
+    return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _idle)
 
 
 def stage_table(records: Sequence[Record]) -> str:
@@ -65,21 +69,21 @@ def _table(
             *cells({name: median(samples) for name, samples in record.metrics.items() if samples}),
         ]
         for record in records
-        if record.status == "measured"
+        if record.status == MEASURED
     ]
-    return "\n".join(aligned(titles, rows, right=range(1, len(titles)))) if rows else ""
+    return table(titles, rows, right=range(1, len(titles))) if rows else ""
 
 
-def _loafing(values: dict[str, float]) -> list[str]:
+def _idle(values: dict[str, float]) -> list[str]:
     who = "gpu" if "gpu_idle_share" in values else "worker"
     idle = values.get(f"{who}_idle_share")
     reached = None if "roofline_gap_share" not in values else 1 - values["roofline_gap_share"]
     return [
-        _percent(None if idle is None else 1 - idle),
-        _percent(idle),
+        _share(None if idle is None else 1 - idle),
+        _share(idle),
         _quantity(values, f"{who}_idle_seconds"),
         _quantity(values, "pipe_idle_seconds"),
-        _percent(reached),
+        _share(reached),
     ]
 
 
@@ -87,8 +91,8 @@ def _quantity(values: dict[str, float], name: str) -> str:
     return quantity(values[name], name) if name in values else "absent"
 
 
-def _percent(share: float | None) -> str:
-    return "absent" if share is None else f"{share:.1%}"
+def _share(value: float | None) -> str:
+    return "absent" if value is None else share(value)
 
 
 def probe_lines(records: Sequence[Any]) -> list[str]:
@@ -98,10 +102,10 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
         seconds = record.observed.get("probe")
         if seconds:
             own = seconds["seconds_for_each_step"]
-            share = own / median(record.metrics["engine_step_seconds"])
+            part = own / median(record.metrics["engine_step_seconds"])
             pairs = zip(seconds["on_step_seconds"], seconds["off_step_seconds"], strict=True)
             ratio = interval(estimate([(on / off) * 100 - 100 for on, off in pairs]))
-            took = f"{quantity(own, 'own_seconds')} of an engine step, {share:.2%}"
+            took = f"{quantity(own, 'own_seconds')} of an engine step, {share(part)}"
             lines.append(
                 f"{record.path} {batch(record)}: the probe takes {took}; "
                 f"with it a step time is {ratio} % longer"
@@ -115,14 +119,14 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
     `limit` is the ruler's `limit.Limit`, or None where nothing was measured.
     """
     if limit is None:
-        return [f"{path} {records[0].status}: {(records[0].reason or '').splitlines()[0]}"]
+        return [f"{path} {records[0].status}: {first_line(records[0].reason)}"]
     titles = [path, "tokens/s", "growth", "step time", "latency p99", "preempted", ""]
     before = [None, *limit.points]
     rows = [
         [
             str(one.batch),
             number(one.tokens_per_second),
-            "" if last is None else f"{one.tokens_per_second / last.tokens_per_second - 1:+.1%}",
+            "" if last is None else change(one.tokens_per_second / last.tokens_per_second),
             quantity(one.step_seconds, "step_seconds"),
             quantity(one.latency_p99_seconds, "latency_p99_seconds"),
             f"{one.preemptions:g}",
@@ -131,7 +135,7 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
         for last, one in zip(before, limit.points, strict=False)
     ]
     return [
-        *aligned(titles, rows, right=range(6)),
+        table(titles, rows, right=range(6)),
         f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
         f"best: batch {limit.best.batch}, {_speed(limit.best)}",
         f"stopped: {limit.reason}",

@@ -1,78 +1,67 @@
-"""Ratios of paths that took turns: from records whose samples of one round are neighbours. Pure."""
+"""Ratios of the paths of sessions: from records whose samples of one round are neighbours. Pure."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from ..schema.record import Record
-from .table import aligned, number
+from ..stats.ratios import ratio_of
+from .numbers import bounds, number, quantity
+from .table import table
 
-_DRAWS = 2000
-_CONFIDENCE = 0.95
+Case = tuple[str, str, int, str]
+"""Path, preset, tensor-parallel size and the workload's fingerprint."""
 
 
-def ratios(sittings: Sequence[Sequence[Record]], reference: str, metric: str) -> list[dict[str, Any]]:
-    """For each path and workload its ratio to the reference, over all sittings.
-
-    A start's ratio is the median over rounds of sample over the reference's sample of the same round;
-    the ratio is the median over starts. The interval is of a bootstrap that draws starts, and rounds
-    within them: 95 % of what the median of medians comes to. With three starts it says how far they
-    agree, and can say no more.
-    """
+def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) -> list[dict[str, Any]]:
+    """For each path and workload its ratio to the reference over all sessions, each a replicate."""
     rows: list[dict[str, Any]] = []
     for path, batch, name in dict.fromkeys(
-        (one.path, one.workload["batch"], one.workload["name"]) for records in sittings for one in records
+        (one.path, one.workload["batch"], one.workload["name"]) for records in sessions for one in records
     ):
-        starts = []
-        for records in sittings:
-            mine, its = (_samples(records, who, batch, name, metric) for who in (path, reference))
-            if mine and len(mine) == len(its):
-                starts.append([one / other for one, other in zip(mine, its, strict=True)])
-        middles = [
-            median(samples)
-            for records in sittings
-            if (samples := _samples(records, path, batch, name, metric))
-        ]
-        row: dict[str, Any] = {"path": path, "workload": name, "batch": batch, "starts": len(middles)}
-        if middles:
-            row |= {"median": median(middles), "rounds": sum(map(len, starts))}
-        if starts:
-            row |= {"ratio": median(map(median, starts)), "by_start": [median(one) for one in starts]}
-            row["interval"] = _interval(starts)
+        mine = [_samples(records, path, batch, name, metric) for records in sessions]
+        its = [_samples(records, reference, batch, name, metric) for records in sessions]
+        medians = [median(samples) for samples in mine if samples]
+        row: dict[str, Any] = {"path": path, "workload": name, "batch": batch, "replicates": len(medians)}
+        pairs = [pair for pair in zip(mine, its, strict=True) if pair[0] and len(pair[0]) == len(pair[1])]
+        if medians:
+            row |= {"median": median(medians), "rounds": sum(len(samples) for samples, _its in pairs)}
+        if pairs:
+            found = ratio_of(pairs)
+            row |= {"ratio": found.middle, "by_replicate": found.by_replicate, "interval": found.interval}
         rows.append(row)
     return sorted(rows, key=lambda row: (row["workload"], row["batch"]))
 
 
-def sittings_of(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of a file, a list for each start: where a cell comes again, another start begins."""
-    sittings: list[dict[tuple, Record]] = []
+def sessions_of(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of a file, a list for each replicate: where a case comes again, another begins."""
+    sessions: list[dict[Case, Record]] = []
     for one in records:
-        if not sittings or _cell(one) in sittings[-1]:
-            sittings.append({})
-        sittings[-1][_cell(one)] = one
-    return [list(cells.values()) for cells in sittings]
+        if not sessions or _case(one) in sessions[-1]:
+            sessions.append({})
+        sessions[-1][_case(one)] = one
+    return [list(cases.values()) for cases in sessions]
 
 
-def together(sittings: Sequence[Sequence[Record]]) -> list[Record]:
-    """One record a cell, with the samples of all starts."""
-    cells: dict[tuple, list[Record]] = {}
-    for one in (one for records in sittings for one in records if one.metrics):
-        cells.setdefault(_cell(one), []).append(one)
+def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
+    """One record a case, with the samples of all replicates."""
+    cases: dict[Case, list[Record]] = {}
+    for one in (one for records in sessions for one in records if one.metrics):
+        cases.setdefault(_case(one), []).append(one)
     return [
         replace(
-            starts[0],
+            replicates[0],
             metrics={
-                name: [sample for one in starts for sample in one.metrics.get(name, ())]
-                for name in starts[0].metrics
+                name: [sample for one in replicates for sample in one.metrics.get(name, ())]
+                for name in replicates[0].metrics
             },
         )
-        for starts in cells.values()
+        for replicates in cases.values()
     ]
 
 
-def _cell(record: Record) -> tuple:
+def _case(record: Record) -> Case:
     return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
 
 
@@ -83,29 +72,18 @@ def _samples(records: Sequence[Record], path: str, batch: int, name: str, metric
     return []
 
 
-def _interval(starts: Sequence[Sequence[float]]) -> tuple[float, float]:
-    draw = random.Random(0)
-    found = sorted(
-        median(median(draw.choices(rounds, k=len(rounds))) for rounds in draw.choices(starts, k=len(starts)))
-        for _ in range(_DRAWS)
-    )
-    outside = round(_DRAWS * (1 - _CONFIDENCE) / 2)
-    return found[outside], found[-outside - 1]
-
-
 def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> str:
     """One line a path and workload."""
-    titles = ["path", "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by start", "rounds"]
+    titles = ["path", "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by replicate", "rounds"]
     lines = []
     for row in rows:
         start = [row["path"], str(row["batch"])]
         if "median" not in row:
             lines.append([*start, "not measured"])
             continue
-        cells = [f"{row['median']:.4g}", "", "", str(row["rounds"])]
+        cells = [quantity(row["median"], metric), "", "", str(row["rounds"])]
         if row["path"] != reference and "ratio" in row:
-            low, high = row["interval"]
-            cells[1] = f"{number(row['ratio'])} [{number(low)} .. {number(high)}]"
-            cells[2] = " ".join(number(one) for one in row["by_start"])
+            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}"
+            cells[2] = " ".join(map(number, row["by_replicate"]))
         lines.append(start + cells)
-    return "\n".join(aligned(titles, lines, right=(1, 2, 5)))
+    return table(titles, lines, right=(1, 2, 5))

@@ -13,7 +13,7 @@ from typing import Any
 from ..history.detect import LEAST_POINTS
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import REFERENCE, STEP_TIME, answers, comparable, grouped, sentence
-from ..report.table import Value, estimate
+from ..report.estimate import Estimate, estimate
 from ..schema.metrics import METRICS, title
 from .names import slug
 
@@ -89,20 +89,20 @@ def column_name(group: str, batch: int, metric: str) -> str:
 
 def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -> dict[str, Any]:
     """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
-    rows: dict[str, list[tuple[Point, Value]]] = {}
+    rows: dict[str, list[tuple[Point, Estimate]]] = {}
     for point in comparable(points):
         samples = point.samples(metric)
         if samples:
             rows.setdefault(point.record["path"], []).append((point, estimate(samples)))
-    scale = _scale(value[0] for row in rows.values() for _point, value in row)
+    scale = _scale(value.middle for row in rows.values() for _point, value in row)
     provenances: list[dict[str, Any]] = []
     paths = {}
     for path, row in rows.items():
         paths[path] = {
             "at": [place[point.commit] for point, _value in row],
-            "middle": [round(value[0] / scale) for _point, value in row],
-            "below": _folded([_distance(value, 1, scale) for _point, value in row]),
-            "above": _folded([_distance(value, 2, scale) for _point, value in row]),
+            "middle": [round(value.middle / scale) for _point, value in row],
+            "below": _folded([_distance(value, value.low, scale) for _point, value in row]),
+            "above": _folded([_distance(value, value.high, scale) for _point, value in row]),
             "samples": _folded([len(point.samples(metric)) for point, _value in row]),
             "starts": _folded([point.record["observed"].get("engine_starts", 1) for point, _value in row]),
             "measured": _folded([_day(point) for point, _value in row]),
@@ -189,7 +189,9 @@ def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
 
 def bounded(samples: Sequence[float]) -> list[float | None]:
     """Median and interval; one sample gives no interval."""
-    return [_short(bound) if math.isfinite(bound) else None for bound in estimate(samples)]
+    value = estimate(samples)
+    shown = (value.middle, value.low, value.high)
+    return [_short(bound) if math.isfinite(bound) else None for bound in shown]
 
 
 def source(point: Point | Pipe) -> str:
@@ -261,10 +263,9 @@ def _day(point: Point) -> str:
     return str(point.record["provenance"].get("measured_at", ""))[:16]
 
 
-def _distance(value: Value, bound: int, scale: float) -> int | None:
+def _distance(value: Estimate, bound: float, scale: float) -> int | None:
     """How far a bound is from the median; None where one sample gives no interval."""
-    finite_bound = math.isfinite(value[bound])
-    return abs(round(value[bound] / scale) - round(value[0] / scale)) if finite_bound else None
+    return abs(round(bound / scale) - round(value.middle / scale)) if math.isfinite(bound) else None
 
 
 def _numbered(known: list[dict[str, Any]], one: dict[str, Any]) -> int:

@@ -143,7 +143,7 @@ def ask(detector: Detector, name: str, question: Question, series: int) -> Answe
     return Answer(name, question, count, series)
 
 
-def sit(
+def examine(
     detectors: Mapping[str, Detector], questions: Sequence[Question], series: int, workers: int = 1
 ) -> Iterator[Answer]:
     """Answers of every detector to all questions, as they come."""
@@ -159,26 +159,6 @@ def _answer(task: tuple[Detector, str, Question, int]) -> Answer:
     return ask(*task)
 
 
-def exam_table(answers: Sequence[Answer]) -> str:
-    """Markdown: a row a detector and noise; columns are false alarms, hits, and steps known in time."""
-    titles = ["detector", "noise", "false alarms", *(f"{step:.0%} step" for step in STEPS)]
-    titles.append(f"{KNOWN:.0%} known {TOLERANCE} commits later")
-    rows: dict[tuple[str, str], list[str]] = {}
-    for answer in answers:
-        rows.setdefault((answer.detector, answer.question.noise), []).append(_share(answer))
-    return markdown(titles, [[*key, *cells] for key, cells in rows.items()])
-
-
-def others_table(answers: Sequence[Answer]) -> str:
-    """Markdown: a row a kind of series; steps are in units of the noise."""
-    titles = ["series", "noise", "false alarms", "3 CV", "5 CV", "10 CV"]
-    shapes = {question: shape for shape, questions in OTHERS.items() for question in questions}
-    rows: dict[tuple[str, str], list[str]] = {}
-    for answer in answers:
-        rows.setdefault((shapes[answer.question], answer.question.noise), []).append(_share(answer))
-    return markdown(titles, [[*key, *cells] for key, cells in rows.items()])
-
-
 def as_json(answer: Answer) -> dict[str, Any]:
     """An answer with its share and interval."""
     question = answer.question
@@ -190,13 +170,3 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "share": answer.share,
         "interval": answer.interval,
     }
-
-
-def _share(answer: Answer) -> str:
-    low, high = answer.interval
-    return f"{answer.share * 100:.1f} [{low * 100:.1f} .. {high * 100:.1f}]"
-
-
-def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,84 @@
+"""Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cells."""
+
+from rollout_bench.report.rollouts import rollout_table
+from rollout_bench.report.table import WIDTH
+from rollout_bench.schema.record import Record
+
+REASON = "the process ended with exit code 1; its last lines:\nTraceback (most recent call last):\n  boom"
+
+
+def record(path, steps=(), status="measured", reason=None, batch=8, **more):
+    metrics = {"step_seconds": list(steps), "engine_step_seconds": [value / 32 for value in steps], **more}
+    workload = {"batch": batch, "output_tokens": 32}
+    return Record(path, "nano", 1, workload, status, reason, metrics if steps else {})
+
+
+SLOW = [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56]
+FAST = [0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.46]
+
+
+def test_every_record_is_a_row_and_the_reason_of_a_failed_one_is_shown_in_full():
+    text = rollout_table(
+        [
+            record("sync", FAST),
+            record("vllm-mp", SLOW),
+            record("zmq", status="failed", reason=REASON),
+            record("ray", status="absent", reason="ray not installed (pip install ray)"),
+        ],
+        "vllm-mp",
+    )
+    assert text.splitlines() == [
+        "path     batch  step time [99 %]     tokens/s  engine step  ratio to vllm-mp",
+        "sync         8  430 ms [400 .. 460]       595      13.4 ms  0.81 [0.71 .. 0.92]",
+        "vllm-mp      8  530 ms [500 .. 560]       483      16.6 ms  1",
+        "zmq          8  failed: the process ended with exit code 1; its last lines:",
+        "ray          8  absent: ray not installed (pip install ray)",
+        "",
+        "zmq failed:",
+        "    the process ended with exit code 1; its last lines:",
+        "    Traceback (most recent call last):",
+        "      boom",
+    ]
+
+
+def test_a_path_is_compared_with_the_reference_at_its_own_batch():
+    text = rollout_table(
+        [
+            record("vllm-mp", SLOW, batch=1),
+            record("vllm-mp", FAST, batch=8),
+            record("zmq", SLOW, batch=1),
+            record("zmq", FAST, batch=8),
+        ],
+        "vllm-mp",
+    )
+    assert [line[-20:] for line in text.splitlines()[3:]] == [
+        "  1.00 [0.89 .. 1.12]"[-20:],
+        "  1.00 [0.87 .. 1.15]"[-20:],
+    ]
+
+
+def test_without_the_reference_there_is_no_ratio():
+    assert rollout_table([record("zmq", FAST)], "vllm-mp").splitlines()[1].endswith("13.4 ms")
+
+
+def test_a_metric_that_a_path_does_not_give_is_absent():
+    text = rollout_table(
+        [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0])], "vllm-mp", "wire_bytes"
+    )
+    assert text.splitlines() == [
+        "path     batch  wire_bytes [99 %]  tokens/s  engine step  ratio to vllm-mp",
+        "vllm-mp      8  absent: this path does not give wire_bytes",
+        "zmq          8  2.00 KiB                595      13.4 ms",
+    ]
+
+
+def test_what_is_counted_once_has_no_interval():
+    records = [record(path, FAST, wire_bytes=[value]) for path, value in (("vllm-mp", 2048), ("zmq", 1024))]
+    *_titles, line = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
+    assert line.split() == ["zmq", "8", "1.00", "KiB", "595", "13.4", "ms", "0.50"]
+
+
+def test_no_line_is_wider_than_100_columns():
+    long = "word " * 60
+    text = rollout_table([record("zmq", status="failed", reason=long)], "vllm-mp")
+    assert max(map(len, text.splitlines())) <= WIDTH
