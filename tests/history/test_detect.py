@@ -36,7 +36,7 @@ def point(number, samples, metric="step_seconds", path="zmq", machine="box", **f
         metrics,
         provenance=provenance(**facts),
     )
-    return Point(machine, "py3.11", COMMITS[number], json.loads(record.to_json()), Path("x.jsonl"))
+    return Point(machine, "py3.11", COMMITS[number], record, Path("x.jsonl"))
 
 
 def points(levels, seed=0, **more):
@@ -128,7 +128,7 @@ def test_what_changed_in_the_environment_is_named():
     after = point(1, [1.0], torch="2.13.0", driver="590")
     assert changes(before, after) == {"torch": ("2.11.0", "2.13.0"), "driver": ("1 x 580", "1 x 590")}
     assert changes(before, point(2, [1.0], machine="box")) == {}
-    after.record["provenance"]["versions"]["ray"] = "2.60.0"
+    after.record.provenance["versions"]["ray"] = "2.60.0"
     assert changes(before, after)["ray"] == (None, "2.60.0")
 
 
@@ -166,7 +166,7 @@ def test_hardware_that_alternates_under_one_name_has_levels_of_its_own():
 def test_hardware_that_changes_for_good_is_a_step_with_its_cause():
     made = points([1.0] * 15 + [1.08] * 15)
     for one in made[15:]:
-        one.record["provenance"]["machine"]["cpu"] = "EPYC"
+        one.record.provenance["machine"]["cpu"] = "EPYC"
     [step] = find_steps(Results(points=made))
     assert (step.first, step.environment) == (COMMITS[15], {"cpu": ("Xeon", "EPYC")})
 
@@ -182,8 +182,8 @@ def test_series_of_few_points_are_counted_and_not_judged():
 def test_values_to_which_nothing_is_a_ratio_are_left_out():
     made = points([1.0] * 12 + [1.1] * 10, metric="share")
     for number in (3, 17):
-        made[number].record["metrics"]["share"][:] = [0.0] * 7
-    made[5].record["metrics"]["share"][0] = float("nan")
+        made[number].record.metrics["share"][:] = [0.0] * 7
+    made[5].record.metrics["share"][0] = float("nan")
     [step] = find_steps(Results(points=made))
     assert step.first == COMMITS[12]
 
@@ -202,7 +202,7 @@ def test_a_history_of_slowdowns_recoveries_a_bump_and_breaks_is_named_exactly():
         levels[at:] *= ratio
     made = points(levels, seed=3)
     for number in range(105, 135):
-        made[number].record["provenance"]["versions"]["torch"] = "2.13.0"
+        made[number].record.provenance["versions"]["torch"] = "2.13.0"
     for number in (7, 44, 90):
         made[number] = point(number, [])
     steady = points([2.0] * 135, seed=4, path="ray")
@@ -227,9 +227,9 @@ def checkout(tmp_path, monkeypatch):
         (folder / "records").mkdir(parents=True)
         for one in points(levels):
             commit = one.commit
-            one.record["provenance"]["commit"] = commit.hash
+            one.record.provenance["commit"] = commit.hash
             absent = Record("vllm-ray", "nano", 1, fixed("nano", [8])[0].as_dict(), ABSENT, "no Ray")
-            lines = [json.dumps(one.record), absent.to_json()]
+            lines = [one.record.to_json(), absent.to_json()]
             name = f"{commit.hash[:8]}-py3.11"
             (folder / "records" / f"{name}-nano.jsonl").write_text("\n".join(lines))
             content = {"commit_hash": commit.hash, "date": commit.time * 1000 + 1000}

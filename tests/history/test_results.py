@@ -1,4 +1,4 @@
-"""tracking/results.py: all that results/ holds, in the history's order; what is damaged is named."""
+"""history/results.py: all that results/ holds, in the history's order; what is damaged is named."""
 
 import json
 import subprocess
@@ -134,7 +134,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
         ({"provenance": {"machine": 5}}, "the provenance's 'machine'"),
         ({"provenance": {"machine": {"gpus": "H100"}}}, "the machine's 'gpus'"),
         ({"provenance": {"machine": {"gpus": [None]}}}, "the machine's 'gpus'"),
-        ({"metrics": {"step_seconds": [None]}}, "the metric 'step_seconds'"),
+        ({"metrics": {"step_seconds": [None]}}, "the metrics' 'step_seconds'"),
     ],
 )
 def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, told):

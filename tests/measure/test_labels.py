@@ -4,8 +4,8 @@ import copy
 
 import pytest
 from rollout_bench.measure.equal_work import check_equal_work
-from rollout_bench.measure.labels import LABELS, REFERENCE, check_label
-from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
+from rollout_bench.measure.labels import LABELS, check_label
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, REFERENCE, Record
 
 from rollout_perf import TRANSPORTS
 

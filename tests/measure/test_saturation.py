@@ -123,9 +123,9 @@ def test_the_table_of_a_limit():
     assert limit_lines("zmq", find_limit(records), records) == [
         "zmq  tokens/s   growth  step time  latency p99  preempted",
         "  1      10.0              1.00 s       900 ms          0  ############",
-        "  2      20.0  +100.0%     1.00 s       900 ms          0  ########################",
-        "  4      20.0    +0.0%     2.00 s       1.80 s          0  ########################",
-        "  8      10.0   -50.0%     8.00 s       7.20 s          0  ############",
+        "  2      20.0  +100 %     1.00 s       900 ms          0  ########################",
+        "  4      20.0  +0.0 %     2.00 s       1.80 s          0  ########################",
+        "  8      10.0  -50.0 %     8.00 s       7.20 s          0  ############",
         "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "best: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "stopped: throughput grew by 0.0% to 4 and by -50.0% to 8 from batch 2, less than 3%",
@@ -153,16 +153,16 @@ def test_the_table_of_tails():
     """A token each 20 ms is 50 a second."""
     assert tail_table(ROLLOUTS).splitlines() == [
         "path  batch  50 % done    90 %    99 %     all    tail  slowest  preempted  cached",
-        "zmq       1     500 ms  800 ms  950 ms  1.00 s   20.0%   50.0/s          0   75.0%",
+        "zmq       1     500 ms  800 ms  950 ms  1.00 s  20.0 %   50.0/s          0  75.0 %",
         "zmq       2     absent  absent  absent  1.00 s  absent   absent          3     off",
     ]
 
 
 def test_the_table_of_idle_time():
     assert idle_table(ROLLOUTS).splitlines() == [
-        "path  batch   busy   idle  idle a step  pipe <=  roofline",
-        "zmq       1  75.0%  25.0%       500 µs   100 µs     40.0%",
-        "zmq       2  50.0%  50.0%      1.00 ms   absent    absent",
+        "path  batch    busy    idle  idle a step  pipe <=  roofline",
+        "zmq       1  75.0 %  25.0 %       500 µs   100 µs    40.0 %",
+        "zmq       2  50.0 %  50.0 %      1.00 ms   absent    absent",
     ]
 
 
@@ -181,6 +181,6 @@ def test_what_the_probe_costs_is_told_in_pairs():
         "seconds_for_each_step": 5e-6,
     }
     assert probe_lines([one, record(2, 1.0)]) == [
-        "zmq 8: the probe takes 5.00 µs of an engine step, 0.25%; with it a step time is "
+        "zmq 8: the probe takes 5.00 µs of an engine step, 0.25 %; with it a step time is "
         "1.00 [1.00 .. 1.00] % longer"
     ]

@@ -1,5 +1,7 @@
 """`rollout-perf report`: the site's answer as text and as Markdown, and bad requests in one line."""
 
+from dataclasses import replace
+
 import pytest
 from rollout_bench.cli import main as cli
 from rollout_bench.history.results import read_results
@@ -56,8 +58,9 @@ def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
     assert [cell.strip() for cell in titles.split("|")][1:6] == [
         "batch", "path", "step time [99 %]", "ratio to vllm-mp", f"ratio to {commits[0].hash[:8]}",
     ]  # fmt: skip
-    [point] = [one for one in results.points if one.commit == commits[2] and one.record["path"] == "zmq"]
-    point.record["path"] = "<b>|"
+    [point] = [one for one in results.points if one.commit == commits[2] and one.record.path == "zmq"]
+    renamed = replace(point, record=replace(point.record, path="<b>|"))
+    results = replace(results, points=[renamed if one is point else one for one in results.points])
     assert "| &lt;b>\\| " in report(results, [commits[2]], markdown=True)
 
 

@@ -54,7 +54,7 @@ def step(results, **more):
 
 def test_a_column_gives_back_the_values_to_four_digits(folder):
     results = read_results(folder, COMMITS)
-    points = [point for point in results.points if point.record["path"] == "ray"]
+    points = [point for point in results.points if point.record.path == "ray"]
     column = columns(points, PLACE, "step_seconds")
     ray = column["paths"]["ray"]
     assert ray["at"] == list(range(8))

@@ -11,12 +11,11 @@ from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
-from ..measure.labels import REFERENCE
 from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
 from ..report.rollouts import rollout_table
 from ..schema.metrics import METRICS
-from ..schema.record import MEASURED
+from ..schema.record import MEASURED, REFERENCE
 from . import workloads
 from .checkout import provenance
 from .console import say

@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
         results = _of_machine(results, given.machine)
     if not results.points:
         raise UsageError("results/ holds no record: `make track` measures the last two commits")
-    metrics = sorted({name for point in results.points for name in point.record["metrics"]})
+    metrics = sorted({name for point in results.points for name in point.record.metrics})
     if given.metric not in metrics:
         raise UsageError(f"no record has the metric {given.metric!r}; there are: {', '.join(metrics)}")
     measured = list(dict.fromkeys(point.commit for point in results.points))

@@ -4,16 +4,14 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import BenchError
 from ..history import asv_runs
 from ..history.results import Commit, Results, read_results
 from ..measure import machine, process
-from ..measure.labels import REFERENCE
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
-from ..schema.record import FAILED, Record
+from ..schema.record import FAILED, REFERENCE, Record
 from ..site.publish import check_tools, publish
 from .checkout import find_checkout
 from .console import say
@@ -62,9 +60,9 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
     any_failed = False
     for number, commit in enumerate(commits):
         mine = [point for point in results.points if (point.machine, point.commit) == (machine, commit)]
-        by_environment: dict[str, list[Any]] = {}
+        by_environment: dict[str, list[Record]] = {}
         for point in mine:
-            by_environment.setdefault(point.environment, []).append(Record(**point.record))
+            by_environment.setdefault(point.environment, []).append(point.record)
         records = [one for group in by_environment.values() for one in group]
         pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
         failed = any(one.status == FAILED for one in records)

@@ -10,19 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UsageError
+from ..schema.record import ABSENT, FAILED, Record
 from ..stats.paired import ERROR, FIRM, Finding, judge, judge_exact, planned_looks
 
 BASE, HEAD = "base", "head"
 SIDES = (BASE, HEAD)
 ROUND = (BASE, HEAD, HEAD, BASE)
 
-ABSENT, FAILED = "absent", "failed"
-"""In the place of a verdict: a side does not have the cell, or measuring it went wrong."""
-
-Measure = Callable[[str, Sequence[str], float], Sequence[Any]]
+Measure = Callable[[str, Sequence[str], float], Sequence[Record]]
 """(side, paths, seconds left) -> the ruler's records of one engine start a path."""
 
 
@@ -59,6 +57,7 @@ class Verdict:
     metric: str
     threshold: float
     verdict: str
+    """One of those of `stats.paired`; or ABSENT or FAILED, with a reason."""
     finding: Finding | None = None
     base: float | None = None
     """Median over the engine starts, in the metric's unit."""
@@ -83,11 +82,11 @@ class Starts:
 
     def __init__(self, paths: Sequence[str]):
         self._paths = paths
-        self._records: dict[tuple[str, Cell], list[Any]] = {}
+        self._records: dict[tuple[str, Cell], list[Record]] = {}
         self.cells: dict[Cell, tuple[str, str] | None] = {}
         """Every cell seen; for one that is absent or failed, which of the two and why."""
 
-    def add(self, side: str, records: Sequence[Any]) -> None:
+    def add(self, side: str, records: Sequence[Record]) -> None:
         """Take the records of one leg of a round."""
         for record in records:
             cell = Cell(record.path, record.preset, record.workload["batch"])

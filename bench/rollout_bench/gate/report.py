@@ -11,8 +11,9 @@ from typing import Any
 from ..report.numbers import change, change_interval, quantity
 from ..report.reasons import first_line
 from ..report.table import items, table
+from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
-from .alternation import ABSENT, FAILED, Outcome, Verdict
+from .alternation import Outcome, Verdict
 
 SCHEMA = 1
 NOTHING = "nothing measured"

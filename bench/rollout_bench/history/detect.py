@@ -127,7 +127,7 @@ def find_short(results: Results, metrics: Collection[str] | None = None) -> list
 
 def metrics_of(results: Results) -> list[str]:
     """Every metric that was measured, in the order in which the records have them."""
-    return list(dict.fromkeys(name for point in results.points for name in point.record["metrics"]))
+    return list(dict.fromkeys(name for point in results.points for name in point.record.metrics))
 
 
 def measured(points: Sequence[Point], metric: str) -> Measured:
@@ -179,7 +179,7 @@ def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
     """What changed in the environment between two points."""
     old, new = _facts(before), _facts(after)
     if root is not None:
-        lock = "cuda.lock" if before.record["provenance"].get("machine", {}).get("gpus") else "cpu.lock"
+        lock = "cuda.lock" if (before.record.provenance.get("machine") or {}).get("gpus") else "cpu.lock"
         for facts, point in ((old, before), (new, after)):
             facts |= {f"lock: {name}": version for name, version in _pins(root, point.commit, lock).items()}
     names = sorted({*old, *new})
@@ -187,7 +187,7 @@ def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
 
 
 def _facts(point: Point) -> dict[str, str]:
-    provenance = point.record["provenance"]
+    provenance = point.record.provenance
     machine: Mapping[str, Any] = provenance.get("machine") or {}
     facts = {name: str(version) for name, version in (provenance.get("versions") or {}).items()}
     facts |= {name: str(machine[name]) for name in ("cpu", "cores", "kernel", "python") if name in machine}

@@ -9,15 +9,15 @@ only in `history`.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from ..schema.record import Record, read_pipe_run
 from . import git
 
-SCHEMA = 1
-"""The version of records that is understood; the ruler writes it."""
+Read = TypeVar("Read", Record, dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,12 @@ class Commit:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of one cell at one commit: a line of a records file."""
+    """What was measured of one case at one commit: a line of a records file."""
 
     machine: str
     environment: str
     commit: Commit
-    record: Mapping[str, Any]
-    """The ruler's record as JSON: path, preset, workload, status, reason, metrics, observed, provenance."""
+    record: Record
     source: Path
     """The file that it was read from."""
 
@@ -49,7 +48,7 @@ class Point:
 
         JSON as Python writes it may hold NaN and Infinity: they are no samples.
         """
-        return [sample for sample in self.record["metrics"].get(metric, ()) if math.isfinite(sample)]
+        return [sample for sample in self.record.metrics.get(metric, ()) if math.isfinite(sample)]
 
 
 class Key(NamedTuple):
@@ -101,7 +100,7 @@ class Results:
     damaged: Sequence[Damage] = ()
 
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
-        """Points of each cell in the order of the history; with a metric, those that have samples of it.
+        """Points of each case in the order of the history; with a metric, those that have samples of it.
 
         Where some have counted the metric exactly, the others are another figure, and left out.
         """
@@ -114,20 +113,20 @@ class Results:
 
 
 def _counted(points: Sequence[Point], metric: str | None) -> list[Point]:
-    counted = ((point, point.record["observed"].get("counted")) for point in points)
+    counted = ((point, point.record.observed.get("counted")) for point in points)
     return [point for point, totals in counted if isinstance(totals, dict) and metric in totals]
 
 
 def key_of(point: Point) -> Key:
     """The series that a point belongs to."""
     record = point.record
-    load = record["workload"]
+    load = record.workload
     return Key(
         point.machine,
         point.environment,
-        record["preset"],
-        record["tensor_parallel_size"],
-        record["path"],
+        record.preset,
+        record.tensor_parallel_size,
+        record.path,
         load["name"],
         load["fingerprint"],
         load["batch"],
@@ -154,11 +153,15 @@ def read_results(folder: Path, commits: Sequence[Commit] = ()) -> Results:
         machines[machine.name] = facts or {}
         dated = _dated(machine, damaged)
         for file in sorted(machine.glob("records/*.jsonl")):
-            for commit, environment, content in _lines(file, known, dated, damaged):
-                points.append(Point(machine.name, environment, commit, content, file))
+            for record in _lines(file, Record.from_json, damaged):
+                environment = _environment(file, record.preset)
+                commit = _commit(record.provenance, file, known, dated)
+                points.append(Point(machine.name, environment, commit, record, file))
         for file in sorted(machine.glob("pipe/*.jsonl")):
-            for commit, environment, content in _lines(file, known, dated, damaged, _PIPE):
-                pipes.append(Pipe(machine.name, environment, commit, content, file))
+            for run in _lines(file, read_pipe_run, damaged):
+                environment = file.stem.partition("-")[2]
+                commit = _commit(run.get("provenance"), file, known, dated)
+                pipes.append(Pipe(machine.name, environment, commit, run, file))
     place = {commit.hash: number for number, commit in enumerate(commits)}
 
     def order(one: Point | Pipe) -> tuple[int, int, str]:
@@ -167,91 +170,37 @@ def read_results(folder: Path, commits: Sequence[Commit] = ()) -> Results:
     return Results(machines, sorted(points, key=order), sorted(pipes, key=order), damaged)
 
 
-_RECORD = {
-    "path": str,
-    "preset": str,
-    "tensor_parallel_size": int,
-    "workload": dict,
-    "status": str,
-    "metrics": dict,
-    "observed": dict,
-    "provenance": dict,
-}
-_WORKLOAD = {"name": str, "fingerprint": str, "batch": int}
-_PIPE = {"paths": dict}
-_PROVENANCE = {"commit": str, "versions": dict, "machine": dict}
-"""None of these has to be there."""
-
-
-def _lines(
-    file: Path,
-    known: Mapping[str, Commit],
-    dated: Mapping[str, Commit],
-    damaged: list[Damage],
-    wanted: Mapping[str, type] = _RECORD,
-) -> list[tuple[Commit, str, dict[str, Any]]]:
-    """Commit, environment and content of each line of COMMIT-ENVIRONMENT[-PRESET[-PART]].jsonl."""
+def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:
+    """What `read` makes of each line; one that it refuses is damaged."""
     try:
         lines = file.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         damaged.append(Damage(file, None, str(error)))
-        return []
-    short, _, environment = file.stem.partition("-")
-    found = []
+        return
     for number, line in enumerate(lines, 1):
         try:
-            content = json.loads(line)
+            yield read(line)
         except ValueError as error:
-            damaged.append(Damage(file, number, f"not JSON: {error}"))
-            continue
-        reason = _unlike(content, wanted)
-        if reason:
-            damaged.append(Damage(file, number, reason))
-            continue
-        if wanted is _RECORD:
-            # What stands behind the preset's name was measured with an engine of its own: another series.
-            before, _, behind = file.stem.removeprefix(f"{short}-").rpartition(f"-{content['preset']}")
-            environment = before + behind
-        commit = _commit((content.get("provenance") or {}).get("commit") or short, known, dated)
-        found.append((commit, environment, content))
-    return found
+            damaged.append(Damage(file, number, str(error)))
 
 
-def _unlike(content: Any, wanted: Mapping[str, type]) -> str | None:
-    """In what a line is not what it should be."""
-    if not isinstance(content, dict):
-        return "not an object"
-    reason = _mistyped(content, wanted) or _odd_provenance(content.get("provenance") or {})
-    if reason or wanted is not _RECORD:
-        return reason
-    if content.get("schema") != SCHEMA:
-        return f"a record of schema {content.get('schema')}; {SCHEMA} is understood"
-    for name, samples in content["metrics"].items():
-        if not isinstance(samples, list) or not all(isinstance(one, int | float) for one in samples):
-            return f"the metric {name!r} is no list of numbers"
-    return _mistyped(content["workload"], _WORKLOAD, "the workload's ")
+def _environment(file: Path, preset: str) -> str:
+    """The environment in COMMIT-ENVIRONMENT[-PRESET[-PART]].jsonl.
+
+    What stands behind the preset's name was measured with an engine of its own: another series.
+    """
+    before, _, behind = file.stem.partition("-")[2].rpartition(f"-{preset}")
+    return before + behind
 
 
-def _mistyped(content: Mapping[str, Any], wanted: Mapping[str, type], whose: str = "") -> str | None:
-    for name, kind in wanted.items():
-        if not isinstance(content.get(name), kind):
-            return f"{whose}{name!r} is missing or no {kind.__name__}"
-    return None
-
-
-def _odd_provenance(provenance: Any) -> str | None:
-    if not isinstance(provenance, dict):
-        return "'provenance' is no dict"
-    there = {name: kind for name, kind in _PROVENANCE.items() if provenance.get(name) is not None}
-    if reason := _mistyped(provenance, there, "the provenance's "):
-        return reason
-    gpus = (provenance.get("machine") or {}).get("gpus") or []
-    if not isinstance(gpus, list) or not all(isinstance(gpu, dict) for gpu in gpus):
-        return "the machine's 'gpus' are no list of objects"
-    return None
-
-
-def _commit(given: str, known: Mapping[str, Commit], dated: Mapping[str, Commit]) -> Commit:
+def _commit(
+    provenance: Mapping[str, Any] | None,
+    file: Path,
+    known: Mapping[str, Commit],
+    dated: Mapping[str, Commit],
+) -> Commit:
+    """The commit that the provenance names, else the one that the file's name begins with."""
+    given = (provenance or {}).get("commit") or file.stem.partition("-")[0]
     for commits in (known, dated):
         if given in commits:
             return commits[given]

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..schema import variables
 from ..schema.metrics import METRICS
-from ..schema.record import ABSENT, FAILED, MEASURED, Record, now
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, Status, now
 from . import drive, machine, probe, timeline
 from . import gated as exact
 from .door import Door, NoDoor, Rollout, facts, open_door
@@ -56,7 +56,7 @@ class Cases:
         """Report progress."""
         say(f"{self.path} {self.request['preset']}: {text}")
 
-    def done(self, status: str, reason: str | None = None, **fields: Any) -> Record:
+    def done(self, status: Status, reason: str | None = None, **fields: Any) -> Record:
         """Keep the record of the first case that is pending, and go on to the next."""
         record = Record(
             path=self.path,
@@ -73,7 +73,7 @@ class Cases:
         self._keep(record)
         return record
 
-    def all_done(self, status: str, reason: str) -> None:
+    def all_done(self, status: Status, reason: str) -> None:
         """Every case that is pending has the same outcome."""
         while self.pending:
             self.done(status, reason)

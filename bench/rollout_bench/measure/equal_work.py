@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..schema.record import MEASURED, Record
-from .labels import LABELS, REFERENCE
+from ..schema.record import MEASURED, REFERENCE, Record
+from .labels import LABELS
 
 _MAY_DIFFER = ("kv_cache_blocks",)  # what is left of the memory, far above what the workload needs
 

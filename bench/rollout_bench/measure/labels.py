@@ -53,9 +53,6 @@ LABELS: dict[str, Label] = {
 }
 """Every path that the harness measures, in the order in which they are shown."""
 
-REFERENCE = "vllm-mp"
-"""The path that the others are compared with."""
-
 
 def check_label(record: Record) -> Record:
     """Fail a measured record whose live processes are not what its path's name promises."""

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..history.results import Commit, Point, Results
+from ..schema.record import REFERENCE
 from .estimate import Estimate, estimate, ratio
 from .numbers import interval, number
-
-REFERENCE = "vllm-mp"
-"""The path that the others are divided by; the ruler's word for it."""
 
 STEP_TIME = "step_seconds"
 
@@ -69,9 +67,9 @@ def group_of(point: Point) -> Group:
     return Group(
         point.machine,
         point.environment,
-        record["preset"],
-        record["tensor_parallel_size"],
-        record["workload"]["name"],
+        record.preset,
+        record.tensor_parallel_size,
+        record.workload["name"],
     )
 
 
@@ -79,7 +77,7 @@ def grouped(points: Iterable[Point]) -> dict[Group, dict[int, list[Point]]]:
     """Points by group and batch, both in the order of names and numbers, the points in their own."""
     found: dict[Group, dict[int, list[Point]]] = {}
     for point in points:
-        found.setdefault(group_of(point), {}).setdefault(point.record["workload"]["batch"], []).append(point)
+        found.setdefault(group_of(point), {}).setdefault(point.record.workload["batch"], []).append(point)
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 
@@ -87,8 +85,8 @@ def comparable(points: Sequence[Point]) -> list[Point]:
     """Those of a group and batch that did the same work as the newest: its workload's fingerprint."""
     if not points:
         return []
-    newest = points[-1].record["workload"]["fingerprint"]
-    return [point for point in points if point.record["workload"]["fingerprint"] == newest]
+    newest = points[-1].record.workload["fingerprint"]
+    return [point for point in points if point.record.workload["fingerprint"] == newest]
 
 
 def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = None) -> list[Answer]:
@@ -100,7 +98,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
             for point in comparable(points):
                 samples = point.samples(metric)
                 if samples:
-                    medians.setdefault(point.commit, {})[point.record["path"]] = estimate(samples)
+                    medians.setdefault(point.commit, {})[point.record.path] = estimate(samples)
             answer = rank(group, batch, medians, until)
             if answer is not None:
                 found.append(answer)

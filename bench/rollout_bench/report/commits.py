@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from ..history.detect import Step
 from ..history.results import Commit, Results
 from ..schema.metrics import title
-from .answer import REFERENCE, STEP_TIME, Answer, answers, sentence
+from ..schema.record import MEASURED, REFERENCE
+from .answer import STEP_TIME, Answer, answers, sentence
 from .estimate import Estimate, ratio
 from .numbers import change, interval
 from .pipe import pipe_table
@@ -24,7 +25,7 @@ _ONE_START = (
 
 def _one_start(results: Results, commit: Commit) -> bool:
     points = [point for point in results.points if point.commit == commit]
-    return any(point.record["observed"].get("engine_starts") == 1 for point in points)
+    return any(point.record.observed.get("engine_starts") == 1 for point in points)
 
 
 def report(
@@ -110,8 +111,8 @@ def _steps(steps: Sequence[Step], markdown: bool) -> str:
 def _missing(results: Results, commit: Commit) -> list[str]:
     """Cells of the commit that have no values, and the first line of why."""
     return [
-        f"{point.record['path']} batch {point.record['workload']['batch']} on {point.machine}: "
-        f"{point.record['status']}: {first_line(point.record.get('reason'))}"
+        f"{point.record.path} batch {point.record.workload['batch']} on {point.machine}: "
+        f"{point.record.status}: {first_line(point.record.reason)}"
         for point in results.points
-        if point.commit == commit and point.record["status"] != "measured"
+        if point.commit == commit and point.record.status != MEASURED
     ]

@@ -9,9 +9,20 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Final, Literal
+
+from .shape import surplus, unlike
 
 SCHEMA = 1
+"""The version of records that is written and read."""
+
+Status = Literal["measured", "absent", "failed"]
+MEASURED: Final = "measured"
+ABSENT: Final = "absent"
+FAILED: Final = "failed"
+
+REFERENCE = "vllm-mp"
+"""The path that the others are compared with."""
 
 
 def now() -> str:
@@ -19,7 +30,29 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-MEASURED, ABSENT, FAILED = "measured", "absent", "failed"
+@dataclass(frozen=True)
+class WorkloadFacts:
+    """What every record says of its workload; lengths, prompts and seed stand beside it."""
+
+    name: str
+    fingerprint: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What a record may say of its machine, and is relied on; CPU, kernel and Python stand beside it."""
+
+    gpus: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class ProvenanceFacts:
+    """What a record may say of where it comes from, and is relied on; time and command stand beside it."""
+
+    commit: str | None = None
+    versions: dict[str, Any] | None = None
+    machine: Annotated[dict[str, Any], MachineFacts] | None = None
 
 
 @dataclass(frozen=True)
@@ -27,18 +60,25 @@ class Record:
     """Everything one run of a case measured, with its provenance. Samples stay raw."""
 
     path: str
+    """The path's name: what carries an engine step."""
     preset: str
+    """The model's shape, or the name of a local model."""
     tensor_parallel_size: int
-    workload: dict[str, Any]
-    status: str
+    """Ranks that an engine step is spread over."""
+    workload: Annotated[dict[str, Any], WorkloadFacts]
+    """What was generated: prompts, lengths, seed, and what tells it from others."""
+    status: Status
+    """Whether there are values; `absent` and `failed` come with a reason."""
     reason: str | None = None
+    """Why there are no values."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
     """Samples by metric, one for each timed rollout; engine_start_seconds has one."""
     observed: dict[str, Any] = field(default_factory=dict)
     """What the live processes had: executor, channel, settings, threads, tokens generated."""
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
     """Commit, versions, machine, when, command."""
     schema: int = SCHEMA
+    """The version of this schema."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -46,18 +86,42 @@ class Record:
 
     @classmethod
     def from_json(cls, line: str) -> "Record":
-        """The record of a line. Raises ValueError where it is not one of this schema."""
-        content = json.loads(line)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"not a record of schema {SCHEMA}")
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise ValueError(f"not a record: {error}") from None
+        """The record of a line. Raises ValueError, which says why, where it is not one of this schema."""
+        content = _json(line)
+        if isinstance(content, dict) and content.get("schema") != SCHEMA:
+            raise ValueError(f"a record of schema {content.get('schema')}; {SCHEMA} is understood")
+        if reason := unlike(content, cls):
+            raise ValueError(reason)
+        if names := surplus(content, cls):
+            raise ValueError(f"a record has no {', '.join(map(repr, names))}")
+        return cls(**content)
 
     def failed(self, reason: str) -> "Record":
         """The same case as a failed one; what was observed is kept, what was measured is not."""
         return replace(self, status=FAILED, reason=reason, metrics={})
+
+
+@dataclass(frozen=True)
+class PipeRunFacts:
+    """What every run of the pipe alone says, and is relied on."""
+
+    paths: dict[str, Any]
+    provenance: Annotated[dict[str, Any], ProvenanceFacts] | None = None
+
+
+def read_pipe_run(line: str) -> dict[str, Any]:
+    """A run of the pipe alone from its line. Raises ValueError, which says why, where it is none."""
+    content = _json(line)
+    if reason := unlike(content, PipeRunFacts):
+        raise ValueError(reason)
+    return dict(content)
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def read_records(text: str) -> list[Record]:

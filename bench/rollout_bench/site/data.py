@@ -12,9 +12,10 @@ from typing import Any
 
 from ..history.detect import LEAST_POINTS
 from ..history.results import Commit, Pipe, Point, Results
-from ..report.answer import REFERENCE, STEP_TIME, answers, comparable, grouped, sentence
+from ..report.answer import STEP_TIME, answers, comparable, grouped, sentence
 from ..report.estimate import Estimate, estimate
 from ..schema.metrics import METRICS, title
+from ..schema.record import MEASURED, REFERENCE
 from .names import slug
 
 _DIGITS = 4
@@ -63,6 +64,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
     return {
         "made": made.astimezone(UTC).isoformat(timespec="seconds"),
         "reference": REFERENCE,
+        "measured": MEASURED,
         "least_commits": LEAST_POINTS,
         "step_time": STEP_TIME,
         "commit_url": commit_url,
@@ -93,7 +95,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
     for point in comparable(points):
         samples = point.samples(metric)
         if samples:
-            rows.setdefault(point.record["path"], []).append((point, estimate(samples)))
+            rows.setdefault(point.record.path, []).append((point, estimate(samples)))
     scale = _scale(value.middle for row in rows.values() for _point, value in row)
     provenances: list[dict[str, Any]] = []
     paths = {}
@@ -104,7 +106,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
             "below": _folded([_distance(value, value.low, scale) for _point, value in row]),
             "above": _folded([_distance(value, value.high, scale) for _point, value in row]),
             "samples": _folded([len(point.samples(metric)) for point, _value in row]),
-            "starts": _folded([point.record["observed"].get("engine_starts", 1) for point, _value in row]),
+            "starts": _folded([point.record.observed.get("engine_starts", 1) for point, _value in row]),
             "measured": _folded([_day(point) for point, _value in row]),
             "source": _folded([_source_of_any(point) for point, _value in row]),
             "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
@@ -118,7 +120,7 @@ def changes(points: Sequence[Point], place: Mapping[Commit, int]) -> list[dict[s
     last: dict[str, str] = {}
     seen: dict[Commit, Point] = {}
     for point in points:
-        if point.record["status"] == "measured":
+        if point.record.status == MEASURED:
             seen.setdefault(point.commit, point)
     for commit, point in sorted(seen.items(), key=lambda item: place[item[0]]):
         now = environment(point)
@@ -135,7 +137,7 @@ def changes(points: Sequence[Point], place: Mapping[Commit, int]) -> list[dict[s
 
 def environment(point: Point) -> dict[str, str]:
     """Versions, driver, GPU and Python under which a point was measured."""
-    given = point.record["provenance"]
+    given = point.record.provenance
     machine = given.get("machine") or {}
     gpus = machine.get("gpus") or [{}]
     facts = {"driver": gpus[0].get("driver"), "GPU": _gpu(machine), "python": machine.get("python")}
@@ -151,15 +153,15 @@ def _gpu(machine: Mapping[str, Any]) -> str | None:
 
 def _surroundings(point: Point) -> dict[str, Any]:
     """What the points of a series share with most of their neighbours."""
-    machine = point.record["provenance"].get("machine") or {}
+    machine = point.record.provenance.get("machine") or {}
     return {
         "environment": environment(point),
         "cpu": machine.get("cpu"),
         "cores": machine.get("cores"),
-        "command": point.record["provenance"].get("command"),
-        "workload": point.record["workload"],
-        "channel": point.record["observed"].get("channel"),
-        "executor": point.record["observed"].get("executor"),
+        "command": point.record.provenance.get("command"),
+        "workload": point.record.workload,
+        "channel": point.record.observed.get("channel"),
+        "executor": point.record.observed.get("executor"),
     }
 
 
@@ -167,20 +169,20 @@ def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
     """A cell at its newest commit, in full."""
     record = point.record
     values = {}
-    for name in record["metrics"]:
+    for name in record.metrics:
         samples = point.samples(name)
         if samples:
             values[name] = [*bounded(samples), [_short(sample) for sample in samples]]
     return {
-        "path": record["path"],
-        "batch": record["workload"]["batch"],
-        "status": record["status"],
-        "reason": record.get("reason"),
+        "path": record.path,
+        "batch": record.workload["batch"],
+        "status": record.status,
+        "reason": record.reason,
         "at": place[point.commit],
         "metrics": values,
-        "absent": record["observed"].get("absent") or {},
-        "tokens": record["observed"].get("tokens_generated") or record["workload"].get("tokens"),
-        "starts": record["observed"].get("engine_starts", 1),
+        "absent": record.observed.get("absent") or {},
+        "tokens": record.observed.get("tokens_generated") or record.workload.get("tokens"),
+        "starts": record.observed.get("engine_starts", 1),
         "measured": _day(point),
         "source": source(point),
         **_surroundings(point),
@@ -206,7 +208,7 @@ def _source_of_any(point: Point) -> str:
 
 def _newest(points: Iterable[Point]) -> list[Point]:
     """The last point of each cell."""
-    last = {(point.record["workload"]["batch"], point.record["path"]): point for point in points}
+    last = {(point.record.workload["batch"], point.record.path): point for point in points}
     return list(last.values())
 
 
@@ -214,13 +216,13 @@ def _paths(points: Sequence[Point]) -> list[str]:
     """Paths in the order in which the newest commit has them, then those that only older ones have."""
     if not points:
         return []
-    newest = [point.record["path"] for point in points if point.commit == points[-1].commit]
-    return list(dict.fromkeys([*newest, *(point.record["path"] for point in points)]))
+    newest = [point.record.path for point in points if point.commit == points[-1].commit]
+    return list(dict.fromkeys([*newest, *(point.record.path for point in points)]))
 
 
 def _metrics(points: Iterable[Point]) -> list[str]:
     """Names of metrics that any of the points has, in the order of the table of metrics."""
-    there = {name for point in points for name, samples in point.record["metrics"].items() if samples}
+    there = {name for point in points for name, samples in point.record.metrics.items() if samples}
     known = [name for name in METRICS if name in there]
     return [*known, *sorted(there - set(known))]
 
@@ -260,7 +262,7 @@ def _pipe(pipe: Pipe, place: Mapping[Commit, int]) -> dict[str, Any]:
 
 
 def _day(point: Point) -> str:
-    return str(point.record["provenance"].get("measured_at", ""))[:16]
+    return str(point.record.provenance.get("measured_at", ""))[:16]
 
 
 def _distance(value: Estimate, bound: float, scale: float) -> int | None:

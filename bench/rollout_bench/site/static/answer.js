@@ -157,7 +157,7 @@ function inside(cell, time, order, leads) {
     return RP.el(
       "span",
       { class: "absent", title: cell.reason || "" },
-      cell.status === "measured" ? "no step time" : cell.status,
+      RP.measured(cell) ? "no step time" : cell.status,
     );
   const base = order.find((one) => one.path === RP.front.reference);
   const rate = perSecond(cell);

@@ -255,7 +255,7 @@ function steps() {
 
 function read() {
   const front = RP.front;
-  const cells = front.groups.length ? RP.group().cells.filter((cell) => cell.status !== "measured") : [];
+  const cells = front.groups.length ? RP.group().cells.filter((cell) => !RP.measured(cell)) : [];
   const left = front.groups.length ? RP.group().left_out[RP.batch()] : 0;
   RP.put(
     "read",

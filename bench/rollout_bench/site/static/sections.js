@@ -1,7 +1,7 @@
 // The sections that stand on metrics not every record has: each shows what there is, or says what is absent.
 "use strict";
 
-const shownCells = () => RP.cells().filter((cell) => cell.status === "measured" && !RP.hidden(cell.path));
+const shownCells = () => RP.cells().filter((cell) => RP.measured(cell) && !RP.hidden(cell.path));
 const middle = (cell, metric) => (cell.metrics[metric] ? cell.metrics[metric][0] : null);
 const having = (metric) => shownCells().filter((cell) => cell.metrics[metric]);
 

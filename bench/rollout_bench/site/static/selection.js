@@ -81,6 +81,8 @@ RP.chosenCommit = function () {
 
 RP.cells = () => RP.group().cells.filter((cell) => cell.batch === RP.batch());
 
+RP.measured = (cell) => cell.status === RP.front.measured;
+
 RP.commitName = (at) => RP.front.commits.hash[at].slice(0, 8);
 
 RP.commitLink = function (at) {
