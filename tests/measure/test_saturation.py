@@ -123,8 +123,8 @@ def test_the_table_of_a_limit():
     assert limit_lines("zmq", find_limit(records), records) == [
         "zmq  tokens/s   growth  step time  latency p99  preempted",
         "  1      10.0              1.00 s       900 ms          0  ############",
-        "  2      20.0  +100 %     1.00 s       900 ms          0  ########################",
-        "  4      20.0  +0.0 %     2.00 s       1.80 s          0  ########################",
+        "  2      20.0   +100 %     1.00 s       900 ms          0  ########################",
+        "  4      20.0   +0.0 %     2.00 s       1.80 s          0  ########################",
         "  8      10.0  -50.0 %     8.00 s       7.20 s          0  ############",
         "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "best: batch 2, 20.0 tokens/s, latency p99 900 ms",

@@ -135,7 +135,7 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
         for last, one in zip(before, limit.points, strict=False)
     ]
     return [
-        table(titles, rows, right=range(6)),
+        *table(titles, rows, right=range(6)).splitlines(),
         f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
         f"best: batch {limit.best.batch}, {_speed(limit.best)}",
         f"stopped: {limit.reason}",
