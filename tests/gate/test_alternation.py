@@ -3,12 +3,14 @@
 import json
 import random
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import report as gate_report
 from rollout_bench.gate.alternation import Question, run_gate
+from rollout_bench.schema.metrics import METRICS
 
 FACTS = {
     "base": "a" * 40,
@@ -94,6 +96,14 @@ def test_what_is_faster_is_better_and_no_failure():
     content = Engines({("head", "zmq"): 0.8}).gate()
     assert verdicts(content) == {"zmq": "better"}
     assert gate_report.exit_code(content) == 0
+
+
+def test_where_higher_is_better_a_rise_is_better(monkeypatch):
+    steps = METRICS["step_seconds"]
+    monkeypatch.setitem(METRICS, "step_seconds", replace(steps, better="higher"))
+    assert verdicts(Engines({("head", "zmq"): 1.3}).gate()) == {"zmq": "better"}
+    assert verdicts(Engines({("head", "zmq"): 0.8}).gate()) == {"zmq": "worse"}
+    assert verdicts(Engines({}).gate()) == {"zmq": "same"}
 
 
 def test_it_keeps_its_budget_and_cannot_tell_what_it_had_no_time_for():

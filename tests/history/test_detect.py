@@ -12,6 +12,7 @@ from rollout_bench.cli import main as cli
 from rollout_bench.history.detect import changes, find_short, find_steps
 from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.metrics import METRICS, Metric
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,10 +118,11 @@ def test_a_step_that_is_undone_in_part_is_not_undone():
     assert (worse.undone_by, better.worse) == (None, False)
 
 
-def test_where_higher_is_better_down_is_worse():
+def test_where_higher_is_better_down_is_worse(monkeypatch):
     results = Results(points=points([100.0] * 12 + [90.0] * 10, metric="tokens"))
     assert [step.worse for step in find_steps(results)] == [False]
-    assert [step.worse for step in find_steps(results, higher_is_better=["tokens"])] == [True]
+    monkeypatch.setitem(METRICS, "tokens", Metric("", "tokens/s", "", better="higher"))
+    assert [step.worse for step in find_steps(results)] == [True]
 
 
 def test_what_changed_in_the_environment_is_named():

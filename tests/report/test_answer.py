@@ -4,6 +4,7 @@ import pytest
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.report.answer import Group, answers, rank, sentence
 from rollout_bench.report.estimate import Estimate
+from rollout_bench.schema.metrics import METRICS, Metric
 from simulated import write_records
 
 GROUP = Group("box", "env", "nano", 1, "fixed")
@@ -44,6 +45,15 @@ def test_paths_whose_intervals_overlap_the_leaders_are_too_close_to_call():
 def test_where_the_reference_leads_the_next_one_is_named():
     answer = rank(GROUP, 8, HISTORY, until=B)
     assert "zmq takes 1.10 times as long" in sentence(answer)
+
+
+def test_where_higher_is_better_the_highest_median_leads(monkeypatch):
+    monkeypatch.setitem(METRICS, "tokens", Metric("", "tokens/s", "", better="higher"))
+    answer = rank(GROUP, 8, HISTORY, metric="tokens")
+    assert [standing.path for standing in answer.standings] == ["vllm-mp", "ray", "zmq"]
+    assert (answer.since, answer.before, answer.level) == (C, "zmq", [])
+    close = rank(GROUP, 8, {A: {"zmq": value(1.0), "ray": value(0.99)}}, metric="tokens")
+    assert close.level == ["ray"]
 
 
 def test_without_the_reference_there_is_no_ratio_and_without_values_no_answer():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rollout_bench.history.detect import Step
 from rollout_bench.history.results import Commit, read_results
+from rollout_bench.schema.metrics import METRICS
 from rollout_bench.site.change_points import step_data, step_slug
 from rollout_bench.site.data import changes, columns, commits_of, front
 from simulated import MACHINE, write_records
@@ -108,6 +109,18 @@ def test_records_of_other_work_under_the_same_name_are_left_out_and_counted(fold
     assert group["left_out"] == {8: 5}
     column = columns(read_results(folder, COMMITS).points, PLACE, "step_seconds")
     assert column["paths"]["zmq"]["at"] == list(range(1, 8))
+
+
+def test_the_pages_are_given_what_is_known_of_each_metric(folder):
+    facts = shown(folder)["metrics"]
+    assert facts["wire_bytes"]["exact"]
+    assert facts["gpu_idle_share"] == {
+        "title": "GPU idle, share of the step",
+        "unit": "share",
+        "better": "lower",
+        "exact": False,
+        "meaning": METRICS["gpu_idle_share"].meaning,
+    }
 
 
 def test_nothing_measured_gives_an_empty_front_page(tmp_path):

@@ -13,6 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT, FAILED, Record
 from ..stats.paired import ERROR, FIRM, Finding, judge, judge_exact, planned_looks
 
@@ -211,6 +212,8 @@ class Judge:
             finding = judge_exact(base, head, threshold)
         else:
             finding = judge(before, after, threshold, self._error)
+        if metric_facts(metric).better == "higher":
+            finding = finding.turned()
         return Verdict(cell, metric, threshold, finding.verdict, finding, median(before), median(after))
 
     def settled(self, path: str) -> bool:

@@ -22,7 +22,7 @@ _COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "int
 _RIGHT = (1, 4, 5, 6, 8)
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EXPLAINED = (
-    "change is head against base, lower is better; the intervals hold all together with 95 %; would see: "
+    "change is head against base; the intervals hold all together with 95 %; would see: "
     "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
 )
 

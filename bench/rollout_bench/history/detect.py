@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
+from ..schema.metrics import is_worse
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from . import git
 from .results import Commit, Key, Point, Results
@@ -79,7 +80,6 @@ def find_steps(
     results: Results,
     root: Path | None = None,
     metrics: Collection[str] | None = None,
-    higher_is_better: Collection[str] = (),
 ) -> list[Step]:
     """Every step of every series, up and down, undone ones too.
 
@@ -93,7 +93,7 @@ def find_steps(
             shifts = find_shifts(series.values, series.spreads, series.hardware)
             for number, shift in enumerate(shifts):
                 last, first = series.points[shift.before[-1]], series.points[shift.index]
-                worse = (shift.ratio > 1) != (metric in higher_is_better)
+                worse = is_worse(shift.ratio, metric)
                 undone = _undone(shifts[number:])
                 steps.append(
                     Step(

@@ -3,7 +3,7 @@
     for answer in answers(read_results(Path("results"), history(Path(".")))): print(sentence(answer))
 
 Commits are in the order of the history that the results were read with. A path leads where its
-median is the lowest; paths whose interval overlaps the leader's are level with it, and said to be.
+median is the best; paths whose interval overlaps the leader's are level with it, and said to be.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..history.results import Commit, Point, Results
+from ..schema.metrics import metric as metric_facts
 from ..schema.record import REFERENCE
 from .estimate import Estimate, estimate, ratio
 from .numbers import interval, number
@@ -50,7 +51,7 @@ class Answer:
     batch: int
     commit: Commit
     standings: Sequence[Standing]
-    """Fastest first."""
+    """Best first."""
     level: Sequence[str]
     """Paths that cannot be told from the fastest: their intervals overlap."""
     since: Commit
@@ -99,14 +100,18 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
                 samples = point.samples(metric)
                 if samples:
                     medians.setdefault(point.commit, {})[point.record.path] = estimate(samples)
-            answer = rank(group, batch, medians, until)
+            answer = rank(group, batch, medians, until, metric)
             if answer is not None:
                 found.append(answer)
     return found
 
 
 def rank(
-    group: Group, batch: int, values: Mapping[Commit, Mapping[str, Estimate]], until: Commit | None = None
+    group: Group,
+    batch: int,
+    values: Mapping[Commit, Mapping[str, Estimate]],
+    until: Commit | None = None,
+    metric: str = STEP_TIME,
 ) -> Answer | None:
     """The answer from values by commit, oldest first, and path; None where there are none (at `until`)."""
     commits = list(values)
@@ -117,9 +122,10 @@ def rank(
     if not commits:
         return None
     at = values[commits[-1]]
-    order = sorted(at, key=lambda path: at[path].middle)
+    sign = 1 if metric_facts(metric).better == "lower" else -1
+    order = sorted(at, key=lambda path: sign * at[path].middle)
     reference = at.get(REFERENCE)
-    leaders = [min(values[commit].items(), key=lambda item: item[1].middle)[0] for commit in commits]
+    leaders = [min(values[commit].items(), key=lambda item: sign * item[1].middle)[0] for commit in commits]
     run = 1
     while run < len(leaders) and leaders[-run - 1] == order[0]:
         run += 1
@@ -128,11 +134,15 @@ def rank(
         batch,
         commits[-1],
         [Standing(path, at[path], None if reference is None else _against(at, path)) for path in order],
-        [path for path in order[1:] if at[path].low <= at[order[0]].high],
+        [path for path in order[1:] if _overlap(at[path], at[order[0]])],
         commits[-run],
         run,
         leaders[-run - 1] if run < len(leaders) else None,
     )
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    return one.low <= other.high and other.low <= one.high
 
 
 def _against(at: Mapping[str, Estimate], path: str) -> Estimate:

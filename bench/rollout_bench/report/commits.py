@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ..history.detect import Step
 from ..history.results import Commit, Results
-from ..schema.metrics import title
+from ..schema.metrics import is_worse, title
 from ..schema.record import MEASURED, REFERENCE
 from .answer import STEP_TIME, Answer, answers, sentence
 from .estimate import Estimate, ratio
@@ -82,12 +82,12 @@ def _table(
             own = "reference" if standing.path == REFERENCE else "" if against is None else interval(against)
             row = [str(answer.batch), standing.path, interval(standing.value, metric), own]
             if base is not None:
-                row += _since(standing.value, before.get(standing.path))
+                row += _since(standing.value, before.get(standing.path), metric)
             rows.append(row)
     return table(titles, rows, right=[0], markdown=markdown, width=None)
 
 
-def _since(value: Estimate, before: Estimate | None) -> list[str]:
+def _since(value: Estimate, before: Estimate | None, metric: str) -> list[str]:
     """Ratio to an earlier value, and in a word what it says."""
     if before is None:
         return ["not measured there", ""]
@@ -95,7 +95,7 @@ def _since(value: Estimate, before: Estimate | None) -> list[str]:
     if against.low <= 1 <= against.high:
         word = "cannot tell"
     else:
-        word = "worse" if against.middle > 1 else "better"
+        word = "worse" if is_worse(against.middle, metric) else "better"
     return [interval(against), word]
 
 

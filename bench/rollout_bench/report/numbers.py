@@ -2,6 +2,7 @@
 
 import math
 
+from ..schema.metrics import metric
 from .estimate import Estimate
 
 _BINARY = ((3, "GiB"), (2, "MiB"), (1, "KiB"), (0, "B"))
@@ -16,13 +17,12 @@ def number(value: float) -> str:
 
 def scale(value: float, name: str) -> tuple[float, str]:
     """Divisor and sign of the unit that reads best for `value` of the metric `name`."""
-    if name.endswith("_seconds"):
+    unit = metric(name).unit
+    if unit == "seconds":
         return (1.0, "s") if value >= 1 else (1e-3, "ms") if value >= 1e-3 else (1e-6, "µs")
-    if name.endswith("_bytes"):
+    if unit == "bytes":
         return next(((1024.0**n, sign) for n, sign in _BINARY if value >= 1024.0**n), (1.0, "B"))
-    if name.endswith("_share"):
-        return 0.01, "%"
-    return 1.0, ""
+    return (0.01, "%") if unit == "share" else (1.0, "")  # of a count its title says what is counted
 
 
 def quantity(value: float, name: str) -> str:

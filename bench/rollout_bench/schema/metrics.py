@@ -1,21 +1,31 @@
-"""The table of metrics: unit, title and meaning of each. Pure.
+"""The table of metrics: what each is, in which unit, which way is better. Pure.
 
 One rollout gives one sample of each metric (`measure.samples`); asv gets the samples and makes median and
-interval of them. Lower is better for every metric. A metric that a path cannot give is left out.
+interval of them. A metric that a path cannot give is left out.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["seconds", "bytes", "calls", "share", "preemptions", ""]
+Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A tracked metric: its unit, how people call it, and what it is in a sentence. Lower is better."""
+    """A tracked metric; tables, pages, documents and asv's attributes are derived from it."""
 
-    unit: str
+    unit: Unit
     title: str
+    """How people call it."""
     meaning: str
+    """What it is, in a sentence; asv shows it."""
     exact: bool = False
     """A count, the same in every run of the same code: judged by equality, not by an interval."""
+    better: Better = "lower"
+    """asv reads lower as better, so what is tracked is chosen so that it is."""
+    note: str = ""
+    """What a reader of the glossary should know besides."""
 
 
 def _stage(name: str, meaning: str) -> Metric:
@@ -30,7 +40,10 @@ METRICS: dict[str, Metric] = {
         "seconds", "time per token", "time between two tokens of a request, median over requests"
     ),
     "first_token_p50_seconds": Metric(
-        "seconds", "first token, median", "arrival of a request to its first token, median"
+        "seconds",
+        "first token, median",
+        "arrival of a request to its first token, median",
+        note="it arrives at the front",
     ),
     "first_token_p99_seconds": Metric(
         "seconds", "first token, p99", "arrival of a request to its first token, 99th percentile"
@@ -43,29 +56,62 @@ METRICS: dict[str, Metric] = {
         "bytes on the wire in an engine step",
         "bytes to and from the workers for each engine step",
         exact=True,
+        note="both ways, in a gated start; paths of ours",
     ),
     "wire_calls": Metric(
-        "calls", "calls in an engine step", "messages to the workers for each engine step", exact=True
+        "calls",
+        "calls in an engine step",
+        "messages to the workers for each engine step",
+        exact=True,
+        note="in a gated start; paths of ours",
     ),
     "wire_encode_seconds": Metric(
-        "seconds", "pipe: encode", "encoding calls for the workers, for each engine step"
+        "seconds",
+        "pipe: encode",
+        "encoding calls for the workers, for each engine step",
+        note="spent by the engine's process; paths of ours",
     ),
     "wire_send_seconds": Metric(
-        "seconds", "pipe: send", "handing calls to the channel, for each engine step"
+        "seconds",
+        "pipe: send",
+        "handing calls to the channel, for each engine step",
+        note="spent by the engine's process; paths of ours",
     ),
-    "wire_wait_seconds": Metric("seconds", "pipe: wait", "waiting for replies, for each engine step"),
+    "wire_wait_seconds": Metric(
+        "seconds",
+        "pipe: wait",
+        "waiting for replies, for each engine step",
+        note="spent by the engine's process; paths of ours",
+    ),
     "wire_receive_seconds": Metric(
-        "seconds", "pipe: receive", "taking replies that have come, for each engine step"
+        "seconds",
+        "pipe: receive",
+        "taking replies that have come, for each engine step",
+        note="spent by the engine's process; paths of ours",
     ),
-    "wire_decode_seconds": Metric("seconds", "pipe: decode", "decoding replies, for each engine step"),
+    "wire_decode_seconds": Metric(
+        "seconds",
+        "pipe: decode",
+        "decoding replies, for each engine step",
+        note="spent by the engine's process; paths of ours",
+    ),
     "engine_cpu_seconds": Metric(
-        "seconds", "engine CPU in an engine step", "CPU time of the engine's process for each engine step"
+        "seconds",
+        "engine CPU in an engine step",
+        "CPU time of the engine's process for each engine step",
+        note="of all its threads; with `sync` that process is the worker too",
     ),
     "host_peak_bytes": Metric(
-        "bytes", "host memory, peak", "peak resident memory of front, engine and workers, summed"
+        "bytes",
+        "host memory, peak",
+        "peak resident memory of front, engine and workers, summed",
+        note="shared pages count in each",
     ),
     "gpu_peak_bytes": Metric(
-        "bytes", "GPU memory, peak", "peak memory that torch held on the GPU, summed over workers"
+        "bytes",
+        "GPU memory, peak",
+        "peak memory that torch held on the GPU, summed over workers",
+        note="the KV cache is most of it",
     ),
     "done_50_seconds": Metric(
         "seconds", "50 % done", "from submitting a rollout until half of its samples are done"
@@ -74,7 +120,10 @@ METRICS: dict[str, Metric] = {
         "seconds", "90 % done", "from submitting a rollout until 90 % of its samples are done"
     ),
     "done_99_seconds": Metric(
-        "seconds", "99 % done", "from submitting a rollout until 99 % of its samples are done"
+        "seconds",
+        "99 % done",
+        "from submitting a rollout until 99 % of its samples are done",
+        note="a sample is done when it has its last token",
     ),
     "tail_share": Metric(
         "share",
@@ -85,38 +134,52 @@ METRICS: dict[str, Metric] = {
         "seconds", "time per token of the slowest", "time between two tokens of the slowest sample"
     ),
     "preemptions": Metric(
-        "preemptions", "preemptions", "samples that were put back because the KV cache was full"
+        "preemptions",
+        "preemptions",
+        "samples that were put back because the KV cache was full",
+        note="they are computed again later",
     ),
     "prefix_miss_share": Metric(
         "share",
         "prefix-cache misses, share of prompt tokens",
         "share of the prompt tokens that the prefix cache did not have",
+        note="absent where the cache is off",
     ),
     "gpu_idle_share": Metric(
-        "share", "GPU idle, share of the step", "share of the step time in which the GPU ran no engine step"
+        "share",
+        "GPU idle, share of the step",
+        "share of the step time in which the GPU ran no engine step",
+        note="mean over workers",
     ),
     "gpu_idle_seconds": Metric(
-        "seconds", "GPU idle in an engine step", "time for each engine step in which the GPU ran none"
+        "seconds",
+        "GPU idle in an engine step",
+        "time for each engine step in which the GPU ran none",
+        note="mean over workers",
     ),
     "worker_idle_share": Metric(
         "share",
         "worker idle, share of the step",
         "share of the step time in which the worker computed nothing",
+        note="where there is no GPU",
     ),
     "worker_idle_seconds": Metric(
         "seconds",
         "worker idle in an engine step",
         "time for each engine step in which the worker computed none",
+        note="where there is no GPU",
     ),
     "pipe_idle_seconds": Metric(
         "seconds",
         "idle that the pipe explains",
         "idle time for each engine step that the pipe explains, at most",
+        note="its work in the engine's process, and waiting beyond the computing",
     ),
     "roofline_gap_share": Metric(
         "share",
         "share of the step above the roofline",
         "share of the step time above what memory bandwidth allows",
+        note="the least time in which its engine steps can read what they must",
     ),
     "stage_schedule_seconds": _stage("schedule", "the scheduler decides on a step"),
     "stage_call_seconds": _stage(
@@ -130,12 +193,31 @@ METRICS: dict[str, Metric] = {
         "turn", "from an output until the worker begins the first step scheduled with it"
     ),
     "engine_start_seconds": Metric(
-        "seconds", "engine start", "from asking for the engine until it can generate"
+        "seconds",
+        "engine start",
+        "from asking for the engine until it can generate",
+        note="one start, so no interval",
     ),
 }
-"""Every metric by name, in the order in which they are shown. Lower is better for all of them."""
+"""Every metric by name, in the order in which they are shown."""
+
+
+_ENDINGS: tuple[Unit, ...] = ("seconds", "bytes", "share")
+
+
+def metric(name: str) -> Metric:
+    """A metric's facts; of one that is not known, as in an older record, what its name says."""
+    if name in METRICS:
+        return METRICS[name]
+    unit: Unit = next((unit for unit in _ENDINGS if name.endswith(f"_{unit}")), "")
+    return Metric(unit, name.replace("_", " "), "")
 
 
 def title(name: str) -> str:
-    """How people call a metric; one that is not known, as in an older record, by its name."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+    """How people call a metric."""
+    return metric(name).title
+
+
+def is_worse(ratio: float, name: str) -> bool:
+    """Whether a metric that has become `ratio` times what it was is worse."""
+    return ratio > 1 if metric(name).better == "lower" else ratio < 1

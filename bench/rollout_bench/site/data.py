@@ -7,6 +7,7 @@ a column are whole numbers of its `scale`, bounds are distances from the median.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from ..history.detect import LEAST_POINTS
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, answers, comparable, grouped, sentence
 from ..report.estimate import Estimate, estimate
-from ..schema.metrics import METRICS, title
+from ..schema.metrics import METRICS
+from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE
 from .names import slug
 
@@ -73,7 +75,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
             "subject": [commit.subject for commit in commits],
             "time": [commit.time for commit in commits],
         },
-        "metrics": {name: title(name) for name in sorted({*names, STEP_TIME})},
+        "metrics": {name: _facts(name) for name in sorted({*names, STEP_TIME})},
         "files": {name: slug(name) for name in sorted(names)},
         "machines": dict(results.machines),
         "machines_without_gpu": _without_gpu(results),
@@ -82,6 +84,12 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
     }
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """What the pages need to know of a metric."""
+    facts = asdict(metric_facts(name))
+    return {fact: facts[fact] for fact in ("title", "unit", "better", "exact", "meaning")}
 
 
 def column_name(group: str, batch: int, metric: str) -> str:

@@ -13,7 +13,7 @@ of one error of 5 % (Bonferroni), so that all of them hold together in 95 % of g
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
 
@@ -46,6 +46,10 @@ class Finding:
     detectable: float | None
     """The smallest slowdown, as a share, that as many pairs with this noise show in 9 of 10 gates."""
     pairs: int
+
+    def turned(self) -> "Finding":
+        """The same where more is better."""
+        return replace(self, verdict={WORSE: BETTER, BETTER: WORSE}.get(self.verdict, self.verdict))
 
 
 def planned_looks(most_pairs: int) -> list[int]:

@@ -143,7 +143,7 @@ RP.matrix = function () {
         {},
         "Step time at ",
         RP.commitLink(newest),
-        `, ${RP.date(RP.front.commits.time[newest])}; ★ is the lowest of its batch; × is against ${RP.front.reference}; lower is better ↓`,
+        `, ${RP.date(RP.front.commits.time[newest])}; ★ is the lowest of its batch; × is against ${RP.front.reference}; ${RP.LOWER}`,
       ),
       RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
       RP.el("tbody", {}, rows),

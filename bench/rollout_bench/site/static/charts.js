@@ -34,9 +34,9 @@ RP.barChart = function (paths, parts, metric, extra, better) {
       barmode: "stack",
       bargap: 0.35,
       xaxis: {
-        ...RP.axisTitle(`${sign ? `${sign}, ` : ""}${better || RP.better}`),
+        ...RP.axisTitle(`${sign ? `${sign}, ` : ""}${better || RP.better(metric)}`),
         rangemode: "tozero",
-        ...(metric.endsWith("_share") ? { range: [0, 100] } : {}),
+        ...(RP.unitOf(metric) === "share" ? { range: [0, 100] } : {}),
       },
       yaxis: { autorange: "reversed", showgrid: false },
       height: 90 + paths.length * 40,
@@ -48,7 +48,7 @@ RP.barChart = function (paths, parts, metric, extra, better) {
 RP.tailChart = function (rows) {
   const [divisor, sign] = RP.unit(
     Math.max(...rows.map((row) => row.times[row.times.length - 1])),
-    "step_seconds",
+    "seconds",
   );
   return {
     traces: rows.map((row) => ({
@@ -94,7 +94,7 @@ RP.limitChart = function (rows) {
     })),
     layout: {
       xaxis: { type: "log", tickvals: batches, ...RP.axisTitle("batch") },
-      yaxis: { ...RP.axisTitle("tokens/s (higher is better ↑)"), rangemode: "tozero" },
+      yaxis: { ...RP.axisTitle(`tokens/s (${RP.HIGHER})`), rangemode: "tozero" },
     },
   };
 };

@@ -9,19 +9,30 @@ RP.number = function (value) {
   return value.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : size >= 0.0995 || size === 0 ? 2 : 3);
 };
 
+// What data/front.js says of a metric: title, unit, better, exact, meaning.
+RP.metric = (name) => (Object.hasOwn(RP.front.metrics, name) ? RP.front.metrics[name] : null);
+
+RP.title = (name) => (RP.metric(name) || { title: name }).title;
+
+// The unit of a metric; a unit itself may be given too.
+RP.unitOf = (name) => (RP.metric(name) || { unit: name }).unit;
+
+RP.LOWER = "lower is better ↓";
+RP.HIGHER = "higher is better ↑";
+RP.better = (name) => ((RP.metric(name) || {}).better === "higher" ? RP.HIGHER : RP.LOWER);
+
 // Divisor and sign of the unit that reads best for a value of the metric.
 RP.unit = function (value, name) {
   const size = Math.abs(value);
-  if (name.endsWith("_seconds")) {
+  const unit = RP.unitOf(name);
+  if (unit === "seconds") {
     return size >= 1 ? [1, "s"] : size >= 1e-3 ? [1e-3, "ms"] : [1e-6, "µs"];
   }
-  if (name.endsWith("_bytes")) {
+  if (unit === "bytes") {
     const power = Math.min(3, Math.max(0, Math.floor(Math.log2(size || 1) / 10)));
     return [1024 ** power, ["B", "KiB", "MiB", "GiB"][power]];
   }
-  if (name.endsWith("_share")) return [0.01, "%"];
-  if (name.endsWith("_calls")) return [1, "calls"];
-  return [1, ""];
+  return unit === "share" ? [0.01, "%"] : [1, ""]; // of a count its title says what is counted
 };
 
 RP.quantity = function (value, name) {

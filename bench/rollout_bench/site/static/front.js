@@ -12,8 +12,8 @@ RP.render = function () {
   RP.matrix();
   const metric = RP.selection.metric;
   RP.put("history-title", `${capital(RP.title(metric))} over the commits`);
-  RP.put("history-better", RP.better);
-  RP.put("compare-better", RP.better);
+  RP.put("history-better", RP.better(metric));
+  RP.put("compare-better", RP.better(metric));
   RP.columns(metric, (content) => {
     RP.draw("history", () => RP.historyChart(content, metric));
     RP.put("history-numbers", historyTable(content, metric));
@@ -145,7 +145,7 @@ function compare(content, metric) {
       };
     })
     .filter(Boolean)
-    .sort((a, b) => a.value[0] - b.value[0]);
+    .sort((a, b) => (RP.better(metric) === RP.LOWER ? 1 : -1) * (a.value[0] - b.value[0]));
   RP.put(
     "compare-title",
     "Side by side at ",

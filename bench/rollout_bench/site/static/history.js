@@ -69,7 +69,7 @@ RP.historyChart = function (content, metric) {
         showgrid: false,
         zeroline: false,
       },
-      yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better})`),
+      yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
       hovermode: "closest",
       shapes: [...marks.shapes, ...(chosen === null ? [] : [upright(chosen, "solid", 0.9)])],
       annotations: marks.annotations,
@@ -196,7 +196,7 @@ RP.compareChart = function (entries, metric) {
     traces,
     layout: {
       xaxis: {
-        ...RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better})`),
+        ...RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
         rangemode: "tozero",
       },
       yaxis: {

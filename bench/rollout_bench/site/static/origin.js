@@ -133,10 +133,6 @@ RP.columnFigure = function (content, path, number, metric) {
   };
 };
 
-RP.title = (metric) => RP.front.metrics[metric] || metric.replace(/_/g, " ");
-
-RP.better = "lower is better ↓"; // of every metric that the ruler makes
-
 RP.askButton = (figure) =>
   RP.el(
     "button",

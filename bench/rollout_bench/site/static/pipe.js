@@ -44,7 +44,7 @@ RP.pipe = function () {
           ...paths.map((path) => {
             const cell = pipe.paths[path][size];
             return cell
-              ? `${RP.quantity(cell.p50_seconds, "p50_seconds")} / ${RP.quantity(cell.p99_seconds, "p99_seconds")}`
+              ? `${RP.quantity(cell.p50_seconds, "seconds")} / ${RP.quantity(cell.p99_seconds, "seconds")}`
               : "absent";
           }),
         ]),
@@ -80,7 +80,7 @@ RP.pipeChart = function (pipe, shown) {
         line: { color: looks.color, dash: width > 1 ? looks.dash : "dot", width },
         marker: RP.marker(path, 9),
         customdata: sizes.map((size) => [path, size]),
-        text: sizes.map((size) => RP.quantity(pipe.paths[path][size][name], name)),
+        text: sizes.map((size) => RP.quantity(pipe.paths[path][size][name], "seconds")),
         hovertemplate: `${word} %{text}<extra>${RP.plain(path)}</extra>`,
       });
     }
@@ -94,8 +94,8 @@ RP.pipeChart = function (pipe, shown) {
       yaxis: {
         type: "log",
         tickvals: decades,
-        ticktext: decades.map((one) => RP.quantity(one * 1e-6, "p50_seconds").replace(/\.0+ /, " ")),
-        ...RP.axisTitle("round trip (lower is better ↓)"),
+        ticktext: decades.map((one) => RP.quantity(one * 1e-6, "seconds").replace(/\.0+ /, " ")),
+        ...RP.axisTitle(`round trip (${RP.LOWER})`),
       },
     },
   };

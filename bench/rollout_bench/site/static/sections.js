@@ -146,9 +146,9 @@ RP.breakdown = function () {
       cells.map((cell, number) => [
         cell.path,
         RP.quantity(middle(cell, "engine_step_seconds"), "engine_step_seconds"),
-        ...parts.map((part) => RP.quantity(part.values[number], "x_seconds")),
+        ...parts.map((part) => RP.quantity(part.values[number], "seconds")),
         cell.metrics.engine_cpu_seconds
-          ? RP.quantity(middle(cell, "engine_cpu_seconds"), "x_seconds")
+          ? RP.quantity(middle(cell, "engine_cpu_seconds"), "seconds")
           : "absent",
         RP.askButton(RP.cellFigure(cell, "engine_step_seconds")),
       ]),
@@ -172,7 +172,7 @@ RP.gpu = function () {
     const bars = [{ name: `${who} idle`, colors: colors(idle), values: idle.map(share) }];
     const pipe = (cell) =>
       cell.metrics.pipe_idle_seconds
-        ? `${RP.quantity(middle(cell, "pipe_idle_seconds"), "x_seconds")} of ${RP.quantity(idleSeconds(cell), "x_seconds")}`
+        ? `${RP.quantity(middle(cell, "pipe_idle_seconds"), "seconds")} of ${RP.quantity(idleSeconds(cell), "seconds")}`
         : "absent";
     RP.section(
       "idle",
@@ -181,13 +181,13 @@ RP.gpu = function () {
         RP.barChart(
           idle.map((cell) => cell.path),
           bars,
-          "x_share",
+          "share",
         ),
       RP.table(
         ["path", `${who} idle`, "explained by the pipe, at most, in an engine step", ""],
         idle.map((cell) => [
           cell.path,
-          RP.quantity(share(cell), "x_share"),
+          RP.quantity(share(cell), "share"),
           pipe(cell),
           RP.askButton(RP.cellFigure(cell, idleMetric(cell))),
         ]),
@@ -216,15 +216,15 @@ RP.gpu = function () {
       RP.barChart(
         gap.map((cell) => cell.path),
         [{ name: "of the roofline", colors: colors(gap), values: gap.map(reached) }],
-        "x_share",
+        "share",
         null,
-        "higher is better ↑",
+        RP.HIGHER,
       ),
     RP.table(
       ["path", "of the roofline", ""],
       gap.map((cell) => [
         cell.path,
-        RP.quantity(reached(cell), "x_share"),
+        RP.quantity(reached(cell), "share"),
         RP.askButton(RP.cellFigure(cell, "roofline_gap_share")),
       ]),
     ),

@@ -55,10 +55,10 @@
     RP.el(
       "p",
       { class: "where" },
-      `${key.machine}, ${key.preset}, tensor-parallel size ${key.tensor_parallel_size}, workload ${key.workload}, batch ${key.batch}; ${RP.better}`,
+      `${key.machine}, ${key.preset}, tensor-parallel size ${key.tensor_parallel_size}, workload ${key.workload}, batch ${key.batch}; ${RP.better(metric)}`,
     ),
   );
-  RP.put("better", RP.better);
+  RP.put("better", RP.better(metric));
 
   const figure = function (number, path) {
     const point = page.points[number];
@@ -144,7 +144,7 @@
           showgrid: false,
           zeroline: false,
         },
-        yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better})`),
+        yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
         shapes: [
           across("before"),
           across("after"),
