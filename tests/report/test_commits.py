@@ -64,6 +64,14 @@ def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
     assert "| &lt;b>\\| " in report(results, [commits[2]], markdown=True)
 
 
+@pytest.mark.parametrize("markdown", [False, True])
+def test_one_engine_start_is_marked_at_values_and_said_once(checkout, markdown):
+    folder, commits = checkout
+    text = report(read_results(folder / "results", commits), [commits[0], commits[2]], markdown=markdown)
+    assert text.count("one engine start only") == 1
+    assert text.count("]¹") >= 6  # five paths in the table, the leader in the sentence
+
+
 def test_a_cell_that_failed_and_a_damaged_file_are_told(checkout, tmp_path):
     _folder, commits = checkout
     write_records(tmp_path, commits, batches=[8])

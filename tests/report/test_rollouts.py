@@ -1,5 +1,6 @@
 """Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cells."""
 
+from rollout_bench.report.estimate import NOT_GATED, ONE_REPLICATE, WARNINGS
 from rollout_bench.report.rollouts import rollout_table
 from rollout_bench.report.table import WIDTH
 from rollout_bench.schema.record import Record
@@ -10,7 +11,8 @@ REASON = "the process ended with exit code 1; its last lines:\nTraceback (most r
 def record(path, steps=(), status="measured", reason=None, batch=8, **more):
     metrics = {"step_seconds": list(steps), "engine_step_seconds": [value / 32 for value in steps], **more}
     workload = {"batch": batch, "output_tokens": 32}
-    return Record(path, "nano", 1, workload, status, reason, metrics if steps else {})
+    observed = {"engine_starts": 2, "counted": {"wire_bytes": 1}}
+    return Record(path, "nano", 1, workload, status, reason, metrics if steps else {}, observed)
 
 
 SLOW = [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56]
@@ -82,3 +84,19 @@ def test_no_line_is_wider_than_100_columns():
     long = "word " * 60
     text = rollout_table([record("zmq", status="failed", reason=long)], "vllm-mp")
     assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_a_warning_is_marked_at_each_value_and_said_once_below():
+    """Both paths have one engine start; zmq's bytes were counted before that was exact."""
+    records = [record(path, FAST, wire_bytes=[2048.0, 2050.0]) for path in ("vllm-mp", "zmq")]
+    for one in records:
+        one.observed["engine_starts"] = 1
+    records[1].observed["counted"].clear()
+    steps = rollout_table(records, "vllm-mp").splitlines()
+    assert ["430 ms [400 .. 460]¹ " in line for line in steps[1:3]] == [True, True]
+    assert steps[2].endswith("1.00 [0.87 .. 1.15]")  # marked beside it already
+    assert " ".join(line.strip() for line in steps[3:]) == f"¹ {WARNINGS[ONE_REPLICATE]}"
+    counts = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
+    assert "2.00 KiB [1.95 .. 2.05] " in counts[1]  # exact: the same at every start
+    assert "]¹²" in counts[2]
+    assert counts[3] == f"¹ {WARNINGS[NOT_GATED]}"

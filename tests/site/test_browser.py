@@ -118,6 +118,7 @@ def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committe
     assert re.search(r"^● zmq (leads|is fastest) at batch 256", text(tab, "#lead"))
     assert "582 ms" in text(tab, "#facts")
     assert "0.75 ×" in text(tab, "#facts")
+    assert "One engine start only: " in text(tab, "#facts")
     assert tab.locator("#facts").bounding_box()["y"] < 400
     assert set(charts(tab)) == {"history", "compare", "breakdown", "pipe", "limit"}
     assert tab.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 10
@@ -159,6 +160,7 @@ def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit)
         "338 ms",
         "c9ff6fe7",
         "7, from 1 engine start",
+        "One engine start only: intervals hold what differs from rollout to rollout, not from",
         "NVIDIA H200",
         "vllm 0.26.0",
         "fixed, batch 64",

@@ -62,7 +62,7 @@ def test_a_column_gives_back_the_values_to_four_digits(folder):
     middles = [sorted(point.samples("step_seconds"))[3] for point in points]
     assert [middle * column["scale"] for middle in ray["middle"]] == pytest.approx(middles, rel=1e-3)
     assert all(below > 0 for below in ray["below"])
-    assert (ray["samples"], ray["starts"]) == (7, 1)  # the same for all: told once
+    assert (ray["samples"], ray["starts"], ray["warnings"]) == (7, 1, "one-replicate")  # all the same: once
     assert ray["from"] == [0] * 4 + [1] * 4  # the versions differ
     assert column["surroundings"][1]["environment"]["vllm"] == "0.27.0"
 
@@ -92,6 +92,9 @@ def test_the_newest_commit_is_there_in_full_with_the_answer(folder):
     assert group["answers"][8]["text"].startswith("sync is fastest")
     cell = group["cells"][0]
     assert len(cell["metrics"]["step_seconds"][3]) == 7
+    assert cell["warnings"]["step_seconds"] == "one-replicate"
+    assert cell["warnings"]["wire_bytes"] == "not-gated one-replicate"
+    assert set(" ".join(cell["warnings"].values()).split()) <= set(shown(folder)["warnings"])
     assert cell["source"] == f"results/{MACHINE}/records/88888888-virtualenv-py3.12-simulated.jsonl"
 
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ..history.results import Commit, Point, Results
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import REFERENCE
-from .estimate import Estimate, estimate, ratio
+from .estimate import Estimate, estimate_of, ratio
+from .footnotes import Footnotes
 from .numbers import interval, number
 
 STEP_TIME = "step_seconds"
@@ -97,9 +98,9 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
         for batch, points in batches.items():
             medians: dict[Commit, dict[str, Estimate]] = {}
             for point in comparable(points):
-                samples = point.samples(metric)
-                if samples:
-                    medians.setdefault(point.commit, {})[point.record.path] = estimate(samples)
+                value = estimate_of(point.record, metric)
+                if value is not None:
+                    medians.setdefault(point.commit, {})[point.record.path] = value
             answer = rank(group, batch, medians, until, metric)
             if answer is not None:
                 found.append(answer)
@@ -149,11 +150,12 @@ def _against(at: Mapping[str, Estimate], path: str) -> Estimate:
     return Estimate(1.0, 1.0, 1.0) if path == REFERENCE else ratio(at[path], at[REFERENCE])
 
 
-def sentence(answer: Answer, metric: str = STEP_TIME) -> str:
-    """The answer in plain words."""
+def sentence(answer: Answer, metric: str = STEP_TIME, notes: Footnotes | None = None) -> str:
+    """The answer in plain words; `notes` get the warnings of its values."""
     first = answer.standings[0]
+    mark = "" if notes is None else notes.mark(first.value)
     verb = "leads" if answer.level else "is fastest"
-    said = [f"{first.path} {verb}: {interval(first.value, metric)}"]
+    said = [f"{first.path} {verb}: {interval(first.value, metric)}{mark}"]
     if first.path != REFERENCE and first.against_reference:
         said.append(f"{number(first.against_reference.middle)} of {REFERENCE}")
     elif len(answer.standings) > 1:

@@ -11,21 +11,13 @@ from ..history.detect import Step
 from ..history.results import Commit, Results
 from ..schema.metrics import is_worse, title
 from ..schema.record import MEASURED, REFERENCE
-from .answer import STEP_TIME, Answer, answers, sentence
+from .answer import STEP_TIME, Answer, Group, answers, sentence
 from .estimate import Estimate, ratio
+from .footnotes import Footnotes
 from .numbers import change, interval
 from .pipe import pipe_table
 from .reasons import first_line
 from .table import escaped, items, listed, table, wrapped
-
-_ONE_START = (
-    "One engine start a path: intervals hold what differs from rollout to rollout, not from start to start."
-)
-
-
-def _one_start(results: Results, commit: Commit) -> bool:
-    points = [point for point in results.points if point.commit == commit]
-    return any(point.record.observed.get("engine_starts") == 1 for point in points)
 
 
 def report(
@@ -44,14 +36,15 @@ def report(
     then = {} if base is None else {(a.group, a.batch): a for a in answers(results, metric, base)}
     if not now:
         parts.append(f"{title(metric)} was not measured at {head.hash[:8]}.")
+    notes = Footnotes()
     for group in dict.fromkeys(answer.group for answer in now):
         some = [answer for answer in now if answer.group == group]
         parts.append(f"### {escaped(str(group))}" if markdown else str(group))
-        said = [f"batch {answer.batch}: {sentence(answer, metric)}" for answer in some]
+        said = [f"batch {answer.batch}: {sentence(answer, metric, notes)}" for answer in some]
         parts.append("\n".join(items(said) if markdown else map(wrapped, said)))
-        parts.append(_table(some, then, base, metric, markdown))
-    if now and _one_start(results, head):
-        parts.append(escaped(_ONE_START) if markdown else wrapped(_ONE_START))
+        parts.append(_table(some, then, base, metric, markdown, notes))
+    if lines := notes.lines():
+        parts.append("\n".join(items(lines) if markdown else map(wrapped, lines)))
     for pipe in [pipe for pipe in results.pipes if pipe.commit == head][-1:]:
         text = pipe_table(pipe.result)
         parts.append(f"The pipe alone:\n\n```\n{text}\n```" if markdown else f"the pipe alone\n{text}")
@@ -67,7 +60,12 @@ def report(
 
 
 def _table(
-    now: Sequence[Answer], then: Mapping[tuple, Answer], base: Commit | None, metric: str, markdown: bool
+    now: Sequence[Answer],
+    then: Mapping[tuple[Group, int], Answer],
+    base: Commit | None,
+    metric: str,
+    markdown: bool,
+    notes: Footnotes,
 ) -> str:
     """A row a path and batch, fastest first; with a base, what changed since."""
     titles = ["batch", "path", f"{title(metric)} [99 %]", f"ratio to {REFERENCE}"]
@@ -80,14 +78,17 @@ def _table(
         for standing in answer.standings:
             against = standing.against_reference
             own = "reference" if standing.path == REFERENCE else "" if against is None else interval(against)
-            row = [str(answer.batch), standing.path, interval(standing.value, metric), own]
+            if against is not None:
+                own += notes.mark(against, marked=[standing.value])
+            value = interval(standing.value, metric) + notes.mark(standing.value)
+            row = [str(answer.batch), standing.path, value, own]
             if base is not None:
-                row += _since(standing.value, before.get(standing.path), metric)
+                row += _since(standing.value, before.get(standing.path), metric, notes)
             rows.append(row)
     return table(titles, rows, right=[0], markdown=markdown, width=None)
 
 
-def _since(value: Estimate, before: Estimate | None, metric: str) -> list[str]:
+def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnotes) -> list[str]:
     """Ratio to an earlier value, and in a word what it says."""
     if before is None:
         return ["not measured there", ""]
@@ -96,7 +97,7 @@ def _since(value: Estimate, before: Estimate | None, metric: str) -> list[str]:
         word = "cannot tell"
     else:
         word = "worse" if is_worse(against.middle, metric) else "better"
-    return [interval(against), word]
+    return [interval(against) + notes.mark(against, marked=[value]), word]
 
 
 def _steps(steps: Sequence[Step], markdown: bool) -> str:

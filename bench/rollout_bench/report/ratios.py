@@ -7,8 +7,10 @@ from typing import Any
 
 from ..schema.record import Record
 from ..stats.ratios import ratio_of
+from .estimate import ONE_REPLICATE, engine_starts
+from .footnotes import Footnotes
 from .numbers import bounds, number, quantity
-from .table import table
+from .table import table, wrapped
 
 Case = tuple[str, str, int, str]
 """Path, preset, tensor-parallel size and the workload's fingerprint."""
@@ -52,6 +54,7 @@ def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
     return [
         replace(
             replicates[0],
+            observed=replicates[0].observed | {"engine_starts": sum(map(engine_starts, replicates))},
             metrics={
                 name: [sample for one in replicates for sample in one.metrics.get(name, ())]
                 for name in replicates[0].metrics
@@ -76,6 +79,7 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> 
     """One line a path and workload."""
     titles = ["path", "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by replicate", "rounds"]
     lines = []
+    notes = Footnotes()
     for row in rows:
         start = [row["path"], str(row["batch"])]
         if "median" not in row:
@@ -83,7 +87,8 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> 
             continue
         cells = [quantity(row["median"], metric), "", "", str(row["rounds"])]
         if row["path"] != reference and "ratio" in row:
-            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}"
+            mark = notes.mark_of(ONE_REPLICATE) if row["replicates"] == 1 else ""
+            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}{mark}"
             cells[2] = " ".join(map(number, row["by_replicate"]))
         lines.append(start + cells)
-    return table(titles, lines, right=(1, 2, 5))
+    return "\n".join([table(titles, lines, right=(1, 2, 5)), *map(wrapped, notes.lines())])

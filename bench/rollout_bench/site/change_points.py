@@ -5,6 +5,7 @@ from typing import Any
 
 from ..history.detect import Step
 from ..history.results import Commit, Point
+from ..report.estimate import estimate
 from ..schema.metrics import title
 from .data import bounded, columns
 from .names import digest, plain_letters
@@ -71,7 +72,7 @@ def _page(
         "points": [
             {
                 "at": place[point.commit],
-                "value": bounded(point.samples(step.metric)),
+                "value": bounded(estimate(point.samples(step.metric))),
                 "samples": point.samples(step.metric),
                 "side": _side(place[point.commit], place[step.first], ends, before),
             }

@@ -14,7 +14,7 @@ from typing import Any
 from ..history.detect import LEAST_POINTS
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, answers, comparable, grouped, sentence
-from ..report.estimate import Estimate, estimate
+from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE
@@ -67,6 +67,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "made": made.astimezone(UTC).isoformat(timespec="seconds"),
         "reference": REFERENCE,
         "measured": MEASURED,
+        "warnings": WARNINGS,
         "least_commits": LEAST_POINTS,
         "step_time": STEP_TIME,
         "commit_url": commit_url,
@@ -101,9 +102,9 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
     """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
     rows: dict[str, list[tuple[Point, Estimate]]] = {}
     for point in comparable(points):
-        samples = point.samples(metric)
-        if samples:
-            rows.setdefault(point.record.path, []).append((point, estimate(samples)))
+        value = estimate_of(point.record, metric)
+        if value is not None:
+            rows.setdefault(point.record.path, []).append((point, value))
     scale = _scale(value.middle for row in rows.values() for _point, value in row)
     provenances: list[dict[str, Any]] = []
     paths = {}
@@ -114,7 +115,8 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
             "below": _folded([_distance(value, value.low, scale) for _point, value in row]),
             "above": _folded([_distance(value, value.high, scale) for _point, value in row]),
             "samples": _folded([len(point.samples(metric)) for point, _value in row]),
-            "starts": _folded([point.record.observed.get("engine_starts", 1) for point, _value in row]),
+            "starts": _folded([engine_starts(point.record) for point, _value in row]),
+            "warnings": _folded([_joined(value) for _point, value in row]),
             "measured": _folded([_day(point) for point, _value in row]),
             "source": _folded([_source_of_any(point) for point, _value in row]),
             "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
@@ -176,11 +178,13 @@ def _surroundings(point: Point) -> dict[str, Any]:
 def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
     """A cell at its newest commit, in full."""
     record = point.record
-    values = {}
+    values, warnings = {}, {}
     for name in record.metrics:
-        samples = point.samples(name)
-        if samples:
-            values[name] = [*bounded(samples), [_short(sample) for sample in samples]]
+        value = estimate_of(record, name)
+        if value is not None:
+            values[name] = [*bounded(value), [_short(sample) for sample in point.samples(name)]]
+            if value.warnings:
+                warnings[name] = _joined(value)
     return {
         "path": record.path,
         "batch": record.workload["batch"],
@@ -190,18 +194,23 @@ def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         "metrics": values,
         "absent": record.observed.get("absent") or {},
         "tokens": record.observed.get("tokens_generated") or record.workload.get("tokens"),
-        "starts": record.observed.get("engine_starts", 1),
+        "starts": engine_starts(record),
+        "warnings": warnings,
         "measured": _day(point),
         "source": source(point),
         **_surroundings(point),
     }
 
 
-def bounded(samples: Sequence[float]) -> list[float | None]:
+def bounded(value: Estimate) -> list[float | None]:
     """Median and interval; one sample gives no interval."""
-    value = estimate(samples)
     shown = (value.middle, value.low, value.high)
     return [_short(bound) if math.isfinite(bound) else None for bound in shown]
+
+
+def _joined(value: Estimate) -> str:
+    """The words of a value's warnings, which the pages find in `front`."""
+    return " ".join(value.warnings)
 
 
 def source(point: Point | Pipe) -> str:

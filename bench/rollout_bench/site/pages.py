@@ -21,6 +21,9 @@ from .change_points import step_data, step_slug
 from .data import column_name, columns, commits_of, front
 from .names import literal
 
+_SHARED = ("commits", "commit_url", "metrics", "reference", "machines", "warnings")
+"""What of the front page's data every page has."""
+
 _LIBRARY = ("plotly", "package_data/plotly.min.js")
 
 
@@ -64,7 +67,7 @@ def write_pages(
                 name = column_name(content["groups"][number]["id"], batch, metric)
                 history = literal(columns(points, place, metric))
                 _script(data / f"{name}.js", f"RP.loaded({literal(name)},{history});")
-    shared = {name: content[name] for name in ("commits", "commit_url", "metrics", "reference", "machines")}
+    shared = {name: content[name] for name in _SHARED}
     for step, one in zip(steps, shown, strict=True):
         slug = step_slug(step)
         title = html.escape(one["title"])

@@ -70,11 +70,7 @@ RP.answer = function () {
   );
   const notes = [];
   if (!clear) notes.push(`Too close to call against ${said.level.join(", ")}: the 99 % intervals overlap.`);
-  const starts = Math.min(...order.map((cell) => cell.starts));
-  if (starts === 1)
-    notes.push(
-      "One engine start a path: intervals hold what differs from rollout to rollout, not from start to start.",
-    );
+  notes.push(...RP.warnings(order.map((cell) => RP.cellFigure(cell, time))));
   RP.put(
     "facts",
     facts,

@@ -188,6 +188,7 @@ function compare(content, metric) {
         ];
       }),
     ),
+    RP.warnings(entries.map((one) => one.figure)).map((text) => RP.el("p", { class: "note" }, text)),
   );
 }
 

@@ -43,7 +43,8 @@ RP.again = function (facts, path, at, group) {
 
 RP.quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${String(word).replace(/'/g, "'\\''")}'`);
 
-// A figure: {title, value, metric, path, at, group, facts, samples (list or number), starts, measured, source}
+// A figure: {title, value, metric, path, at, group, facts, samples (list or number), starts, warnings (words of
+// RP.front.warnings), measured, source}
 RP.origin = function (figure) {
   const { facts, group } = figure;
   const machine = RP.front.machines[group.machine] || {};
@@ -62,6 +63,7 @@ RP.origin = function (figure) {
     ["commit", [RP.commitLink(figure.at), ` ${RP.front.commits.subject[figure.at] || ""}`]],
     ["measured", figure.measured ? `${figure.measured.replace("T", " ")} UTC` : "no time kept"],
     ["samples", `${count}, from ${figure.starts} engine start${figure.starts > 1 ? "s" : ""}`],
+    ...RP.warnings([figure]).map((text) => ["warning", text]),
     ["machine", [group.machine, ...hardware].filter(Boolean).join(", ")],
     ["workload", RP.workload(facts.workload)],
     ["preset", `${group.preset}, tensor-parallel size ${group.tensor_parallel_size}`],
@@ -106,6 +108,7 @@ RP.cellFigure = (cell, metric) => ({
   facts: cell,
   samples: cell.metrics[metric][3],
   starts: cell.starts,
+  warnings: cell.warnings[metric] || "",
   measured: cell.measured,
   source: cell.source,
 });
@@ -128,9 +131,19 @@ RP.columnFigure = function (content, path, number, metric) {
     facts,
     samples: RP.nth(column.samples, number),
     starts: RP.nth(column.starts, number),
+    warnings: RP.nth(column.warnings, number),
     measured: RP.nth(column.measured, number),
     source: RP.nth(column.source, number).replace("{commit}", RP.commitName(at)),
   };
+};
+
+// What a reader must know of some figures, each once.
+RP.warnings = function (figures) {
+  const words = new Set(figures.flatMap((figure) => figure.warnings.split(" ")).filter(Boolean));
+  return [...words].map((word) => {
+    const text = RP.front.warnings[word];
+    return `${text[0].toUpperCase()}${text.slice(1)}.`;
+  });
 };
 
 RP.askButton = (figure) =>

@@ -73,6 +73,7 @@
       facts: page.column.surroundings[RP.nth(column.from, number)],
       samples: point.samples,
       starts: RP.nth(column.starts, number),
+      warnings: RP.nth(column.warnings, number),
       measured: RP.nth(column.measured, number),
       source: RP.nth(column.source, number).replace("{commit}", RP.commitName(point.at)),
     };
@@ -202,6 +203,9 @@
         point.samples.length,
         RP.askButton(figure(number, step.path)),
       ]),
+    ),
+    RP.warnings(page.points.map((_, number) => figure(number, step.path))).map((text) =>
+      RP.el("p", { class: "note" }, text),
     ),
   );
 
