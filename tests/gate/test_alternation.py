@@ -1,4 +1,4 @@
-"""tracking/gate.py and its report: order, early stop, budget, what cannot be judged. No process starts."""
+"""gate/alternation.py and its report: order, early stop, budget, what cannot be judged. No process starts."""
 
 import json
 import random
@@ -23,10 +23,10 @@ FACTS = {
 
 
 class Engines:
-    """Starts that take a known time on a clock of their own; each value is noise around the side's speed."""
+    """Starts that take a known time on a clock of their own; each value is noise around the build's speed."""
 
     def __init__(self, speeds, cv=0.004, start_seconds=10.0, seed=0, drift=0.0):
-        self.speeds = speeds  # {(side, path): seconds, or a status with its reason}
+        self.speeds = speeds  # {(build, path): seconds, or a status with its reason}
         self.cv, self.start_seconds, self.drift = cv, start_seconds, drift
         self.now = 0.0
         self.legs = []
@@ -35,13 +35,13 @@ class Engines:
     def clock(self):
         return self.now
 
-    def measure(self, side, paths, seconds_left):
+    def measure(self, build, paths, seconds_left):
         assert seconds_left > 0
-        self.legs.append((side, tuple(paths)))
+        self.legs.append((build, tuple(paths)))
         records = []
         for path in paths:
             self.now += self.start_seconds
-            speed = self.speeds.get((side, path), 1.0)
+            speed = self.speeds.get((build, path), 1.0)
             record = SimpleNamespace(
                 path=path, preset="nano", workload={"batch": 8}, status="measured", reason=None, metrics={}
             )
@@ -66,12 +66,12 @@ def verdicts(content, metric="step_seconds"):
     return {row["path"]: row["verdict"] for row in content["verdicts"] if row["metric"] == metric}
 
 
-def test_sides_alternate_so_that_drift_cancels():
+def test_builds_alternate_so_that_drift_cancels():
     """A machine that gets slower by 1 % with every start, and two commits that are equal."""
     engines = Engines({}, cv=0.0005, drift=0.001)
     content = engines.gate()
-    sides = [side for side, _paths in engines.legs]
-    assert sides[:8] == ["base", "head", "head", "base"] * 2
+    builds = [build for build, _paths in engines.legs]
+    assert builds[:8] == ["base", "head", "head", "base"] * 2
     assert verdicts(content) == {"zmq": "same"}
 
 
@@ -120,16 +120,16 @@ def test_a_budget_too_small_for_one_round_says_what_a_round_takes():
     engines = Engines({}, start_seconds=90.0)
     with pytest.raises(UsageError, match=r"--budget is 5 minutes, and one round .* about 6\.0"):
         engines.gate(budget_seconds=300.0)
-    assert len(engines.legs) == 2  # told when it is clear, not when the budget is spent
+    assert len(engines.legs) == 2  # reported when it is clear, not when the budget is spent
 
 
 def test_a_first_round_that_ends_a_little_late_is_judged_and_not_thrown_away():
     engines = Engines({})
     measure = engines.measure
 
-    def slower_at_last(side, paths, seconds_left):
+    def slower_at_last(build, paths, seconds_left):
         engines.start_seconds = 12.0 if len(engines.legs) == 3 else 10.0
-        return measure(side, paths, seconds_left)
+        return measure(build, paths, seconds_left)
 
     engines.measure = slower_at_last
     content = engines.gate(budget_seconds=41.0)
@@ -141,8 +141,8 @@ def test_a_first_round_whose_last_start_is_cut_off_is_no_round():
     engines = Engines({})
     measure = engines.measure
 
-    def cut_off(side, paths, seconds_left):
-        records = measure(side, paths, seconds_left)
+    def cut_off(build, paths, seconds_left):
+        records = measure(build, paths, seconds_left)
         if len(engines.legs) == 4:
             engines.now += 2.0
             records[0].status, records[0].reason = "failed", "did not end in time"
@@ -158,9 +158,9 @@ def test_what_the_end_of_the_budget_cuts_off_is_no_failure():
     engines = Engines({}, cv=0.05)
     measure = engines.measure
 
-    def hanging(side, paths, seconds_left):
+    def hanging(build, paths, seconds_left):
         if len(engines.legs) < 5:
-            return measure(side, paths, seconds_left)
+            return measure(build, paths, seconds_left)
         engines.now += seconds_left
         record = SimpleNamespace(path="zmq", preset="nano", workload={"batch": 8}, metrics={})
         record.status, record.reason = "failed", "did not end in time"
@@ -172,10 +172,10 @@ def test_what_the_end_of_the_budget_cuts_off_is_no_failure():
     assert (verdicts(content), content["pairs"]) == ({"zmq": "cannot tell"}, 2)
 
 
-def test_counts_alone_need_one_start_a_side():
+def test_counts_alone_need_one_start_a_build():
     engines = Engines({("head", "zmq"): 1.01})
     content = engines.gate(metrics=("wire_bytes",))
-    assert [side for side, _paths in engines.legs] == ["base", "head"]
+    assert [build for build, _paths in engines.legs] == ["base", "head"]
     assert verdicts(content, "wire_bytes") == {"zmq": "worse"}
     assert content["stopped"] == "every verdict is firm"
 
@@ -187,13 +187,13 @@ def test_counts_alone_need_one_start_a_side():
         ({"absent": {"wire": "3 of 8 requests were there"}}, "head: 3 of 8 requests were there"),
     ],
 )
-def test_a_side_without_counts_says_why(observed, reason):
+def test_a_build_without_counts_says_why(observed, reason):
     engines = Engines({})
     measure = engines.measure
 
-    def uncounted(side, paths, seconds_left):
-        records = measure(side, paths, seconds_left)
-        for record in records if side == "head" else ():
+    def uncounted(build, paths, seconds_left):
+        records = measure(build, paths, seconds_left)
+        for record in records if build == "head" else ():
             del record.metrics["wire_bytes"]
             record.observed = observed
         return records

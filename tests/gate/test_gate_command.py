@@ -1,4 +1,4 @@
-"""`rollout-perf gate`: what cannot be asked is told in one line, before anything is built."""
+"""`rollout-perf gate`: what cannot be asked is reported in one line, before anything is built."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import alternation as gate
 from rollout_bench.history import asv_runs as track
-from rollout_bench.history import environments as sides
+from rollout_bench.history import environments
 from rollout_bench.measure import machine as harness_machine
 
 from rollout_perf import TRANSPORTS
@@ -27,14 +27,14 @@ def nothing_is_built(monkeypatch, tmp_path):
 
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))  # asv keeps ~/.asv-machine.json
-    monkeypatch.setattr(sides, "build", build)
-    monkeypatch.setattr(sides, "changed_files", lambda root: [])
+    monkeypatch.setattr(environments, "build", build)
+    monkeypatch.setattr(environments, "changed_files", lambda root: [])
     monkeypatch.setattr(track, "results_folder", lambda root: tmp_path / "results")
     monkeypatch.setattr(harness_machine, "gpus", list)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
@@ -54,13 +54,13 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--budget", "long"], "long"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, told, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(arguments, reported, capsys):
     assert cli.main(["gate", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("rollout-perf: ")
     assert err.count("\n") == 1
-    assert told in err
+    assert reported in err
 
 
 def test_what_is_asked_for_is_what_is_judged(monkeypatch):
@@ -71,7 +71,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
         asked.append(question)
         raise UsageError("that is all")
 
-    monkeypatch.setattr(sides, "build", lambda *_arguments: SimpleNamespace(python_build=None))
+    monkeypatch.setattr(environments, "build", lambda *_arguments: SimpleNamespace(python_build=None))
     monkeypatch.setattr(gate, "run_gate", run_gate)
     thresholds = ["--threshold", "5", "--threshold", "engine_step_seconds=10%", "--threshold", "wire_calls=1"]
     metrics = "step_seconds,engine_step_seconds,wire_bytes,wire_calls"
@@ -122,9 +122,9 @@ def test_a_damaged_machine_file_is_named_and_passed_over(tmp_path, capsys):
 def test_a_dirty_harness_is_said(monkeypatch, capsys):
     """What is measured is the commits; what measures is the working tree."""
     harness = ["bench/rollout_bench/measure/drive.py", "benchmarks/rollout.py"]
-    monkeypatch.setattr(sides, "changed_files", lambda root: [*harness, "README.md"])
+    monkeypatch.setattr(environments, "changed_files", lambda root: [*harness, "README.md"])
     with pytest.raises(AssertionError, match=BUILT):
         cli.main(["gate", "HEAD", "HEAD"])
-    told = capsys.readouterr().err
-    assert "uncommitted changes (3 files)" in told
-    assert f"the harness is that of the working tree, with {', '.join(harness)} changed" in told
+    reported = capsys.readouterr().err
+    assert "uncommitted changes (3 files)" in reported
+    assert f"the harness is that of the working tree, with {', '.join(harness)} changed" in reported

@@ -106,12 +106,12 @@ def test_a_budget_too_small_for_one_round(repository):
     assert "--budget is 0.001 minutes, and one round" in done.stderr.splitlines()[-1]
 
 
-def test_a_commit_that_does_not_build_is_told_with_the_last_lines_of_the_log(repository):
+def test_a_commit_that_does_not_build_is_reported_with_the_last_lines_of_the_log(repository):
     done, _content = gate(repository, "first", "broken")
     assert done.returncode == 2
     assert done.stdout == ""
-    told, error = done.stderr.rstrip().rsplit("\n", 1)
-    assert "this commit cannot be built" in told
+    reported, error = done.stderr.rstrip().rsplit("\n", 1)
+    assert "this commit cannot be built" in reported
     assert re.match(
         r"rollout-perf: the head, [0-9a-f]{8}, cannot be built: .*rollout-perf-gate-head.log", error
     )

@@ -47,17 +47,17 @@ def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path
     assert count["worse"] <= 1
 
 
-def test_detect_names_exactly_the_steps_of_a_history(tmp_path):
+def test_detect_names_exactly_the_changes_of_a_history(tmp_path):
     """asv over commits of known speed: slower by 3 and 30 %, back again, a lock bump, a broken one."""
     pytest.importorskip("rollout_bench.history.detect")
     repository = exam.make_repository(tmp_path, cv=0.003)
     factors = [1.0, 1.03, 1.03 * 1.3, 1.0]
-    steps = []
+    changed = []
     for level, factor in enumerate(factors):
         for number in range(COMMITS_A_LEVEL):
             name = f"level {level} commit {number}"
             repository.commit(name, exam.speed(factor))
-            steps += [name] if level and not number else []
+            changed += [name] if level and not number else []
             if number == 4:
                 repository.commit(f"{name}, lock", exam.lock("1.1" if level == 0 else "1.0"))
                 repository.commit(f"{name}, broken", {"setup.py": "raise SystemExit('no')\n"})
@@ -68,14 +68,14 @@ def test_detect_names_exactly_the_steps_of_a_history(tmp_path):
         "asv", "run", "ALL", "--machine", exam.MACHINE, *bench, ROLLOUT_PERF_MACHINE=exam.MACHINE
     )
     print(done.stdout[-3000:])
-    told = repository.tool("detect", "--metric", "step_seconds", "--json")
-    print(told.stdout, told.stderr)
+    detected = repository.tool("detect", "--metric", "step_seconds", "--json")
+    print(detected.stdout, detected.stderr)
     found = {
-        (step["key"]["path"], step["first"]["subject"], step["worse"])
-        for step in json.loads(told.stdout.splitlines()[-1])["steps"]
+        (point["key"]["path"], point["first"]["subject"], point["worse"])
+        for point in json.loads(detected.stdout.splitlines()[-1])["change_points"]
     }
     slower = [True, True, False]
-    assert found == {("zmq", name, worse) for name, worse in zip(steps, slower, strict=True)}
+    assert found == {("zmq", name, worse) for name, worse in zip(changed, slower, strict=True)}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""tracking/detect.py and `rollout-perf detect`: exactly the steps that results/ holds, with their causes."""
+"""history/detect.py and `rollout-perf detect`: exactly the change points of results/, with causes."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rollout_bench.cli import main as cli
-from rollout_bench.history.detect import changes, find_short, find_steps
+from rollout_bench.history.detect import changes, find_change_points, find_short
 from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.metrics import METRICS, Metric
@@ -49,36 +49,36 @@ def points(levels, seed=0, **more):
     ]
 
 
-def places(steps):
-    return [(int(step.first.hash[:8], 16), step.worse) for step in steps]
+def places(all_found):
+    return [(int(found.first.hash[:8], 16), found.worse) for found in all_found]
 
 
-def test_a_step_names_its_range_its_levels_and_its_commands():
-    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10)))
-    assert (step.last_before, step.first) == (COMMITS[11], COMMITS[12])
-    assert step.before == COMMITS[:12]
-    assert (step.metric, step.key.path, step.key.machine) == ("step_seconds", "zmq", "box")
-    assert step.worse
-    assert step.undone_by is None
-    assert step.environment == {}
-    assert step.interval[0] < 1.1 < step.interval[1]
-    assert step.confidence > 0.99
-    assert step.confirm == "rollout-perf gate 0000000b 0000000c --paths zmq --metrics step_seconds"
-    assert step.bisect.startswith("git bisect start --no-checkout 0000000c 0000000b && git bisect run sh -c")
-    assert "rollout-perf gate 0000000b BISECT_HEAD --paths zmq --metrics step_seconds" in step.bisect
+def test_a_change_point_names_its_range_its_levels_and_its_commands():
+    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    assert (found.last_before, found.first) == (COMMITS[11], COMMITS[12])
+    assert found.before == COMMITS[:12]
+    assert (found.metric, found.key.path, found.key.machine) == ("step_seconds", "zmq", "box")
+    assert found.worse
+    assert found.reverted_by is None
+    assert found.environment == {}
+    assert found.interval[0] < 1.1 < found.interval[1]
+    assert found.confidence > 0.99
+    assert found.confirm == "rollout-perf gate 0000000b 0000000c --paths zmq --metrics step_seconds"
+    assert found.bisect.startswith("git bisect start --no-checkout 0000000c 0000000b && git bisect run sh -c")
+    assert "rollout-perf gate 0000000b BISECT_HEAD --paths zmq --metrics step_seconds" in found.bisect
 
 
 def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
-    [step] = find_steps(Results(points=points([1.1] * 12 + [1.0] * 10)))
-    assert not step.worse
-    assert "rollout-perf gate BISECT_HEAD 0000000b" in step.bisect
+    [found] = find_change_points(Results(points=points([1.1] * 12 + [1.0] * 10)))
+    assert not found.worse
+    assert "rollout-perf gate BISECT_HEAD 0000000b" in found.bisect
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 125)])
 def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_path):
-    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10)))
-    command = step.bisect.partition("git bisect run ")[2]
+    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    command = found.bisect.partition("git bisect run ")[2]
     gate = tmp_path / "rollout-perf"
     gate.write_text(f"#!/bin/sh\nexit {code}\n")
     gate.chmod(0o755)
@@ -89,40 +89,40 @@ def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_
 @pytest.mark.parametrize("name", ["zmq; touch owned", "$(touch owned)", "'; touch owned; '", "`touch owned`"])
 def test_a_name_in_the_commands_is_a_word_and_no_command(name, tmp_path):
     """They are copied into a shell, and names come from results/."""
-    [step] = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10, path=name, metric=name)))
+    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10, path=name, metric=name)))
     stub = tmp_path / "rollout-perf"
     stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > asked\n')
     stub.chmod(0o755)
-    for line in (step.confirm, step.bisect.partition("git bisect run ")[2]):
+    for line in (found.confirm, found.bisect.partition("git bisect run ")[2]):
         subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH; {line}"], cwd=tmp_path, check=True)
         assert (tmp_path / "asked").read_text().splitlines()[3:] == ["--paths", name, "--metrics", name]
     assert not (tmp_path / "owned").exists()
 
 
-def test_an_outlier_before_the_step_widens_the_range():
+def test_an_outlier_before_the_change_widens_the_range():
     levels = [1.0] * 12 + [1.1] * 10
     levels[11] = 1.4
-    [step] = find_steps(Results(points=points(levels)))
-    assert (step.last_before, step.first) == (COMMITS[10], COMMITS[12])
-    assert COMMITS[11] not in step.before
+    [found] = find_change_points(Results(points=points(levels)))
+    assert (found.last_before, found.first) == (COMMITS[10], COMMITS[12])
+    assert COMMITS[11] not in found.before
 
 
-def test_a_step_that_is_undone_stays_listed_with_the_commit_that_undid_it():
-    worse, better = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.0] * 10)))
-    assert (worse.worse, worse.undone_by) == (True, COMMITS[22])
-    assert (better.worse, better.undone_by) == (False, None)
+def test_a_change_that_is_reverted_stays_listed_with_the_commit_that_reverted_it():
+    worse, better = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.0] * 10)))
+    assert (worse.worse, worse.reverted_by) == (True, COMMITS[22])
+    assert (better.worse, better.reverted_by) == (False, None)
 
 
-def test_a_step_that_is_undone_in_part_is_not_undone():
-    worse, better = find_steps(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.05] * 10)))
-    assert (worse.undone_by, better.worse) == (None, False)
+def test_a_change_that_is_reverted_in_part_is_not_reverted():
+    worse, better = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.05] * 10)))
+    assert (worse.reverted_by, better.worse) == (None, False)
 
 
 def test_where_higher_is_better_down_is_worse(monkeypatch):
     results = Results(points=points([100.0] * 12 + [90.0] * 10, metric="tokens"))
-    assert [step.worse for step in find_steps(results)] == [False]
+    assert [found.worse for found in find_change_points(results)] == [False]
     monkeypatch.setitem(METRICS, "tokens", Metric("", "tokens/s", "", better="higher"))
-    assert [step.worse for step in find_steps(results)] == [True]
+    assert [found.worse for found in find_change_points(results)] == [True]
 
 
 def test_what_changed_in_the_environment_is_named():
@@ -162,22 +162,22 @@ def test_hardware_that_alternates_under_one_name_has_levels_of_its_own():
         point(number, one.samples("step_seconds"), cpu=cpu)
         for number, (one, cpu) in enumerate(zip(made, cpus, strict=True))
     ]
-    assert places(find_steps(Results(points=mixed))) == [(24, True)]
+    assert places(find_change_points(Results(points=mixed))) == [(24, True)]
 
 
-def test_hardware_that_changes_for_good_is_a_step_with_its_cause():
+def test_hardware_that_changes_for_good_is_a_change_with_its_cause():
     made = points([1.0] * 15 + [1.08] * 15)
     for one in made[15:]:
         one.record.provenance["machine"]["cpu"] = "EPYC"
-    [step] = find_steps(Results(points=made))
-    assert (step.first, step.environment) == (COMMITS[15], {"cpu": ("Xeon", "EPYC")})
+    [found] = find_change_points(Results(points=made))
+    assert (found.first, found.environment) == (COMMITS[15], {"cpu": ("Xeon", "EPYC")})
 
 
 def test_series_of_few_points_are_counted_and_not_judged():
     results = Results(
         points=[*points([1.0] * 7), *points([2.0], path="ray"), *points([1.0] * 8, path="sync")]
     )
-    assert find_steps(results) == []
+    assert find_change_points(results) == []
     assert [(one.key.path, one.points) for one in find_short(results)] == [("zmq", 7), ("ray", 1)]
 
 
@@ -186,8 +186,8 @@ def test_values_to_which_nothing_is_a_ratio_are_left_out():
     for number in (3, 17):
         made[number].record.metrics["share"][:] = [0.0] * 7
     made[5].record.metrics["share"][0] = float("nan")
-    [step] = find_steps(Results(points=made))
-    assert step.first == COMMITS[12]
+    [found] = find_change_points(Results(points=made))
+    assert found.first == COMMITS[12]
 
 
 def test_a_commit_that_was_measured_again_is_one_point():
@@ -208,14 +208,16 @@ def test_a_history_of_slowdowns_recoveries_a_bump_and_breaks_is_named_exactly():
     for number in (7, 44, 90):
         made[number] = point(number, [])
     steady = points([2.0] * 135, seed=4, path="ray")
-    steps = find_steps(Results(points=[*made, *steady]))
-    assert places(steps) == [(at, ratio > 1) for at, ratio in events]
-    assert {step.key.path for step in steps} == {"zmq"}
-    assert steps[2].last_before == COMMITS[43]
-    assert [step.environment for step in steps if step.environment] == [{"torch": ("2.11.0", "2.13.0")}]
-    assert [step.first for step in steps if step.worse and step.undone_by is None] == []
-    for step, (_at, ratio) in zip(steps, events, strict=True):
-        assert step.interval[0] < ratio < step.interval[1]
+    all_found = find_change_points(Results(points=[*made, *steady]))
+    assert places(all_found) == [(at, ratio > 1) for at, ratio in events]
+    assert {found.key.path for found in all_found} == {"zmq"}
+    assert all_found[2].last_before == COMMITS[43]
+    assert [found.environment for found in all_found if found.environment] == [
+        {"torch": ("2.11.0", "2.13.0")}
+    ]
+    assert [found.first for found in all_found if found.worse and found.reverted_by is None] == []
+    for found, (_at, ratio) in zip(all_found, events, strict=True):
+        assert found.interval[0] < ratio < found.interval[1]
 
 
 @pytest.fixture
@@ -242,7 +244,7 @@ def checkout(tmp_path, monkeypatch):
     return fill
 
 
-def test_the_command_shows_the_steps_and_says_whether_something_is_slower_still(checkout, capsys):
+def test_the_command_shows_the_change_points_and_says_whether_something_is_slower_still(checkout, capsys):
     checkout([1.0] * 12 + [1.1] * 10)
     assert cli.main(["detect"]) == 1
     *text, last = capsys.readouterr().out.splitlines()
@@ -250,18 +252,18 @@ def test_the_command_shows_the_steps_and_says_whether_something_is_slower_still(
     assert "box nano zmq batch 8" in text[3]
     assert "step_seconds" in text[3]
     assert text[3].endswith("worse")
-    assert text[4] == "changed between them: nothing that the records or the locks tell"
+    assert text[4] == "changed between them: nothing that the records or the locks say"
     assert text[5].startswith("confirm: rollout-perf gate 0000000b 0000000c")
     assert text[6].startswith("bisect:  git bisect start")
-    [step] = json.loads(last)["steps"]
-    assert step["key"]["path"] == "zmq"
-    assert step["first"]["hash"] == COMMITS[12].hash
+    [found] = json.loads(last)["change_points"]
+    assert found["key"]["path"] == "zmq"
+    assert found["first"]["hash"] == COMMITS[12].hash
     assert cli.main(["detect", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["steps"] == [step]
+    assert json.loads(capsys.readouterr().out)["change_points"] == [found]
 
 
 @pytest.mark.parametrize("levels", [[1.0] * 22, [1.1] * 12 + [1.0] * 10, [1.0] * 9 + [1.1] * 9 + [1.0] * 9])
-def test_nothing_slower_a_gain_and_what_was_undone_leave_exit_code_0(checkout, levels, capsys):
+def test_nothing_slower_a_gain_and_what_was_reverted_leave_exit_code_0(checkout, levels, capsys):
     checkout(levels)
     assert cli.main(["detect"]) == 0
 
@@ -270,7 +272,7 @@ def test_one_commit_is_said_to_be_too_few(checkout, capsys):
     checkout([1.0])
     assert cli.main(["detect"]) == 0
     out = capsys.readouterr().out
-    assert "no step was found" in out
+    assert "no change point was found" in out
     assert "a verdict takes 8 points: 1 series with 1 point\n" in out
     assert json.loads(out.splitlines()[-1])["short"] == {"1": 1}
 
@@ -285,17 +287,17 @@ def test_damage_is_named_and_the_rest_is_judged(checkout, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["--machine", "h100"], "no results of the machine 'h100'; known: box, other"),
         (["--metric", "speed"], "no results of the metric 'speed'; known: step_seconds, "),
     ],
 )
-def test_a_bad_request_is_one_line(checkout, arguments, told, capsys):
+def test_a_bad_request_is_one_line(checkout, arguments, reported, capsys):
     checkout([1.0] * 3)
     checkout([1.0] * 3, "other")
     assert cli.main(["detect", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 def test_only_the_machines_and_metrics_that_were_asked_for_are_judged(checkout, capsys):

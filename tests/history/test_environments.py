@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from rollout_bench.history import environments as sides
-from rollout_bench.history.environments import PythonBuild, Side
+from rollout_bench.history.environments import Build, PythonBuild
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = PythonBuild("/opt/other/bin/python3.11", "3.11.2 (another build)")
@@ -23,7 +23,7 @@ def environment(tmp_path):
 
 
 def side(folder, python_build):
-    return Side("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, python_build)
+    return Build("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, python_build)
 
 
 def test_an_environment_tells_what_it_was_made_of(environment):
@@ -34,13 +34,13 @@ def test_an_environment_tells_what_it_was_made_of(environment):
 
 
 def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_kept(environment):
-    told = []
-    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, told.append)
+    reported = []
+    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, reported.append)
     assert environment.exists()
-    assert told == []
-    sides._remove_unless_of(OTHER, environment, told.append)
+    assert reported == []
+    sides._remove_unless_of(OTHER, environment, reported.append)
     assert not environment.exists()
-    assert told == [
+    assert reported == [
         f"{environment} is not of {OTHER.executable}, as the base's environment is, and is made anew"
     ]
 

@@ -110,9 +110,9 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
     results = read_results(folder, [OLD, NEW])
     assert len(results.series("step_seconds")) == 2
     assert results.machines == {"box": {}}
-    told = [(damage.source.name, damage.line) for damage in results.damaged]
+    reported = [(damage.source.name, damage.line) for damage in results.damaged]
     name = "bbbbbbbb-virtualenv-py3.11-more.jsonl"
-    assert sorted(told, key=str) == sorted(
+    assert sorted(reported, key=str) == sorted(
         [
             ("machine.json", None),
             ("dddddddd-virtualenv-py3.11.json", None),
@@ -125,7 +125,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
 
 
 @pytest.mark.parametrize(
-    ("odd", "told"),
+    ("odd", "reported"),
     [
         ({"workload": {"name": "fixed", "fingerprint": ["0"], "batch": 8}}, "the workload's 'fingerprint'"),
         ({"workload": {"name": "fixed", "fingerprint": "0", "batch": {}}}, "the workload's 'batch'"),
@@ -137,13 +137,13 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
         ({"metrics": {"step_seconds": [None]}}, "the metrics' 'step_seconds'"),
     ],
 )
-def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, told):
+def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, reported):
     """Whoever reads it later takes the insides for what they should be."""
     file = folder / "box" / "records" / "bbbbbbbb-virtualenv-py3.11-more.jsonl"
     file.write_text(json.dumps(json.loads(line(NEW, "ray", 8, [3.0] * 7)) | odd))
     results = read_results(folder, [OLD, NEW])
     [damage] = results.damaged
-    assert told in str(damage)
+    assert reported in str(damage)
     assert len(results.series("step_seconds")) == 1
 
 

@@ -72,7 +72,7 @@ def test_one_engine_start_is_marked_at_values_and_said_once(checkout, markdown):
     assert text.count("]¹") >= 6  # five paths in the table, the leader in the sentence
 
 
-def test_a_cell_that_failed_and_a_damaged_file_are_told(checkout, tmp_path):
+def test_a_cell_that_failed_and_a_damaged_file_are_reported(checkout, tmp_path):
     _folder, commits = checkout
     write_records(tmp_path, commits, batches=[8])
     [file] = (tmp_path / MACHINE / "records").glob(f"{commits[2].hash[:8]}*")
@@ -86,7 +86,7 @@ def test_a_cell_that_failed_and_a_damaged_file_are_told(checkout, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["report"], "A"),
         (["report", "no-such-commit"], "the newest commits that have"),
@@ -94,11 +94,11 @@ def test_a_cell_that_failed_and_a_damaged_file_are_told(checkout, tmp_path):
         (["report", "newest", "--machine", "moon"], MACHINE),
     ],
 )
-def test_a_bad_request_is_one_line_and_exit_code_2(arguments, told, here, capsys):
+def test_a_bad_request_is_one_line_and_exit_code_2(arguments, reported, here, capsys):
     assert cli.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert told in err
+    assert reported in err
 
 
 def test_without_results_it_says_how_to_get_some(checkout, tmp_path, monkeypatch, capsys):

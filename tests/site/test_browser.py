@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import open_browser, why_no_browser
-from rollout_bench.history.detect import find_steps
+from rollout_bench.history.detect import find_change_points
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.site.pages import write_pages
 from rollout_bench.site.publish import publish
@@ -63,7 +63,7 @@ def committed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    """A site with everything a record may have, two workloads, a step, a bump, and HTML in every name."""
+    """A site with everything a record may have, two workloads, a change, a bump, and HTML in every name."""
     folder = tmp_path_factory.mktemp("simulated")
     paths = PATHS | {NASTY: 1.2}
 
@@ -87,7 +87,7 @@ def simulated(tmp_path_factory):
     newest.write_text("\n".join(map(json.dumps, broken)))
     (records / "ffffffff-env-x.jsonl").write_text(NASTY)
     results = read_results(folder / "results", COMMITS)
-    steps = find_steps(results, metrics=["step_seconds"])
+    found_points = find_change_points(results, metrics=["step_seconds"])
     zmq = {"path": "zmq", "batch": 8, "preset": "simulated", "metric": "step_seconds"}
     verdict = zmq | {"verdict": "worse", "ratio": 1.29, "interval": [1.25, 1.33], "detectable": 0.02}
     gate = {
@@ -98,8 +98,10 @@ def simulated(tmp_path_factory):
         "measured_at": "2026-01-01",
         "verdicts": [verdict],
     }
-    page = write_pages(folder / "html", results, datetime.now(UTC), steps, [gate], told={"asv": False})
-    return page, steps
+    page = write_pages(
+        folder / "html", results, datetime.now(UTC), found_points, [gate], facts={"asv": False}
+    )
+    return page, found_points
 
 
 def charts(tab):
@@ -124,7 +126,7 @@ def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committe
     assert tab.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 10
     for absent in ("#idle-absent", "#roofline-absent", "#tail-absent"):
         assert "absent: " in text(tab, absent)
-    assert "at least " in text(tab, "#steps")
+    assert "at least " in text(tab, "#change-points")
     assert tab.evaluate("document.querySelectorAll('.better').length") >= 6
 
 
@@ -236,45 +238,45 @@ def test_with_every_metric_there_every_chart_is_drawn(simulated, visit):
     for part in ("GPU", "encode", "send", "wait", "receive", "decode", "rest of the host"):
         assert part in text(tab, "#breakdown-key")
     parts = tab.evaluate(
-        "RP.cells().filter(c => c.path === 'zmq').map(c => [RP.parts(c), c.metrics.engine_step_seconds[0]])"
+        "RP.cases().filter(c => c.path === 'zmq').map(c => [RP.parts(c), c.metrics.engine_step_seconds[0]])"
     )
     for split, whole in parts:
         assert sum(split.values()) == pytest.approx(whole)
 
 
-def test_a_detected_step_is_marked_listed_and_has_its_page(simulated, visit):
-    page, steps = simulated
-    found = {(step.key.path, step.key.batch, step.first) for step in steps}
+def test_a_change_point_is_marked_listed_and_has_its_page(simulated, visit):
+    page, found_points = simulated
+    found = {(point.key.path, point.key.batch, point.first) for point in found_points}
     assert found >= {("zmq", 8, COMMITS[8]), ("zmq", 64, COMMITS[8])}
     tab = visit(page, f"#machine={MACHINE}&batch=8")
     assert tab.locator("#history .textpoint").all_inner_texts() == ["+30.0 %"] or "+" in tab.inner_text(
         "#history"
     )
     assert "vllm 0.26.0" in tab.text_content("#history")
-    href = tab.locator("#steps tbody tr", has_text="zmq").locator("a").first.get_attribute("href")
-    step = visit(page.parent / href)
-    assert charts(step) == ["samples"]
-    assert re.match(r"● zmq got worse: step time \+\d", text(step, "#lead"))
-    assert "0.27.0" in text(step, "#environment")
-    assert COMMITS[7].hash[:8] in text(step, "#range")
-    assert steps[0].bisect.split()[0] in text(step, "#commands")
-    step.click("#numbers >> xpath=../summary")
-    step.click("#numbers .ask >> nth=0")
-    assert "7, from 1 engine start" in text(step, "#origin")
+    href = tab.locator("#change-points tbody tr", has_text="zmq").locator("a").first.get_attribute("href")
+    point = visit(page.parent / href)
+    assert charts(point) == ["samples"]
+    assert re.match(r"● zmq got worse: step time \+\d", text(point, "#lead"))
+    assert "0.27.0" in text(point, "#environment")
+    assert COMMITS[7].hash[:8] in text(point, "#range")
+    assert found_points[0].bisect.split()[0] in text(point, "#commands")
+    point.click("#numbers >> xpath=../summary")
+    point.click("#numbers .ask >> nth=0")
+    assert "7, from 1 engine start" in text(point, "#origin")
 
 
-def test_the_gates_verdict_is_on_the_steps_page_where_there_is_one(simulated, visit):
-    page, _steps = simulated
-    told = {}
-    for file in (page.parent / "steps").glob("*-zmq-*.html"):
+def test_the_gates_verdict_is_on_the_change_points_page_where_there_is_one(simulated, visit):
+    page, _found = simulated
+    reported = {}
+    for file in (page.parent / "change-points").glob("*-zmq-*.html"):
         tab = visit(file)
-        told[re.search(r"batch (\d+);", text(tab, "#facts"))[1]] = text(tab, "#gates")
-    assert "worse, ratio 1.29 [1.25 .. 1.33]; the smallest effect it could have seen: 2.00 %" in told["8"]
-    assert "did not judge" in told["64"]
+        reported[re.search(r"batch (\d+);", text(tab, "#facts"))[1]] = text(tab, "#gates")
+    assert "worse, ratio 1.29 [1.25 .. 1.33]; the smallest effect it could have seen: 2.00 %" in reported["8"]
+    assert "did not judge" in reported["64"]
 
 
 def test_names_with_html_in_them_stay_text(simulated, visit):
-    page, _steps = simulated
+    page, _found = simulated
     for address in (f"#machine={MACHINE}", "#machine=bare"):
         tab = visit(page, address)
         assert tab.evaluate("window.pwned") is None
@@ -282,13 +284,13 @@ def test_names_with_html_in_them_stay_text(simulated, visit):
         tab.click("#matrix tbody button >> nth=0")
         assert tab.evaluate("window.pwned") is None
     assert NASTY in tab.inner_text("body")
-    for file in list((page.parent / "steps").glob("*.html"))[:1]:
-        step = visit(file)
-        assert NASTY in step.inner_text("#range")
-        assert step.evaluate("window.pwned") is None
+    for file in list((page.parent / "change-points").glob("*.html"))[:1]:
+        point = visit(file)
+        assert NASTY in point.inner_text("#range")
+        assert point.evaluate("window.pwned") is None
 
 
-def test_failed_cells_damaged_files_and_machines_without_gpu_are_told(simulated, visit):
+def test_failed_cells_damaged_files_and_machines_without_gpu_are_shown(simulated, visit):
     tab = visit(simulated[0], f"#machine={MACHINE}")
     said = text(tab, "#read")
     assert "it broke" in said
@@ -306,7 +308,7 @@ def test_no_result_and_one_commit(commits, tmp_path, visit):
         write_records(tmp_path / "results", COMMITS[:1], [8])
     results = read_results(tmp_path / "results", COMMITS)
     tab = visit(
-        write_pages(tmp_path / "html", results, datetime.now(UTC), told={"asv": False, "asv_reason": "x"})
+        write_pages(tmp_path / "html", results, datetime.now(UTC), facts={"asv": False, "asv_reason": "x"})
     )
     if commits:
         assert "history" in charts(tab)

@@ -1,13 +1,13 @@
-"""tracking/site: what the pages are told is what results/ holds, and nothing of it is lost on the way."""
+"""site/data.py: what the pages are given is what results/ holds, and nothing of it is lost on the way."""
 
 import json
 from datetime import UTC, datetime
 
 import pytest
-from rollout_bench.history.detect import Step
+from rollout_bench.history.detect import ChangePoint
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.schema.metrics import METRICS
-from rollout_bench.site.change_points import step_data, step_slug
+from rollout_bench.site.change_points import change_point_data, page_name
 from rollout_bench.site.data import changes, columns, commits_of, front
 from simulated import MACHINE, write_records
 
@@ -33,7 +33,7 @@ def shown(folder, commits=COMMITS):
     return front(results, commits_of(results), "", NOW)
 
 
-def step(results, **more):
+def change_point(results, **more):
     key = next(key for key in results.series() if key.path == "zmq")
     facts = {
         "key": key,
@@ -45,12 +45,12 @@ def step(results, **more):
         "interval": (1.45, 1.55),
         "confidence": 0.99,
         "worse": True,
-        "undone_by": None,
+        "reverted_by": None,
         "environment": {"vllm": ("0.26.0", "0.27.0")},
         "confirm": "gate",
         "bisect": "bisect",
     }
-    return Step(**(facts | more))
+    return ChangePoint(**(facts | more))
 
 
 def test_a_column_gives_back_the_values_to_four_digits(folder):
@@ -71,8 +71,8 @@ def test_one_sample_has_no_interval(folder):
     results = read_results(folder, COMMITS)
     column = columns(results.points, PLACE, "engine_start_seconds")
     assert column["paths"]["zmq"]["below"] is None
-    cell = next(cell for cell in shown(folder)["groups"][0]["cells"] if cell["path"] == "zmq")
-    assert cell["metrics"]["engine_start_seconds"] == [31.0, None, None, [31.0]]
+    case = next(case for case in shown(folder)["groups"][0]["cases"] if case["path"] == "zmq")
+    assert case["metrics"]["engine_start_seconds"] == [31.0, None, None, [31.0]]
 
 
 def test_samples_that_are_no_numbers_do_not_reach_the_page(folder):
@@ -88,14 +88,14 @@ def test_the_newest_commit_is_there_in_full_with_the_answer(folder):
     [group] = shown(folder)["groups"]
     assert group["paths"] == ["sync", "vllm-mp", "vllm-ray", "zmq", "ray"]
     assert group["metrics"][8][:2] == ["step_seconds", "engine_step_seconds"]
-    assert {cell["at"] for cell in group["cells"]} == {7}
+    assert {case["at"] for case in group["cases"]} == {7}
     assert group["answers"][8]["text"].startswith("sync is fastest")
-    cell = group["cells"][0]
-    assert len(cell["metrics"]["step_seconds"][3]) == 7
-    assert cell["warnings"]["step_seconds"] == "one-replicate"
-    assert cell["warnings"]["wire_bytes"] == "not-gated one-replicate"
-    assert set(" ".join(cell["warnings"].values()).split()) <= set(shown(folder)["warnings"])
-    assert cell["source"] == f"results/{MACHINE}/records/88888888-virtualenv-py3.12-simulated.jsonl"
+    case = group["cases"][0]
+    assert len(case["metrics"]["step_seconds"][3]) == 7
+    assert case["warnings"]["step_seconds"] == "one-replicate"
+    assert case["warnings"]["wire_bytes"] == "not-gated one-replicate"
+    assert set(" ".join(case["warnings"].values()).split()) <= set(shown(folder)["warnings"])
+    assert case["source"] == f"results/{MACHINE}/records/88888888-virtualenv-py3.12-simulated.jsonl"
 
 
 def test_a_dependency_that_changes_is_marked_at_its_commit(folder):
@@ -131,24 +131,24 @@ def test_nothing_measured_gives_an_empty_front_page(tmp_path):
     assert (content["groups"], content["pipes"], content["records"]) == ([], [], 0)
 
 
-def test_a_step_has_its_samples_sides_and_what_changed(folder):
+def test_a_change_point_has_its_samples_levels_and_what_changed(folder):
     results = read_results(folder, COMMITS)
-    one = step(results)
+    one = change_point(results)
     groups = {(MACHINE, one.key.environment, "simulated", 1, "fixed"): "g0"}
-    made = step_data(one, results.series("step_seconds")[one.key], PLACE, groups)
-    assert (made["group"], made["first"], made["undone"], made["up"]) == ("g0", 4, None, True)
+    made = change_point_data(one, results.series("step_seconds")[one.key], PLACE, groups)
+    assert (made["group"], made["first"], made["reverted"], made["up"]) == ("g0", 4, None, True)
     page = made["page"]
-    assert [point["side"] for point in page["points"]] == ["before"] * 4 + ["after"] * 4
+    assert [point["level"] for point in page["points"]] == ["before"] * 4 + ["after"] * 4
     assert all(len(point["samples"]) == 7 for point in page["points"])
     assert page["environment"] == [{"name": "vllm", "before": "0.26.0", "after": "0.27.0"}]
     assert page["gates"] == []
 
 
-def test_commits_after_the_step_was_undone_are_of_neither_side(folder):
+def test_commits_after_it_was_reverted_are_of_neither_level(folder):
     results = read_results(folder, COMMITS)
-    one = step(results, undone_by=COMMITS[6], before=COMMITS[1:4])
-    page = step_data(one, results.series("step_seconds")[one.key], PLACE, {})["page"]
-    assert [point["side"] for point in page["points"]] == [
+    one = change_point(results, reverted_by=COMMITS[6], before=COMMITS[1:4])
+    page = change_point_data(one, results.series("step_seconds")[one.key], PLACE, {})["page"]
+    assert [point["level"] for point in page["points"]] == [
         None, "before", "before", "before", "after", "after", None, None,
     ]  # fmt: skip
 
@@ -170,17 +170,17 @@ GATE = {"machine": MACHINE, "base": COMMITS[2].hash, "head": COMMITS[5].hash, "v
         ({}, []),
     ],
 )
-def test_a_gate_run_is_shown_where_it_has_the_step_between_its_commits(gate, shown_verdicts, folder):
+def test_a_gate_run_is_shown_where_it_has_the_change_between_its_commits(gate, shown_verdicts, folder):
     results = read_results(folder, COMMITS)
-    one = step(results)
-    page = step_data(one, results.series("step_seconds")[one.key], PLACE, {}, [gate])["page"]
+    one = change_point(results)
+    page = change_point_data(one, results.series("step_seconds")[one.key], PLACE, {}, [gate])["page"]
     assert [made["verdict"] for made in page["gates"]] == shown_verdicts
 
 
-def test_a_steps_page_has_a_plain_name_of_its_own(folder):
+def test_a_change_points_page_has_a_plain_name_of_its_own(folder):
     results = read_results(folder, COMMITS)
-    one = step(results)
-    strange = step(results, key=one.key._replace(path="../<b>"))
-    assert step_slug(strange).startswith("55555555-.._b_-8-step_seconds-")
-    assert "/" not in step_slug(strange)
-    assert step_slug(one) != step_slug(step(results, key=one.key._replace(machine="another")))
+    one = change_point(results)
+    strange = change_point(results, key=one.key._replace(path="../<b>"))
+    assert page_name(strange).startswith("55555555-.._b_-8-step_seconds-")
+    assert "/" not in page_name(strange)
+    assert page_name(one) != page_name(change_point(results, key=one.key._replace(machine="another")))

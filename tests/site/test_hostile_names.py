@@ -89,7 +89,9 @@ def test_every_script_is_one_statement_with_plain_data(site):
     folder, _said = site
     loaded = 0
     for file, text in scripts(folder):
-        found = re.fullmatch(r'(?:RP\.front = |RP\.step = |RP\.loaded\(("[\w.-]+"),)(\{.*\})\)?;\n', text)
+        found = re.fullmatch(
+            r'(?:RP\.front = |RP\.changePoint = |RP\.loaded\(("[\w.-]+"),)(\{.*\})\)?;\n', text
+        )
         assert found, file
         json.loads(found[2].replace('["__proto__"]:', '"__proto__":'))
         assert "<" not in text
@@ -99,7 +101,7 @@ def test_every_script_is_one_statement_with_plain_data(site):
     assert loaded > len(NAMES)
 
 
-def test_every_metric_has_a_file_of_its_own_and_the_page_is_told_which(site):
+def test_every_metric_has_a_file_of_its_own_and_the_page_is_reported_which(site):
     folder, _said = site
     text = (folder / "data" / "front.js").read_text().replace('["__proto__"]:', '"__proto__":')
     front = json.loads(text.removeprefix("RP.front = ").rstrip(";\n"))
@@ -109,8 +111,10 @@ def test_every_metric_has_a_file_of_its_own_and_the_page_is_told_which(site):
             assert len(files) == len(metrics) >= len(NAMES)
             for name in files:
                 assert (folder / "data" / f"{group['id']}-{batch}-{name}.js").is_file()
-    assert {step["metric"] for step in front["steps"]} == {*NAMES}
-    assert all((folder / "steps" / f"{step['slug']}.html").is_file() for step in front["steps"])
+    assert {point["metric"] for point in front["change_points"]} == {*NAMES}
+    assert all(
+        (folder / "change-points" / f"{point['slug']}.html").is_file() for point in front["change_points"]
+    )
     outside = {path.name for path in folder.parent.iterdir()}
     assert outside == {".git", "asv.conf.json", "html", "results"} | ({".asv"} & outside)
 
@@ -148,7 +152,7 @@ def test_in_a_browser_no_name_becomes_code(site):
         for number in range(len(shown)):
             tab.evaluate("(number) => RP.select({metric: RP.group().metrics[RP.batch()][number]})", number)
             tab.wait_for_selector(drawn, state="attached")
-            assert tab.inner_text("#told") == ""
+            assert tab.inner_text("#messages") == ""
         assert tab.evaluate("window.pwned") is None
         for number in range(tab.evaluate("RP.front.groups.length")):
             tab.evaluate(
@@ -157,7 +161,7 @@ def test_in_a_browser_no_name_becomes_code(site):
             )
             tab.wait_for_selector(drawn, state="attached")
         assert tab.evaluate("window.pwned") is None
-        for page in sorted((folder / "steps").glob("*.html"))[::6]:
+        for page in sorted((folder / "change-points").glob("*.html"))[::6]:
             look(page.as_uri(), drawn)
         look((folder / "asv" / "index.html").as_uri(), "text=track_step_seconds >> nth=0")
         classic = folder / "asv" / "classic.html"

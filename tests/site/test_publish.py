@@ -50,27 +50,27 @@ def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
 
 def test_without_results_the_page_says_so(checkout):
     folder, _commits = checkout
-    told = []
-    publish(folder / "results", folder, say=told.append)
+    reported = []
+    publish(folder / "results", folder, say=reported.append)
     content = front(folder)
     assert (content["records"], content["asv"]) == (0, False)
     assert content["asv_reason"]
-    assert any("asv's own pages are left out" in line for line in told)
+    assert any("asv's own pages are left out" in line for line in reported)
 
 
-def test_damaged_files_are_told_and_the_rest_is_published(checkout):
+def test_damaged_files_are_reported_and_the_rest_is_published(checkout):
     folder, commits = checkout
     write_records(folder / "results", commits, batches=[8], gpu=False)
     (folder / "results" / MACHINE / "records" / "00000000-env-x.jsonl").write_text("{")
     (folder / "results" / MACHINE / "gates").mkdir()
     (folder / "results" / MACHINE / "gates" / "x.json").write_text("{")
-    told = []
-    publish(folder / "results", folder, say=told.append)
+    reported = []
+    publish(folder / "results", folder, say=reported.append)
     content = front(folder)
     assert content["records"] == 10
     assert "00000000-env-x.jsonl:1" in content["damaged"][0]
     assert content["machines_without_gpu"] == [MACHINE]
-    assert sum("damaged and passed over" in line for line in told) == 2
+    assert sum("damaged and passed over" in line for line in reported) == 2
 
 
 def test_a_folder_that_is_no_site_is_left_alone(checkout, tmp_path):

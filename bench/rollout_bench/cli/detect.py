@@ -1,4 +1,4 @@
-"""`rollout-perf detect`: every step in results/, up and down; tables and a line of JSON."""
+"""`rollout-perf detect`: every change point in results/, up and down; tables and a line of JSON."""
 
 import argparse
 import json
@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ..errors import UsageError
-from ..history.detect import find_short, find_steps, metrics_of
+from ..history.detect import find_change_points, find_short, metrics_of
 from ..history.results import Results
-from ..report.change_points import steps_table
+from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .checkout import kept_results, results_argument
 from .console import say
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Find the steps and show them; 1 where something is slower since, and still is."""
+    """Find the change points and show them; 1 where something is slower since, and still is."""
     kept = kept_results(given.results)
     results = kept.read()
     measured = metrics_of(results)
@@ -33,22 +33,22 @@ def run(given: argparse.Namespace) -> int:
     metrics = _chosen("metric", given.metric, known)
     results = _of_machines(results, _chosen("machine", given.machine, list(results.machines)))
     wanted = [name for name in metrics if name in measured]
-    steps = find_steps(results, kept.root, wanted)
+    found = find_change_points(results, kept.root, wanted)
     short = find_short(results, wanted)
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     if not given.json:
-        print(steps_table(steps, short, results))
+        print(change_points_table(found, short, results))
     print(
         json.dumps(
             {
-                "steps": [asdict(step) | {"key": step.key._asdict()} for step in steps],
+                "change_points": [asdict(one) | {"key": one.key._asdict()} for one in found],
                 "short": dict(sorted(Counter(one.points for one in short).items())),
                 "damaged": [str(damage) for damage in results.damaged],
             }
         )
     )
-    return 1 if any(step.worse and step.undone_by is None for step in steps) else 0
+    return 1 if any(one.worse and one.reverted_by is None for one in found) else 0
 
 
 def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:

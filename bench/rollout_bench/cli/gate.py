@@ -59,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
     question = _question(given)
-    commits = {name: environments.find_commit(root, getattr(given, name)) for name in alternation.SIDES}
+    commits = {name: environments.find_commit(root, getattr(given, name)) for name in alternation.BUILDS}
     notes = _dirty(environments.changed_files(root))
     for note in notes:
         say(note)
@@ -170,7 +170,7 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
 
 
 class _Records:
-    """Measures a side by the harness, and keeps every record as soon as it is there."""
+    """Measures a build by the harness, and keeps every record as soon as it is there."""
 
     def __init__(self, built: Mapping[str, Any], file: Path):
         self._built = built
@@ -180,18 +180,18 @@ class _Records:
         self._first: dict[tuple[str, str, int], Any] = {}
 
     def measure(self, name: str, paths: Sequence[str], seconds_left: float) -> list[Any]:
-        """One engine start of each path of a side."""
-        side = self._built[name]
+        """One engine start of each path of a build."""
+        build = self._built[name]
         records = measure_cases(
             self._preset,
             paths,
             self._workloads,
-            provenance={**provenance(), "commit": side.commit, "side": name},
+            provenance={**provenance(), "commit": build.commit, "side": name},
             say=lambda text: say(f"{name} {text}"),
             deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds_left),
-            interpreter=Interpreter(side.python, side.variables),
+            interpreter=Interpreter(build.python, build.variables),
         )
-        records = [_of_side(record, side) for record in records]
+        records = [_of_build(record, build) for record in records]
         with self._file.open("a") as file:
             file.write("".join(f"{record.to_json()}\n" for record in records))
         for record in records:
@@ -200,7 +200,7 @@ class _Records:
         return records
 
     def differences(self) -> list[str]:
-        """In what the live processes of the two sides differed, other than in speed."""
+        """In what the live processes of the two builds differed, other than in speed."""
         found: dict[str, list[str]] = {}
         for (name, path, batch), record in self._first.items():
             other = self._first.get(("head", path, batch))
@@ -213,9 +213,9 @@ class _Records:
         return [f"the engines differ in {change} ({', '.join(cases)})" for change, cases in found.items()]
 
 
-def _of_side(record: Any, side: Any) -> Any:
-    """The record, failed where what it measured did not come from the side's environment."""
+def _of_build(record: Any, build: Any) -> Any:
+    """The record, failed where what it measured did not come from the build's environment."""
     found = record.observed.get("sut")
-    if record.status != MEASURED or Path(found).resolve().is_relative_to(side.folder):
+    if record.status != MEASURED or Path(found).resolve().is_relative_to(build.folder):
         return record
-    return record.failed(f"measured {found}, which is not the {side.name}'s environment {side.folder}")
+    return record.failed(f"measured {found}, which is not the {build.name}'s environment {build.folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..history import git
-from ..history.detect import find_steps
+from ..history.detect import find_change_points
 from ..history.results import Commit, Results
 from ..report.commits import report
 from .checkout import kept_results, results_argument
@@ -38,8 +38,8 @@ def run(given: argparse.Namespace) -> int:
     measured = list(dict.fromkeys(point.commit for point in results.points))
     named = [given.commit] if given.head is None else [given.commit, given.head]
     commits = [_find(kept.root, name, measured) for name in named]
-    steps = find_steps(results, kept.root, [given.metric])
-    print(report(results, commits, steps, given.markdown, given.metric))
+    points = find_change_points(results, kept.root, [given.metric])
+    print(report(results, commits, points, given.markdown, given.metric))
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     return 0

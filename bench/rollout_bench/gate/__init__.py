@@ -1,1 +1,1 @@
-"""Is a commit slower than another: measured in alternation, judged, and told."""
+"""Is a commit slower than another: measured in alternation, judged, and reported."""

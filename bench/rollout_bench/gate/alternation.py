@@ -18,14 +18,14 @@ from ..schema.record import ABSENT, FAILED, Record
 from ..stats.paired import ERROR, FIRM, Finding, judge, judge_exact, planned_looks
 
 BASE, HEAD = "base", "head"
-SIDES = (BASE, HEAD)
+BUILDS = (BASE, HEAD)
 ROUND = (BASE, HEAD, HEAD, BASE)
 
 Measure = Callable[[str, Sequence[str], float], Sequence[Record]]
-"""(side, paths, seconds left) -> the ruler's records of one engine start a path."""
+"""(build, paths, seconds left) -> the harness's records of one engine start a path."""
 
 
-class Cell(NamedTuple):
+class Case(NamedTuple):
     """What is compared: a path at a batch."""
 
     path: str
@@ -52,9 +52,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one metric of one cell."""
+    """What became of one metric of one case."""
 
-    cell: Cell
+    case: Case
     metric: str
     threshold: float
     verdict: str
@@ -78,43 +78,43 @@ class Outcome:
     """Why it stopped measuring."""
 
 
-class Starts:
-    """The records of every engine start, by side and cell."""
+class Replicates:
+    """The records of every engine start, by build and case."""
 
     def __init__(self, paths: Sequence[str]):
         self._paths = paths
-        self._records: dict[tuple[str, Cell], list[Record]] = {}
-        self.cells: dict[Cell, tuple[str, str] | None] = {}
-        """Every cell seen; for one that is absent or failed, which of the two and why."""
+        self._records: dict[tuple[str, Case], list[Record]] = {}
+        self.cases: dict[Case, tuple[str, str] | None] = {}
+        """Every case seen; for one that is absent or failed, which of the two and why."""
 
-    def add(self, side: str, records: Sequence[Record]) -> None:
+    def add(self, build: str, records: Sequence[Record]) -> None:
         """Take the records of one leg of a round."""
         for record in records:
-            cell = Cell(record.path, record.preset, record.workload["batch"])
-            self.cells.setdefault(cell, None)
+            case = Case(record.path, record.preset, record.workload["batch"])
+            self.cases.setdefault(case, None)
             if record.status in (ABSENT, FAILED):
-                self.cells[cell] = record.status, f"{side}: {record.reason}"
+                self.cases[case] = record.status, f"{build}: {record.reason}"
             else:
-                self._records.setdefault((side, cell), []).append(record)
+                self._records.setdefault((build, case), []).append(record)
 
-    def usable(self) -> Iterator[Cell]:
-        """Cells that both sides have, so far, in the order of the paths asked for."""
-        for cell in sorted(self.cells, key=lambda cell: (self._paths.index(cell.path), cell.batch)):
-            if self.cells[cell] is None:
-                yield cell
+    def usable(self) -> Iterator[Case]:
+        """Cases that both builds have, so far, in the order of the paths asked for."""
+        for case in sorted(self.cases, key=lambda case: (self._paths.index(case.path), case.batch)):
+            if self.cases[case] is None:
+                yield case
 
-    def pairs(self, cell: Cell) -> int:
-        """How many pairs of starts there are of a cell."""
-        return min(len(self._records.get((side, cell), ())) for side in SIDES)
+    def pairs(self, case: Case) -> int:
+        """How many pairs of replicates there are of a case."""
+        return min(len(self._records.get((build, case), ())) for build in BUILDS)
 
-    def samples(self, side: str, cell: Cell, metric: str) -> list[list[float]]:
+    def samples(self, build: str, case: Case, metric: str) -> list[list[float]]:
         """Samples of each start that has a partner; none where the path does not give the metric."""
-        starts = self._records.get((side, cell), [])[: self.pairs(cell)]
-        return [start.metrics[metric] for start in starts if start.metrics.get(metric)]
+        replicates = self._records.get((build, case), [])[: self.pairs(case)]
+        return [one.metrics[metric] for one in replicates if one.metrics.get(metric)]
 
-    def why_uncounted(self, side: str, cell: Cell) -> str | None:
-        """Why a start of a side has no counts, where its record says so."""
-        reasons = (start.observed.get("absent", {}).get("wire") for start in self._records[side, cell])
+    def why_uncounted(self, build: str, case: Case) -> str | None:
+        """Why a start of a build has no counts, where its record says so."""
+        reasons = (one.observed.get("absent", {}).get("wire") for one in self._records[build, case])
         return next(filter(None, reasons), None)
 
 
@@ -126,26 +126,26 @@ def run_gate(
 ) -> Outcome:
     """Measure and judge. Raises UsageError where the budget does not hold one round."""
     begin = clock()
-    starts = Starts(question.paths)
-    legs = ROUND if question.timings else SIDES  # counts need one start a side
+    replicates = Replicates(question.paths)
+    legs = ROUND if question.timings else BUILDS  # counts need one start a build
     paths = list(question.paths)
     judge_now: Judge | None = None
     for number in itertools.count(1):
         round_begin = clock()
         took: list[float] = []
-        for side in legs:
+        for build in legs:
             leg_begin = clock()
             left = question.budget_seconds - (leg_begin - begin)
-            say(f"round {number}, {side}: {', '.join(paths)}; {left / 60:.1f} minutes left")
-            records = measure(side, paths, left)
+            say(f"round {number}, {build}: {', '.join(paths)}; {left / 60:.1f} minutes left")
+            records = measure(build, paths, left)
             took.append(clock() - leg_begin)
             left -= took[-1]
             if left <= 0:  # what the end of the budget has cut off is no failure of the commit
                 records = [record for record in records if record.status != FAILED]
             if number == 1 and (len(took) < len(legs) or not records):
                 _check_budget(took, len(legs), question)
-            starts.add(side, records)
-            usable = {cell.path for cell in starts.usable()}
+            replicates.add(build, records)
+            usable = {case.path for case in replicates.usable()}
             paths = [path for path in paths if path in usable]
             if not paths or left <= 0:
                 break
@@ -153,7 +153,7 @@ def run_gate(
         last = left < seconds or not question.timings
         if judge_now is None:
             rounds = 1 + int(max(left, 0.0) / seconds) if seconds else 1
-            judge_now = Judge(question, starts, planned_looks(2 * rounds), say)
+            judge_now = Judge(question, replicates, planned_looks(2 * rounds), say)
         if last or not paths or 2 * number in judge_now.looks[:-1]:
             judge_now(number * len(legs) // 2)
         paths = [path for path in paths if not judge_now.settled(path)]
@@ -162,83 +162,83 @@ def run_gate(
     assert judge_now is not None
     return Outcome(
         judge_now.verdicts(),
-        max((starts.pairs(cell) for cell in starts.cells), default=0),
+        max((replicates.pairs(case) for case in replicates.cases), default=0),
         clock() - begin,
         "the budget is spent" if paths and question.timings else "every verdict is firm",
     )
 
 
 class Judge:
-    """Looks at the starts, now and then, and keeps what is firm."""
+    """Looks at the replicates, now and then, and keeps what is firm."""
 
     def __init__(
-        self, question: Question, starts: Starts, looks: Sequence[int], say: Callable[[str], None]
+        self, question: Question, replicates: Replicates, looks: Sequence[int], say: Callable[[str], None]
     ) -> None:
         self.looks = looks
         self._question = question
-        self._starts = starts
+        self._replicates = replicates
         self._say = say
-        self._found: dict[tuple[Cell, str], Verdict] = {}
+        self._found: dict[tuple[Case, str], Verdict] = {}
         intervals = sum(metric in question.timings for _cell, metric in self._judged())
         self._error = ERROR / (max(intervals, 1) * len(looks))
 
     def __call__(self, pairs: int) -> None:
         """Judge everything that is not firm yet."""
         self._say(f"after {pairs} pair{'s' * (pairs > 1)} of engine starts:")
-        for cell, metric in self._judged():
-            known = self._found.get((cell, metric))
+        for case, metric in self._judged():
+            known = self._found.get((case, metric))
             if known is None or known.verdict not in FIRM:
-                self._found[cell, metric] = verdict = self._judge(cell, metric)
-                self._say(f"  {cell.path} batch {cell.batch} {metric}: {verdict.verdict}")
+                self._found[case, metric] = verdict = self._judge(case, metric)
+                self._say(f"  {case.path} batch {case.batch} {metric}: {verdict.verdict}")
 
-    def _judged(self) -> list[tuple[Cell, str]]:
+    def _judged(self) -> list[tuple[Case, str]]:
         return [
-            (cell, metric)
-            for cell in self._starts.usable()
+            (case, metric)
+            for case in self._replicates.usable()
             for metric in self._question.thresholds
-            if any(self._starts.samples(side, cell, metric) for side in SIDES)
+            if any(self._replicates.samples(build, case, metric) for build in BUILDS)
         ]
 
-    def _judge(self, cell: Cell, metric: str) -> Verdict:
+    def _judge(self, case: Case, metric: str) -> Verdict:
         threshold = self._question.thresholds[metric]
-        base, head = (self._starts.samples(side, cell, metric) for side in SIDES)
+        base, head = (self._replicates.samples(build, case, metric) for build in BUILDS)
         if not base or not head:
-            side = BASE if head else HEAD
-            why = self._starts.why_uncounted(side, cell) if metric in self._question.exact else None
-            reason = f"{side}: {why or 'this commit does not give it'}"
-            return Verdict(cell, metric, threshold, ABSENT, reason=reason)
-        before, after = ([median(samples) for samples in starts] for starts in (base, head))
+            build = BASE if head else HEAD
+            why = self._replicates.why_uncounted(build, case) if metric in self._question.exact else None
+            reason = f"{build}: {why or 'this commit does not give it'}"
+            return Verdict(case, metric, threshold, ABSENT, reason=reason)
+        before, after = ([median(samples) for samples in replicates] for replicates in (base, head))
         if metric in self._question.exact:
             finding = judge_exact(base, head, threshold)
         else:
             finding = judge(before, after, threshold, self._error)
         if metric_facts(metric).better == "higher":
             finding = finding.turned()
-        return Verdict(cell, metric, threshold, finding.verdict, finding, median(before), median(after))
+        return Verdict(case, metric, threshold, finding.verdict, finding, median(before), median(after))
 
     def settled(self, path: str) -> bool:
-        """Whether more measuring of a path would change nothing. Counts are known from one start."""
+        """Whether more measuring of a path would change nothing. Counts are known from one one."""
         open_metrics = [
-            self._found.get((cell, metric))
-            for cell, metric in self._judged()
-            if cell.path == path and metric in self._question.timings
+            self._found.get((case, metric))
+            for case, metric in self._judged()
+            if case.path == path and metric in self._question.timings
         ]
         return all(known is not None and known.verdict in (*FIRM, ABSENT) for known in open_metrics)
 
     def verdicts(self) -> list[Verdict]:
-        """Every verdict, and for a cell that has none, why: in the order of paths, batches, metrics."""
+        """Every verdict, and for a case that has none, why: in the order of paths, batches, metrics."""
         found = []
-        for cell, dropped in sorted(
-            self._starts.cells.items(),
+        for case, dropped in sorted(
+            self._replicates.cases.items(),
             key=lambda item: (self._question.paths.index(item[0].path), item[0].batch),
         ):
             if dropped is None:
-                found += [verdict for (its, _metric), verdict in self._found.items() if its == cell]
+                found += [verdict for (its, _metric), verdict in self._found.items() if its == case]
             else:
                 status, reason = dropped
                 metric = next(iter(self._question.thresholds))
                 threshold = self._question.thresholds[metric]
-                found.append(Verdict(cell, metric, threshold, status, reason=reason))
+                found.append(Verdict(case, metric, threshold, status, reason=reason))
         return found
 
 

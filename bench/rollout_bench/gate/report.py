@@ -13,7 +13,7 @@ from ..report.reasons import first_line
 from ..report.table import items, table
 from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
-from .alternation import Outcome, Verdict
+from .alternation import BASE, HEAD, Outcome, Verdict
 
 SCHEMA = 1
 NOTHING = "nothing measured"
@@ -44,7 +44,7 @@ def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _row(verdict: Verdict) -> dict[str, Any]:
     found = verdict.finding
     return {
-        **verdict.cell._asdict(),
+        **verdict.case._asdict(),
         "metric": verdict.metric,
         "verdict": verdict.verdict,
         "ratio": found and found.ratio,
@@ -89,7 +89,7 @@ def junit(gate: Mapping[str, Any]) -> str:
     for row, shown in zip(gate["verdicts"], _rows(gate), strict=True):
         name = f"{row['path']}.{row['preset']}.batch-{row['batch']}"
         case = ET.SubElement(suite, "testcase", classname=name, name=row["metric"])
-        told = row["reason"] or " ".join(
+        detail = row["reason"] or " ".join(
             f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True)
         )
         kind = {WORSE: "failure", FAILED: "error", ABSENT: "skipped", CANNOT_TELL: "skipped"}.get(
@@ -97,7 +97,7 @@ def junit(gate: Mapping[str, Any]) -> str:
         )
         if kind:
             counts[kind] += 1
-            ET.SubElement(case, kind, message=_NOT_IN_XML.sub("?", f"{row['verdict']}: {told}"))
+            ET.SubElement(case, kind, message=_NOT_IN_XML.sub("?", f"{row['verdict']}: {detail}"))
     suite.set("tests", str(len(gate["verdicts"])))
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))
@@ -121,13 +121,17 @@ def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
             str(row["batch"]),
             row["metric"],
             row["verdict"],
-            *("" if row[side] is None else quantity(row[side], row["metric"]) for side in ("base", "head")),
+            *(_quantity(row[build], row["metric"]) for build in (BASE, HEAD)),
             "" if row["ratio"] is None else change(row["ratio"]),
             "" if row["interval"] is None else change_interval(*row["interval"]),
             "" if row["detectable"] is None else change(1 + row["detectable"]),
         ]
         for row in gate["verdicts"]
     ]
+
+
+def _quantity(value: float | None, metric: str) -> str:
+    return "" if value is None else quantity(value, metric)
 
 
 def _reasons(gate: Mapping[str, Any]) -> list[str]:
@@ -137,4 +141,4 @@ def _reasons(gate: Mapping[str, Any]) -> list[str]:
         if row["reason"]:
             why = f"{row['verdict']}: {first_line(row['reason'])}"
             found.setdefault(why, []).append(f"{row['path']} batch {row['batch']}")
-    return [f"{', '.join(cells)} {why}" for why, cells in found.items()]
+    return [f"{', '.join(cases)} {why}" for why, cases in found.items()]

@@ -1,4 +1,4 @@
-"""Runs asv over a range of commits and tells how it goes.
+"""Runs asv over a range of commits and says how it goes.
 
 asv starts the engines; this starts asv. It knows git's ranges, asv's files and asv's output, and
 the harness only as a folder: a checkout with asv.conf.json and benchmarks/.
@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.3
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was interrupted; asv and every cell have ended."""
+    """The run was interrupted; asv and every case have ended."""
 
 
 def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
@@ -100,7 +100,7 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
             "letter or digit, since results/ has a folder of it"
         )
     try:
-        return MachineCollection.load(asked)
+        return dict(MachineCollection.load(asked))
     except UserError:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         entry = Machine.get_defaults() | {
@@ -110,7 +110,7 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
         }
         if gpus:
             entry |= {"gpu": f"{len(gpus)} x {gpus[0]['name']}", "driver": gpus[0]["driver"]}
-        return entry
+        return dict(entry)
 
 
 def run_asv(
@@ -125,7 +125,7 @@ def run_asv(
     """Run asv over the range; its exit code, and the file that holds all of its output.
 
     `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
-    cells, which asv does not know. On Ctrl-C asv and the cells end, then Interrupted is raised.
+    cells, which asv does not know. On Ctrl-C asv and the cases end, then Interrupted is raised.
     """
     command = [asv_command(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
     command += [f"--machine={machine}", *([f"--bench={bench}"] if bench else [])]
@@ -145,16 +145,16 @@ def run_asv(
             start_new_session=True,  # so that Ctrl-C reaches it once, from here
         )
         try:
-            teller = _Teller(commits, say)
+            shown = _Progress(commits, say)
             for source, line in _lines(process, Path(progress.name)):
                 if source == "asv":
                     output.write(f"{line}\n")
-                    teller.asv(line)
+                    shown.asv(line)
                 else:
-                    teller.cell(line)
+                    shown.case(line)
             return process.wait(), log
         except KeyboardInterrupt:
-            say("interrupted: waiting for the cell to end")
+            say("interrupted: waiting for the case to end")
             raise Interrupted from None
         finally:
             _end(process)
@@ -174,7 +174,7 @@ def asv_command() -> str:
     return str(asv)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -184,8 +184,8 @@ def _end(process: subprocess.Popen) -> None:
             process.wait()
 
 
-def _lines(process: subprocess.Popen, progress: Path) -> Iterator[tuple[str, str]]:
-    """Lines of asv's output and of the cells' progress, as they come, until asv has ended."""
+def _lines(process: subprocess.Popen[str], progress: Path) -> Iterator[tuple[str, str]]:
+    """Lines of asv's output and of the cases' progress, as they come, until asv has ended."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
@@ -202,16 +202,16 @@ def _lines(process: subprocess.Popen, progress: Path) -> Iterator[tuple[str, str
                 line = lines.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 line = ""
-            for told in file.read().splitlines():
-                yield "cell", told
+            for written in file.read().splitlines():
+                yield "case", written
             if line is None:
                 return
             if line:
                 yield "asv", line
 
 
-class _Teller:
-    """Turns lines of asv and of cells into progress: which commit, which cell, since when."""
+class _Progress:
+    """Turns lines of asv and of cases into progress: which commit, which case, since when."""
 
     def __init__(self, commits: Sequence[Commit], say: Callable[[str], None]):
         self._numbers = {commit.hash[:8]: n for n, commit in enumerate(commits, 1)}
@@ -223,7 +223,7 @@ class _Teller:
         if re.match(r"(\[ *[\d.]+%\] )?·", line) and not re.search(r"·+ =|\.track_|For parameters", line):
             self._tell(re.sub(r"^(\[ *[\d.]+%\] )?·+ *", "asv: ", line))
 
-    def cell(self, line: str) -> None:
+    def case(self, line: str) -> None:
         """Pass on "TIME COMMIT what is going on"."""
         _when, commit, text = [*line.split(" ", 2), "", ""][:3]
         number = self._numbers.get(commit)
@@ -239,12 +239,12 @@ def configuration(root: Path) -> dict[str, Any]:
     """The checkout's asv.conf.json."""
     from asv.util import load_json
 
-    return load_json(str(root / "asv.conf.json"), js_comments=True)
+    return dict(load_json(str(root / "asv.conf.json"), js_comments=True))
 
 
 def results_folder(root: Path) -> Path:
     """Where asv keeps its results."""
-    return root / configuration(root).get("results_dir", "results")
+    return root / str(configuration(root).get("results_dir", "results"))
 
 
 def saved(root: Path, machine: str, commits: Sequence[Commit]) -> int:

@@ -1,8 +1,8 @@
-"""Steps in the history: which series changed its level, at which commit, by how much, how sure.
+"""Change points in the history: which series changed its level, at which commit, by how much.
 
-    for step in find_steps(read_results(Path("results"), history(root)), root): ...
+    for point in find_change_points(read_results(Path("results"), history(root)), root): ...
 
-Reads results and, for what a lock changed, git. The statistics are in `steps`.
+Reads results and, for what a lock changed, git. The statistics are in `stats.change_points`.
 """
 
 import re
@@ -25,8 +25,8 @@ Changes = dict[str, tuple[str | None, str | None]]
 
 
 @dataclass(frozen=True)
-class Step:
-    """A change of level of one metric in one series."""
+class ChangePoint:
+    """A lasting change of the level of one metric in one series."""
 
     key: Key
     metric: str
@@ -41,14 +41,14 @@ class Step:
     interval: tuple[float, float]
     """99 % interval of the ratio."""
     confidence: float
-    """1 less the share of step-free series of such noise in which something looks as much like a step."""
+    """1 less the share of series of such noise without a change in which something looks as much like one."""
     worse: bool
-    undone_by: Commit | None
-    """The commit since which the level is no longer worse (or better) than before the step."""
+    reverted_by: Commit | None
+    """The commit since which the level is no longer worse (or better) than before."""
     environment: Changes
     """Versions, lock, driver, GPU and machine that changed between `last_before` and `first`."""
     confirm: str
-    """The command that measures both sides again, in alternation."""
+    """The command that measures both commits again, in alternation."""
     bisect: str
     """The command that finds the commit between them."""
 
@@ -76,17 +76,17 @@ class Short:
     points: int
 
 
-def find_steps(
+def find_change_points(
     results: Results,
     root: Path | None = None,
     metrics: Collection[str] | None = None,
-) -> list[Step]:
-    """Every step of every series, up and down, undone ones too.
+) -> list[ChangePoint]:
+    """Every change point of every series, up and down, reverted ones too.
 
-    `root` is the repository whose locks are compared; without it the records alone tell what changed.
+    `root` is the repository whose locks are compared; without it the records alone say what changed.
     `metrics` are those to look at (default: all that were measured).
     """
-    steps = []
+    found = []
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
             series = measured(points, metric)
@@ -94,9 +94,9 @@ def find_steps(
             for number, shift in enumerate(shifts):
                 last, first = series.points[shift.before[-1]], series.points[shift.index]
                 worse = is_worse(shift.ratio, metric)
-                undone = _undone(shifts[number:])
-                steps.append(
-                    Step(
+                reverted = _reverted(shifts[number:])
+                found.append(
+                    ChangePoint(
                         key,
                         metric,
                         [series.commits[index] for index in shift.before],
@@ -106,17 +106,17 @@ def find_steps(
                         shift.interval,
                         shift.confidence,
                         worse,
-                        None if undone is None else series.commits[undone],
+                        None if reverted is None else series.commits[reverted],
                         changes(last, first, root),
                         _confirm(key, metric, last.commit, first.commit),
                         _bisect(key, metric, last.commit, first.commit, worse),
                     )
                 )
-    return steps
+    return found
 
 
 def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:
-    """Series that have points, but too few to tell a step from noise."""
+    """Series that have points, but too few to distinguish a change from noise."""
     return [
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)
@@ -152,13 +152,13 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
 
 
 def _hardware(points: Sequence[Point]) -> list[str] | None:
-    """Hardware by point where it comes back after a change; one that stays changed is a step's cause."""
+    """Hardware by point where it comes back after a change; one that stays changed is a cause."""
     names = [str([facts.get(name) for name in ("GPU", "cpu", "cores")]) for facts in map(_facts, points)]
     runs = 1 + sum(name != before for before, name in pairwise(names))
     return names if runs > len(set(names)) else None
 
 
-def _undone(shifts: Sequence[Shift]) -> int | None:
+def _reverted(shifts: Sequence[Shift]) -> int | None:
     """Where the level is back at what it was before the first shift, or beyond it."""
     first = shifts[0]
     gone, variance = log(first.ratio), _half_width(first) ** 2
@@ -216,9 +216,9 @@ def _gate(base: str, head: str, key: Key, metric: str) -> str:
 def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str:
     """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
 
-    Nothing is checked out, so that one ruler measures every commit.
+    Nothing is checked out, so that one harness measures every commit.
     """
-    sides = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
-    script = f"{_gate(*sides, key, metric)}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
+    builds = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
+    script = f"{_gate(*builds, key, metric)}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
     start = shlex.join(["git", "bisect", "start", "--no-checkout", first.hash[:8], last.hash[:8]])
     return f"{start} && git bisect run sh -c {shlex.quote(script)}"

@@ -22,7 +22,7 @@ from ..errors import UsageError
 from . import git
 from .asv_runs import path_from
 
-_TOLD_LINES = 15
+_SHOWN_LINES = 15
 
 
 class PythonBuild(NamedTuple):
@@ -46,7 +46,7 @@ class PythonBuild(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Side:
+class Build:
     """A commit that is installed, and how to run it."""
 
     name: str
@@ -65,7 +65,7 @@ def build(
     suffix: str,
     say: Callable[[str], None],
     python_build: PythonBuild | None = None,
-) -> Side:
+) -> Build:
     """Install `commit` into asv's environment, in a folder that ends in `suffix`.
 
     A new one is of `python_build`, or of the Python that runs this; one that is there is kept, unless
@@ -81,7 +81,7 @@ def build(
     log = root / ".asv" / f"rollout-perf-gate-{name}.log"
     log.parent.mkdir(exist_ok=True)
     first = Path(python_build.executable if python_build else sys.executable).parent
-    # asv takes the current directory for the project's, and prints where it is told not to.
+    # asv takes the current directory for the project's, and prints where it should not.
     with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say), _on_path(first):
         try:
             configuration = Config.load()
@@ -100,7 +100,7 @@ def build(
             raise UsageError(
                 f"the {name}, {commit[:8]}, cannot be built: {error} (all of it: {log})"
             ) from None
-    return Side(name, commit, folder, python, _variables(folder), PythonBuild.of(python))
+    return Build(name, commit, folder, python, _variables(folder), PythonBuild.of(python))
 
 
 def _remove_unless_of(wanted: PythonBuild | None, folder: Path, say: Callable[[str], None]) -> None:
@@ -138,20 +138,20 @@ def _variables(folder: Path) -> dict[str, str]:
 def _logged(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """All that asv logs goes to a file; what it is doing goes to `say` too."""
     root = logging.getLogger()
-    level, whole, told = root.level, logging.FileHandler(path, mode="w"), _Teller(say)
+    level, whole, progress = root.level, logging.FileHandler(path, mode="w"), _Progress(say)
     root.addHandler(whole)
-    root.addHandler(told)
+    root.addHandler(progress)
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
         root.setLevel(level)
-        root.removeHandler(told)
+        root.removeHandler(progress)
         root.removeHandler(whole)
         whole.close()
 
 
-class _Teller(logging.Handler):
+class _Progress(logging.Handler):
     def __init__(self, say: Callable[[str], None]):
         super().__init__(logging.INFO)
         self._say = say
@@ -163,7 +163,7 @@ class _Teller(logging.Handler):
 
 def _last_lines(log: Path) -> list[str]:
     lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines()]
-    return [line for line in lines if line][-_TOLD_LINES:]
+    return [line for line in lines if line][-_SHOWN_LINES:]
 
 
 def find_commit(root: Path, given: str) -> str:
@@ -183,9 +183,9 @@ def changed_files(root: Path) -> list[str]:
     return (git.answer(root, "diff", "--name-only", "HEAD") or "").splitlines()
 
 
-def differences(base: Side, head: Side) -> list[str]:
+def differences(base: Build, head: Build) -> list[str]:
     """Python, and packages, that the two environments have in other versions, in a line."""
-    before, after = ({"python": side.python_build.version} | _packages(side.folder) for side in (base, head))
+    before, after = ({"python": one.python_build.version} | _packages(one.folder) for one in (base, head))
     changed = [
         f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
         for name in sorted({*before, *after} - {"rollout-perf"})

@@ -22,7 +22,7 @@ Read = TypeVar("Read", Record, dict[str, Any])
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit; the time is git's, in seconds since 1970, and 0 where nothing tells it."""
+    """A commit; the time is git's, in seconds since 1970, and 0 where it is not known."""
 
     hash: str
     subject: str = ""

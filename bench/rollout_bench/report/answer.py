@@ -54,13 +54,13 @@ class Answer:
     standings: Sequence[Standing]
     """Best first."""
     level: Sequence[str]
-    """Paths that cannot be told from the fastest: their intervals overlap."""
+    """Paths that are level with the fastest: their intervals overlap."""
     since: Commit
     """The oldest of the commits up to this one at all of which the fastest path led."""
     commits: int
     """How many commits that is."""
     before: str | None
-    """Which path led before; None where the history tells of no other."""
+    """Which path led before; None where the history has no other."""
 
 
 def group_of(point: Point) -> Group:

@@ -4,45 +4,45 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from ..history.detect import Changes, Short, Step
+from ..history.detect import ChangePoint, Changes, Short
 from ..history.results import Commit, Key, Results
 from ..stats.change_points import LEAST_POINTS
 from .numbers import change, change_interval, confidence
 from .table import WIDTH, table
 
 
-def steps_table(steps: Sequence[Step], short: Sequence[Short], results: Results) -> str:
+def change_points_table(points: Sequence[ChangePoint], short: Sequence[Short], results: Results) -> str:
     """Ranges in the order of the history, each with its series, the environment and two commands."""
     place = {commit: number for number, commit in enumerate(dict.fromkeys(p.commit for p in results.points))}
-    ranges: dict[tuple[Commit, Commit], list[Step]] = {}
-    for step in steps:
-        ranges.setdefault((step.last_before, step.first), []).append(step)
+    ranges: dict[tuple[Commit, Commit], list[ChangePoint]] = {}
+    for point in points:
+        ranges.setdefault((point.last_before, point.first), []).append(point)
     parts = [
         _range(last, first, ranges[last, first])
         for last, first in sorted(ranges, key=lambda pair: (place[pair[1]], place[pair[0]]))
     ]
-    if not steps:
-        parts.append("no step was found")
+    if not points:
+        parts.append("no change point was found")
     if short:
         parts.append(_short(short))
     return "\n\n".join(parts)
 
 
-def _range(last: Commit, first: Commit, steps: Sequence[Step]) -> str:
+def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
     rows = [
         [
-            series_name(step.key),
-            step.metric,
-            f"{change(step.ratio)} {change_interval(*step.interval)}",
-            confidence(step.confidence),
-            _state(step),
+            series_name(point.key),
+            point.metric,
+            f"{change(point.ratio)} {change_interval(*point.interval)}",
+            confidence(point.confidence),
+            _state(point),
         ]
-        for step in sorted(steps, key=lambda step: -abs(step.ratio - 1))
+        for point in sorted(points, key=lambda point: -abs(point.ratio - 1))
     ]
-    largest = max(steps, key=lambda step: (step.worse, abs(step.ratio - 1)))
+    largest = max(points, key=lambda point: (point.worse, abs(point.ratio - 1)))
     lines = [f"after {last}", f"up to {first}"]
     lines.append(table(["series", "metric", "change [99 %]", "confidence", ""], rows))
-    changed = {name: pair for step in steps for name, pair in step.environment.items()}
+    changed = {name: pair for point in points for name, pair in point.environment.items()}
     lines += textwrap.wrap(f"changed between them: {environment(changed)}", WIDTH, subsequent_indent="  ")
     return "\n".join([*lines, f"confirm: {largest.confirm}", f"bisect:  {largest.bisect}"])
 
@@ -59,12 +59,12 @@ def environment(changes: Changes) -> str:
     said = [
         f"{name} {before or 'absent'} -> {after or 'absent'}" for name, (before, after) in changes.items()
     ]
-    return ", ".join(said) or "nothing that the records or the locks tell"
+    return ", ".join(said) or "nothing that the records or the locks say"
 
 
-def _state(step: Step) -> str:
-    kind = "worse" if step.worse else "better"
-    return kind if step.undone_by is None else f"{kind}, undone by {step.undone_by.hash[:8]}"
+def _state(point: ChangePoint) -> str:
+    kind = "worse" if point.worse else "better"
+    return kind if point.reverted_by is None else f"{kind}, reverted by {point.reverted_by.hash[:8]}"
 
 
 def _short(short: Sequence[Short]) -> str:

@@ -7,7 +7,7 @@ Plain text fits a terminal; Markdown is for pull requests and issues.
 
 from collections.abc import Mapping, Sequence
 
-from ..history.detect import Step
+from ..history.detect import ChangePoint
 from ..history.results import Commit, Results
 from ..schema.metrics import is_worse, title
 from ..schema.record import MEASURED, REFERENCE
@@ -23,7 +23,7 @@ from .table import escaped, items, listed, table, wrapped
 def report(
     results: Results,
     commits: Sequence[Commit],
-    steps: Sequence[Step] = (),
+    points: Sequence[ChangePoint] = (),
     markdown: bool = False,
     metric: str = STEP_TIME,
 ) -> str:
@@ -48,9 +48,9 @@ def report(
     for pipe in [pipe for pipe in results.pipes if pipe.commit == head][-1:]:
         text = pipe_table(pipe.result)
         parts.append(f"The pipe alone:\n\n```\n{text}\n```" if markdown else f"the pipe alone\n{text}")
-    found = [step for step in steps if step.first == head]
+    found = [point for point in points if point.first == head]
     if found:
-        parts.append(_steps(found, markdown))
+        parts.append(_change_points(found, markdown))
     missing = _missing(results, head)
     if missing:
         parts.append(listed("Without values", missing, markdown))
@@ -100,13 +100,13 @@ def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnot
     return [interval(against) + notes.mark(against, marked=[value]), word]
 
 
-def _steps(steps: Sequence[Step], markdown: bool) -> str:
+def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:
     lines = [
-        f"{step.key.path} batch {step.key.batch}, {title(step.metric)}: "
-        f"{'worse' if step.worse else 'better'}, {change(step.ratio)}; confirm: {step.confirm}"
-        for step in steps
+        f"{point.key.path} batch {point.key.batch}, {title(point.metric)}: "
+        f"{'worse' if point.worse else 'better'}, {change(point.ratio)}; confirm: {point.confirm}"
+        for point in points
     ]
-    return listed("Detected steps that begin here", lines, markdown)
+    return listed("Change points here", lines, markdown)
 
 
 def _missing(results: Results, commit: Commit) -> list[str]:

@@ -116,7 +116,7 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
 def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
     """A path's limit: a row and a bar for each batch, then the knee, the most tokens/s, and why it ended.
 
-    `limit` is the ruler's `limit.Limit`, or None where nothing was measured.
+    `limit` is a `saturation.Limit`, or None where nothing was measured.
     """
     if limit is None:
         return [f"{path} {records[0].status}: {first_line(records[0].reason)}"]

@@ -66,7 +66,7 @@ class Record:
     tensor_parallel_size: int
     """Ranks that an engine step is spread over."""
     workload: Annotated[dict[str, Any], WorkloadFacts]
-    """What was generated: prompts, lengths, seed, and what tells it from others."""
+    """What was generated: prompts, lengths, seed, and what makes it another than others."""
     status: Status
     """Whether there are values; `absent` and `failed` come with a reason."""
     reason: str | None = None

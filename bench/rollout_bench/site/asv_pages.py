@@ -120,7 +120,7 @@ def _shown(name: Any) -> str:
 
 
 def _say_which_way_is_better(index: dict[str, Any]) -> None:
-    """asv-tachyon takes what track_ methods return as higher-is-better unless it is told."""
+    """asv-tachyon takes what track_ methods return as higher-is-better unless data say otherwise."""
     for benchmark in index["benchmarks"].values():
         benchmark["less_is_better"] = True
 

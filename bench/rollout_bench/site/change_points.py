@@ -1,97 +1,99 @@
-"""A detected step as the plain object that its page shows. Pure."""
+"""A change point as the plain object that its page shows. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..history.detect import Step
+from ..history.detect import ChangePoint
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
+from ..report.numbers import change
 from ..schema.metrics import title
 from .data import bounded, columns
 from .names import digest, plain_letters
 
 _AROUND = 20
-"""Measured commits that are drawn on either side of a step."""
+"""Measured commits that are drawn on either side of a change point."""
 
 
-def step_slug(step: Step) -> str:
-    """The name of a step's page: plain letters, whatever the names in it, and its own."""
-    key = step.key
-    words = f"{step.first.hash[:8]}-{key.path}-{key.batch}-{step.metric}"
-    return f"{plain_letters(words)}-{digest(repr((key, step.metric, step.first.hash)))}"
+def page_name(found: ChangePoint) -> str:
+    """The name of a change point's page: plain letters, whatever the names in it, and its own."""
+    key = found.key
+    words = f"{found.first.hash[:8]}-{key.path}-{key.batch}-{found.metric}"
+    return f"{plain_letters(words)}-{digest(repr((key, found.metric, found.first.hash)))}"
 
 
-def step_data(
-    step: Step,
+def change_point_data(
+    found: ChangePoint,
     series: Sequence[Point],
     place: Mapping[Commit, int],
-    groups: Mapping[tuple, str],
+    groups: Mapping[tuple[str, str, str, int, str], str],
     gates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the front page lists of a step and, under "page", what its own page shows.
+    """What the front page lists of a change point and, under "page", what its own page shows.
 
-    `series` are the points of the step's key that have its metric; `groups` the front page's by what
+    `series` are the points of its key that have its metric; `groups` the front page's by what
     they hold fixed.
     """
-    key, metric = step.key, step.metric
-    up = step.ratio > 1
+    key, metric = found.key, found.metric
     group = groups.get((key.machine, key.environment, key.preset, key.tensor_parallel_size, key.workload))
-    change = f"{'+' if up else '−'}{abs(step.ratio - 1) * 100:.1f} %"
     return {
-        "slug": step_slug(step),
+        "slug": page_name(found),
         "group": group,
         "path": key.path,
         "batch": key.batch,
         "metric": metric,
-        "title": f"{key.path}, {title(metric)}: {change} at {step.first.hash[:8]}",
-        "ratio": step.ratio,
-        "interval": list(step.interval),
-        "confidence": step.confidence,
-        "worse": step.worse,
-        "up": up,
-        "first": place[step.first],
-        "last_before": place[step.last_before],
-        "undone": None if step.undone_by is None else place[step.undone_by],
-        "page": _page(step, series, place, gates),
+        "title": f"{key.path}, {title(metric)}: {change(found.ratio)} at {found.first.hash[:8]}",
+        "ratio": found.ratio,
+        "interval": list(found.interval),
+        "confidence": found.confidence,
+        "worse": found.worse,
+        "up": found.ratio > 1,
+        "first": place[found.first],
+        "last_before": place[found.last_before],
+        "reverted": None if found.reverted_by is None else place[found.reverted_by],
+        "page": _page(found, series, place, gates),
     }
 
 
 def _page(
-    step: Step, series: Sequence[Point], place: Mapping[Commit, int], gates: Sequence[Mapping[str, Any]]
+    found: ChangePoint,
+    series: Sequence[Point],
+    place: Mapping[Commit, int],
+    gates: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    key = step.key
-    points = [point for point in series if point.samples(step.metric)]
+    key = found.key
+    points = [point for point in series if point.samples(found.metric)]
     commits = list(dict.fromkeys(point.commit for point in points))
-    at = commits.index(step.first)
+    at = commits.index(found.first)
     window = set(commits[max(0, at - _AROUND) : at + _AROUND])
     points = [point for point in points if point.commit in window]
-    ends = None if step.undone_by is None else place[step.undone_by]
-    before = {place[commit] for commit in step.before}
+    ends = None if found.reverted_by is None else place[found.reverted_by]
+    before = {place[commit] for commit in found.before}
     return {
         "key": key._asdict(),
         "points": [
             {
                 "at": place[point.commit],
-                "value": bounded(estimate(point.samples(step.metric))),
-                "samples": point.samples(step.metric),
-                "side": _side(place[point.commit], place[step.first], ends, before),
+                "value": bounded(estimate(point.samples(found.metric))),
+                "samples": point.samples(found.metric),
+                "level": _level(place[point.commit], place[found.first], ends, before),
             }
             for point in points
         ],
-        "column": columns(points, place, step.metric),
+        "column": columns(points, place, found.metric),
         "environment": [
             {"name": name, "before": old, "after": new}
-            for name, (old, new) in sorted(step.environment.items())
+            for name, (old, new) in sorted(found.environment.items())
         ],
-        "range": [step.last_before.hash, step.first.hash],
-        "confirm": step.confirm,
-        "bisect": step.bisect,
-        "gates": [_gate(step, gate) for gate in gates if _covers(step, gate, place)],
+        "range": [found.last_before.hash, found.first.hash],
+        "confirm": found.confirm,
+        "bisect": found.bisect,
+        "gates": [_gate(found, gate) for gate in gates if _covers(found, gate, place)],
     }
 
 
-def _side(at: int, first: int, ends: int | None, before: set[int]) -> str | None:
-    """Which level a point is of; None beyond the step's end, and for an outlier before it."""
+def _level(at: int, first: int, ends: int | None, before: set[int]) -> str | None:
+    """Which level a point is of; None beyond its end, and for an outlier before it."""
     if at in before:
         return "before"
     if at >= first and (ends is None or at < ends):
@@ -99,24 +101,24 @@ def _side(at: int, first: int, ends: int | None, before: set[int]) -> str | None
     return None
 
 
-def _covers(step: Step, gate: Mapping[str, Any], place: Mapping[Commit, int]) -> bool:
-    """Whether a gate run compared commits that have the step between them, on the step's machine."""
-    if gate.get("machine") != step.key.machine:
+def _covers(found: ChangePoint, gate: Mapping[str, Any], place: Mapping[Commit, int]) -> bool:
+    """Whether a gate run compared commits that have the change between them, on its machine."""
+    if gate.get("machine") != found.key.machine:
         return False
     base, head = (_placed(str(gate.get(name) or "?"), place) for name in ("base", "head"))
     if base is None or head is None:
         return False
-    return base <= place[step.last_before] and head >= place[step.first]
+    return base <= place[found.last_before] and head >= place[found.first]
 
 
 def _placed(name: str, place: Mapping[Commit, int]) -> int | None:
     return next((number for commit, number in place.items() if commit.hash.startswith(name)), None)
 
 
-def _gate(step: Step, gate: Mapping[str, Any]) -> dict[str, Any]:
-    """A gate run, with its verdict of the step's cell and metric where it gave one."""
-    key = step.key
-    wanted = {"path": key.path, "batch": key.batch, "preset": key.preset, "metric": step.metric}
+def _gate(found: ChangePoint, gate: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate run, with its verdict of the same case and metric where it gave one."""
+    key = found.key
+    wanted = {"path": key.path, "batch": key.batch, "preset": key.preset, "metric": found.metric}
     verdicts = [
         verdict
         for verdict in gate.get("verdicts") or ()

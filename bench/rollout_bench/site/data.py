@@ -11,13 +11,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ..history.detect import LEAST_POINTS
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, answers, comparable, grouped, sentence
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE
+from ..stats.change_points import LEAST_POINTS
 from .names import slug
 
 _DIGITS = 4
@@ -48,7 +48,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 "metrics": {batch: _metrics(some) for batch, some in kept.items()},
                 "left_out": {batch: len(batches[batch]) - len(some) for batch, some in kept.items()},
                 "changes": changes(points, place),
-                "cells": [_cell(point, place) for point in _newest(points)],
+                "cases": [_case(point, place) for point in _newest(points)],
                 "answers": {
                     batch: {
                         "text": sentence(said[group, batch]),
@@ -175,8 +175,8 @@ def _surroundings(point: Point) -> dict[str, Any]:
     }
 
 
-def _cell(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
-    """A cell at its newest commit, in full."""
+def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
+    """A case at its newest commit, in full."""
     record = point.record
     values, warnings = {}, {}
     for name in record.metrics:
@@ -224,7 +224,7 @@ def _source_of_any(point: Point) -> str:
 
 
 def _newest(points: Iterable[Point]) -> list[Point]:
-    """The last point of each cell."""
+    """The last point of each case."""
     last = {(point.record.workload["batch"], point.record.path): point for point in points}
     return list(last.values())
 

@@ -31,5 +31,5 @@ def plain_letters(name: str) -> str:
 
 
 def digest(text: str) -> str:
-    """A few letters that tell this text from others."""
+    """A few letters that only this text has."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import BenchError, UsageError
 from ..history import git
 from ..history.asv_runs import asv_command, configuration
-from ..history.detect import Step, find_steps, metrics_of
+from ..history.detect import ChangePoint, find_change_points, metrics_of
 from ..history.results import Results, history, read_results
 from .asv_pages import write_asv_pages
 from .pages import write_pages
@@ -60,7 +60,7 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     results = read_results(kept, commits)
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     # Forks, so that a long history is shared with the other cores and not sent to them.
     with ProcessPoolExecutor(
         mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
@@ -70,7 +70,9 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
             if root is None
             else pool.submit(write_asv_pages, asv_command(), root, folder / "asv", commits)
         )
-        steps = [step for found in pool.map(_steps_of, metrics_of(results)) for step in found]
+        change_points = [
+            point for found in pool.map(_change_points_of, metrics_of(results)) for point in found
+        ]
         try:
             if asv is None:
                 raise BenchError("asv makes them in a checkout alone")
@@ -78,13 +80,19 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
-            told = {"asv": False, "asv_reason": str(error)}
+            facts = {"asv": False, "asv_reason": str(error)}
             say(f"asv's own pages are left out: {error}")
     gates = read_gates(kept, say)
     page = write_pages(
-        folder, results, datetime.now(UTC), steps, gates, "" if root is None else commit_url(root), told
+        folder,
+        results,
+        datetime.now(UTC),
+        change_points,
+        gates,
+        "" if root is None else commit_url(root),
+        facts,
     )
-    say(f"{_counted(results)}, {len(steps)} steps, in {time.monotonic() - begin:.1f} s")
+    say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page
 
 
@@ -97,8 +105,8 @@ def _share(results: Results, root: Path | None) -> None:
     _shared = results, root
 
 
-def _steps_of(metric: str) -> list[Step]:
-    return find_steps(*_shared, [metric])
+def _change_points_of(metric: str) -> list[ChangePoint]:
+    return find_change_points(*_shared, [metric])
 
 
 def _counted(results: Results) -> str:
@@ -115,7 +123,7 @@ def _check_is_site(folder: Path) -> None:
 
 
 def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What gate runs left under results/MACHINE/gates/; what cannot be read is told and passed over."""
+    """What gate runs left under results/MACHINE/gates/; what cannot be read is reported and passed over."""
     found = []
     for file in sorted(folder.glob("*/gates/*.json")):
         try:
@@ -131,7 +139,7 @@ def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
 def commit_url(root: Path) -> str:
     """Where a commit can be looked at, with {commit} for its hash: asv's setting, else the origin's page.
 
-    Empty where neither tells.
+    Empty where neither has one.
     """
     given = configuration(root).get("show_commit_url", "")
     if given.startswith("http"):

@@ -1,4 +1,4 @@
-"""Steps in a series of numbers: where the level changed, by how much, and how sure that is.
+"""Change points of a series of numbers: where the level changed, by how much, with what confidence.
 
     for shift in find_shifts([100, 101, 99, ..., 105, 104, 106]): ...
 
@@ -18,7 +18,7 @@ from scipy import stats
 from .scan import LEAST_LEVEL, PHIS, Kind, Scan, p_value, scan, whitened
 
 LEAST_POINTS = 8
-"""With fewer points nothing is said: noise and level cannot be told apart."""
+"""With fewer points nothing is said: noise and level look alike."""
 FALSE_ALARMS = 0.01
 """Share of series without a step in which one is found, at the least favourable autocorrelation."""
 _BUMPS = 0.2  # of the false alarms; the rest is for steps, which are what most changes are
@@ -109,7 +109,8 @@ def without_outliers(logs: np.ndarray, floor: float) -> np.ndarray:
 def _distances(logs: np.ndarray) -> np.ndarray:
     """How far each point is from the median of the nearest on one side, the side that it fits better."""
     before, after = _medians_before(logs), _medians_before(logs[::-1])[::-1]
-    return np.fmin(np.abs(logs - before), np.abs(logs - after))
+    distances: np.ndarray = np.fmin(np.abs(logs - before), np.abs(logs - after))
+    return distances
 
 
 def _medians_before(logs: np.ndarray) -> np.ndarray:
@@ -131,7 +132,8 @@ def _centred(logs: np.ndarray, names: np.ndarray) -> np.ndarray:
 
 def _columns(names: np.ndarray) -> np.ndarray:
     """A column of ones and zeros for each group, shape (n, groups)."""
-    return (names[:, None] == np.unique(names)[None, :]).astype(float)
+    columns: np.ndarray = (names[:, None] == np.unique(names)[None, :]).astype(float)
+    return columns
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class _Series:
     floor: float
 
     def cuts(self) -> list[tuple[int, float]]:
-        """Where the level changes, and how sure that is."""
+        """Where the level changes, and the confidence in it."""
         n = len(self.logs)
         windows = max(1, -(-(n - _WINDOW) // (_WINDOW // 2)) + 1)
         found: dict[int, float] = {}

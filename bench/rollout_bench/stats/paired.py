@@ -6,7 +6,7 @@ effect is the mean of the pairs' log ratios and its interval Student's t. A verd
 interval: `worse` or `better` where all of it lies beyond the threshold, `same` where all of it lies
 within, `cannot tell` where it reaches over.
 
-A gate judges many cells and looks several times. Every one of these intervals takes an equal share
+A gate judges many cases and looks several times. Every one of these intervals takes an equal share
 of one error of 5 % (Bonferroni), so that all of them hold together in 95 % of gates. Looks double
 (4, 8, 16, ... pairs), so there are few of them.
 """
@@ -65,7 +65,8 @@ def planned_looks(most_pairs: int) -> list[int]:
 def half_width(logs: np.ndarray, error: float) -> np.ndarray:
     """Half of Student's interval of the mean of `logs` along the last axis; it misses with `error`."""
     pairs = logs.shape[-1]
-    return student.ppf(1 - error / 2, pairs - 1) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
+    half: np.ndarray = student.ppf(1 - error / 2, pairs - 1) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
+    return half
 
 
 def decide(centre: np.ndarray, half: np.ndarray, limit: float) -> np.ndarray:
@@ -106,10 +107,10 @@ def judge(base: Sequence[float], head: Sequence[float], threshold: float, error:
 def judge_exact(
     base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], threshold: float = 0.0
 ) -> Finding:
-    """Judge counts by equality: `same` where every value of both sides is, to within the threshold.
+    """Judge counts by equality: `same` where every value of both builds is, to within the threshold.
 
     `worse` and `better` need every value of the head beyond every one of the base. A start has one value
-    of a metric that is exact; records of before this was so have several, and those of a side may spread.
+    of a metric that is exact; records of before this was so have several, and those of a build may spread.
     """
     before, after = [*chain(*base)], [*chain(*head)]
     margin = 1 + threshold

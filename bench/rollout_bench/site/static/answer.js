@@ -1,10 +1,10 @@
 // The answer at the top of the front page: which path leads, by how much, since when, at every batch.
 "use strict";
 
-// Cells of a batch that have step time, fastest first, all at the newest commit of them.
+// Cases of a batch that have step time, fastest first, all at the newest commit of them.
 function ranking(batch) {
   const time = RP.front.step_time;
-  const cells = RP.group().cells.filter((cell) => cell.batch === batch && cell.metrics[time]);
+  const cells = RP.group().cases.filter((cell) => cell.batch === batch && cell.metrics[time]);
   const newest = Math.max(...cells.map((cell) => cell.at));
   return cells.filter((cell) => cell.at === newest).sort((a, b) => a.metrics[time][0] - b.metrics[time][0]);
 }
@@ -17,7 +17,7 @@ RP.answer = function () {
   const said = RP.group().answers[RP.batch()];
   if (!order.length || !said) {
     RP.put("lead", `No path has been measured at batch ${RP.batch()}.`);
-    RP.put("facts", RP.say("Further down stands what became of each cell."));
+    RP.put("facts", RP.say("Further down stands what became of each case."));
     return;
   }
   const [first, second] = order;
@@ -38,7 +38,7 @@ RP.answer = function () {
       "Step time",
       RP.quantity(first.metrics[time][0], time),
       [RP.interval(first.metrics[time], time), rate && `, ${RP.rate(rate)}`],
-      RP.cellFigure(first, time),
+      RP.caseFigure(first, time),
     ),
   ];
   if (base && base !== first) {
@@ -48,7 +48,7 @@ RP.answer = function () {
         `Against ${base.path}`,
         `${RP.number(ratio[0])} ×`,
         [`${RP.interval(ratio)}, ${saved(ratio[0])}`],
-        RP.cellFigure(base, time),
+        RP.caseFigure(base, time),
       ),
     );
   } else if (second) {
@@ -57,7 +57,7 @@ RP.answer = function () {
         `Next: ${second.path}`,
         `${RP.number(second.metrics[time][0] / first.metrics[time][0])} ×`,
         ["as long; the leader is the reference itself"],
-        RP.cellFigure(second, time),
+        RP.caseFigure(second, time),
       ),
     );
   }
@@ -70,7 +70,7 @@ RP.answer = function () {
   );
   const notes = [];
   if (!clear) notes.push(`Too close to call against ${said.level.join(", ")}: the 99 % intervals overlap.`);
-  notes.push(...RP.warnings(order.map((cell) => RP.cellFigure(cell, time))));
+  notes.push(...RP.warnings(order.map((cell) => RP.caseFigure(cell, time))));
   RP.put(
     "facts",
     facts,
@@ -101,7 +101,7 @@ RP.matrix = function () {
       {},
       RP.el("th", { scope: "row" }, RP.sign(path), " ", path),
       group.batches.map((batch) => {
-        const cell = group.cells.find((one) => one.path === path && one.batch === batch);
+        const cell = group.cases.find((one) => one.path === path && one.batch === batch);
         const leads = best[batch] === path;
         const classes = [leads ? "leads" : "", batch === RP.batch() ? "chosen" : ""].join(" ").trim() || null;
         return RP.el(
@@ -128,7 +128,7 @@ RP.matrix = function () {
       ),
     ),
   );
-  const newest = Math.max(...group.cells.map((cell) => cell.at));
+  const newest = Math.max(...group.cases.map((cell) => cell.at));
   RP.put(
     "matrix",
     RP.el(
@@ -161,7 +161,7 @@ function inside(cell, time, order, leads) {
   return [
     RP.el(
       "button",
-      { type: "button", class: "value", onclick: () => RP.origin(RP.cellFigure(cell, time)) },
+      { type: "button", class: "value", onclick: () => RP.origin(RP.caseFigure(cell, time)) },
       leads ? "★ " : "",
       RP.quantity(value[0], time),
     ),

@@ -133,7 +133,7 @@ RP.sign = (path) =>
 RP.change = (ratio) => `${ratio >= 1 ? "+" : "−"}${RP.number(Math.abs(ratio - 1) * 100)} %`;
 
 // Never "100 %".
-RP.sure = (share) => (share > 0.999 ? "over 99.9 %" : `${Math.floor(share * 1000) / 10} %`);
+RP.confidence = (share) => (share > 0.999 ? "over 99.9 %" : `${Math.floor(share * 1000) / 10} %`);
 
 RP.bad = () => (RP.dark() ? "#ff9350" : "#b34700");
 

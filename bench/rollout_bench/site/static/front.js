@@ -3,7 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 
-RP.tell = (text) => byId("told").append(RP.el("p", {}, text));
+RP.notify = (text) => byId("messages").append(RP.el("p", {}, text));
 
 RP.render = function () {
   if (!RP.front.groups.length) return empty();
@@ -24,7 +24,7 @@ RP.render = function () {
   RP.tail();
   RP.limit();
   RP.pipe();
-  steps();
+  changePoints();
   read();
 };
 
@@ -223,46 +223,46 @@ function historyTable(content, metric) {
   return [RP.table(["commit", "", ...paths], shown.map(line)), older].filter(Boolean);
 }
 
-function steps() {
-  const found = RP.front.steps.filter((step) => step.group === RP.group().id);
+function changePoints() {
+  const found = RP.front.change_points.filter((point) => point.group === RP.group().id);
   if (!found.length) {
     const { commits } = RP.group();
     const least = RP.front.least_commits;
-    const short = `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to tell a step from noise.`;
+    const short = `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise.`;
     RP.put(
-      "steps",
-      RP.say(commits < least ? short : `No step was found in ${commits} commits of this selection.`),
+      "change-points",
+      RP.say(commits < least ? short : `No change point was found in ${commits} commits of this selection.`),
     );
     return;
   }
-  const row = (step) => [
+  const row = (point) => [
     RP.el(
       "a",
-      { href: `steps/${step.slug}.html` },
-      `${step.worse ? "▲ worse" : "▼ better"} ${RP.change(step.ratio)}`,
+      { href: `change-points/${point.slug}.html` },
+      `${point.worse ? "▲ worse" : "▼ better"} ${RP.change(point.ratio)}`,
     ),
-    step.path,
-    String(step.batch),
-    RP.title(step.metric),
-    RP.commitLink(step.first),
-    RP.sure(step.confidence),
-    step.undone === null ? "no" : RP.commitLink(step.undone),
+    point.path,
+    String(point.batch),
+    RP.title(point.metric),
+    RP.commitLink(point.first),
+    RP.confidence(point.confidence),
+    point.reverted === null ? "no" : RP.commitLink(point.reverted),
   ];
   RP.put(
-    "steps",
-    RP.table(["step", "path", "batch", "metric", "first commit", "sure", "undone by"], found.map(row)),
+    "change-points",
+    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "reverted by"], found.map(row)),
   );
 }
 
 function read() {
   const front = RP.front;
-  const cells = front.groups.length ? RP.group().cells.filter((cell) => !RP.measured(cell)) : [];
+  const cells = front.groups.length ? RP.group().cases.filter((cell) => !RP.measured(cell)) : [];
   const left = front.groups.length ? RP.group().left_out[RP.batch()] : 0;
   RP.put(
     "read",
     cells.length
       ? [
-          RP.el("h3", {}, "Cells without values"),
+          RP.el("h3", {}, "Cases without values"),
           RP.table(
             ["path", "batch", "commit", "", "why"],
             cells.map((cell) => [

@@ -76,7 +76,7 @@ RP.historyChart = function (content, metric) {
     },
     clicked: ([point]) => {
       const given = point.customdata;
-      if (given && given.step) location.href = `steps/${given.step}.html`;
+      if (given && given.page) location.href = `change-points/${given.page}.html`;
       else if (given) RP.origin(RP.columnFigure(content, given[0], given[1], metric));
     },
   };
@@ -101,7 +101,7 @@ const upright = (at, dash, opacity) => ({
   line: { width: 1.5, dash, color: RP.dark() ? "#aab6c3" : "#52606d" },
 });
 
-// Marks on the history: dotted where a dependency changed, a triangle where a step was found.
+// Marks on the history: dotted where a dependency changed, an arrow at a change point.
 RP.marks = function (group, metric, content, divisor) {
   const shapes = group.changes.map((change) => upright(change.at - 0.5, "dot", 0.7));
   const few = group.changes.length <= (RP.narrow() ? 2 : 6);
@@ -118,31 +118,31 @@ RP.marks = function (group, metric, content, divisor) {
         ),
       }))
     : [];
-  const steps = RP.front.steps.filter(
-    (step) =>
-      step.group === group.id && step.batch === RP.batch() && step.metric === metric && !RP.hidden(step.path),
+  const found = RP.front.change_points.filter(
+    (one) =>
+      one.group === group.id && one.batch === RP.batch() && one.metric === metric && !RP.hidden(one.path),
   );
-  const points = steps
-    .map((step) => [step, RP.row(content, step.path).find(([at]) => at === step.first)])
+  const points = found
+    .map((one) => [one, RP.row(content, one.path).find(([at]) => at === one.first)])
     .filter(([, row]) => row);
   const traces = points.length
     ? [
         {
-          x: points.map(([step]) => step.first),
+          x: points.map(([one]) => one.first),
           y: points.map(([, row]) => row[1][0] / divisor),
           mode: "markers+text",
           marker: {
-            symbol: points.map(([step]) => (step.up ? "arrow-up" : "arrow-down")),
+            symbol: points.map(([one]) => (one.up ? "arrow-up" : "arrow-down")),
             size: 17,
-            color: points.map(([step]) => (step.worse ? RP.bad() : RP.good())),
+            color: points.map(([one]) => (one.worse ? RP.bad() : RP.good())),
             line: { width: 1.5, color: RP.dark() ? "#10161d" : "#ffffff" },
           },
-          text: points.map(([step]) => RP.change(step.ratio)),
+          text: points.map(([one]) => RP.change(one.ratio)),
           textposition: "top center",
-          customdata: points.map(([step]) => ({ step: step.slug })),
+          customdata: points.map(([one]) => ({ page: one.slug })),
           hovertemplate: points.map(
-            ([step]) =>
-              `${RP.plain(step.path)}: ${RP.change(step.ratio)}, ${step.worse ? "worse" : "better"}. Click for its page<extra></extra>`,
+            ([one]) =>
+              `${RP.plain(one.path)}: ${RP.change(one.ratio)}, ${one.worse ? "worse" : "better"}. Click for its page<extra></extra>`,
           ),
         },
       ]

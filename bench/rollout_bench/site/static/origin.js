@@ -98,7 +98,7 @@ RP.origin = function (figure) {
 };
 
 // The figure of a cell at its newest commit.
-RP.cellFigure = (cell, metric) => ({
+RP.caseFigure = (cell, metric) => ({
   title: `${cell.path}, ${RP.title(metric)}`,
   value: cell.metrics[metric],
   metric,
@@ -117,8 +117,8 @@ RP.cellFigure = (cell, metric) => ({
 RP.columnFigure = function (content, path, number, metric) {
   const column = content.paths[path];
   const at = column.at[number];
-  const cell = RP.cells().find((one) => one.path === path && one.at === at && one.metrics[metric]);
-  if (cell) return RP.cellFigure(cell, metric);
+  const cell = RP.cases().find((one) => one.path === path && one.at === at && one.metrics[metric]);
+  if (cell) return RP.caseFigure(cell, metric);
   const facts = content.surroundings[RP.nth(column.from, number)];
   const group = RP.group();
   return {

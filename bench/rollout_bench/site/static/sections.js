@@ -1,9 +1,9 @@
 // The sections that stand on metrics not every record has: each shows what there is, or says what is absent.
 "use strict";
 
-const shownCells = () => RP.cells().filter((cell) => RP.measured(cell) && !RP.hidden(cell.path));
+const shownCases = () => RP.cases().filter((cell) => RP.measured(cell) && !RP.hidden(cell.path));
 const middle = (cell, metric) => (cell.metrics[metric] ? cell.metrics[metric][0] : null);
-const having = (metric) => shownCells().filter((cell) => cell.metrics[metric]);
+const having = (metric) => shownCases().filter((cell) => cell.metrics[metric]);
 
 // `absent` is a list of paragraphs, each a text or a list of texts and elements.
 RP.section = function (id, absent, chart, numbers) {
@@ -21,7 +21,7 @@ RP.section = function (id, absent, chart, numbers) {
 function elsewhere(metric) {
   const here = RP.group();
   const others = RP.front.groups.filter(
-    (group) => group !== here && group.cells.some((cell) => cell.metrics[metric]),
+    (group) => group !== here && group.cases.some((cell) => cell.metrics[metric]),
   );
   if (!others.length) return "";
   const links = others.map((group) =>
@@ -34,16 +34,16 @@ function elsewhere(metric) {
   return [" It is there for ", ...links.flatMap((link, number) => (number ? ["; ", link] : [link])), "."];
 }
 
-// Why a metric is nowhere: what the ruler noted, or that it did not measure it at all.
+// Why a metric is nowhere: what the harness noted, or that it did not measure it at all.
 const lacks = function (metric, kind) {
   const noted = [
     ...new Set(
-      shownCells()
+      shownCases()
         .map((cell) => (cell.absent || {})[kind])
         .filter(Boolean),
     ),
   ];
-  const why = noted.length ? noted.join("; ") : "the ruler that made them did not measure it";
+  const why = noted.length ? noted.join("; ") : "the harness that made them did not measure it";
   return `no record of this selection has ${metric}: ${why}.`;
 };
 
@@ -150,7 +150,7 @@ RP.breakdown = function () {
         cell.metrics.engine_cpu_seconds
           ? RP.quantity(middle(cell, "engine_cpu_seconds"), "seconds")
           : "absent",
-        RP.askButton(RP.cellFigure(cell, "engine_step_seconds")),
+        RP.askButton(RP.caseFigure(cell, "engine_step_seconds")),
       ]),
     ),
   );
@@ -158,7 +158,7 @@ RP.breakdown = function () {
 
 RP.gpu = function () {
   const colors = (cells) => cells.map((cell) => RP.looks(cell.path).color);
-  const idle = shownCells().filter(idleMetric);
+  const idle = shownCases().filter(idleMetric);
   if (!idle.length)
     RP.section(
       "idle",
@@ -189,7 +189,7 @@ RP.gpu = function () {
           cell.path,
           RP.quantity(share(cell), "share"),
           pipe(cell),
-          RP.askButton(RP.cellFigure(cell, idleMetric(cell))),
+          RP.askButton(RP.caseFigure(cell, idleMetric(cell))),
         ]),
       ),
     );
@@ -225,7 +225,7 @@ RP.gpu = function () {
       gap.map((cell) => [
         cell.path,
         RP.quantity(reached(cell), "share"),
-        RP.askButton(RP.cellFigure(cell, "roofline_gap_share")),
+        RP.askButton(RP.caseFigure(cell, "roofline_gap_share")),
       ]),
     ),
   );
@@ -234,7 +234,7 @@ RP.gpu = function () {
 // Tokens/s by batch: where it stops growing is the limit.
 RP.limit = function () {
   const time = RP.front.step_time;
-  const cells = RP.group().cells.filter((cell) => cell.metrics[time] && cell.tokens && !RP.hidden(cell.path));
+  const cells = RP.group().cases.filter((cell) => cell.metrics[time] && cell.tokens && !RP.hidden(cell.path));
   const paths = RP.group().paths.filter((path) => cells.some((cell) => cell.path === path));
   if (RP.group().batches.length < 2)
     return RP.section(
@@ -255,7 +255,7 @@ RP.limit = function () {
         ...paths.map((path) => {
           const cell = of(path).find((one) => one.batch === batch);
           return cell
-            ? [RP.rate(cell.tokens / cell.metrics[time][0]), " ", RP.askButton(RP.cellFigure(cell, time))]
+            ? [RP.rate(cell.tokens / cell.metrics[time][0]), " ", RP.askButton(RP.caseFigure(cell, time))]
             : "absent";
         }),
       ]),
@@ -289,7 +289,7 @@ RP.tail = function () {
         cell.path,
         ...names.map((name) => (cell.metrics[name] ? RP.quantity(middle(cell, name), name) : "absent")),
         cell.metrics.tail_share ? RP.quantity(middle(cell, "tail_share"), "tail_share") : "absent",
-        RP.askButton(RP.cellFigure(cell, "done_50_seconds")),
+        RP.askButton(RP.caseFigure(cell, "done_50_seconds")),
       ]),
     ),
   );

@@ -47,7 +47,7 @@ RP.start = function () {
   const rank = (group) => [
     RP.front.machines[group.machine] && RP.front.machines[group.machine].gpu ? 1 : 0,
     group.workload === "fixed" ? 1 : 0,
-    Math.max(-1, ...group.cells.map((cell) => cell.at)),
+    Math.max(-1, ...group.cases.map((cell) => cell.at)),
   ];
   RP.front.groups.forEach((group, number) => {
     const [a, b] = [rank(group), rank(RP.front.groups[best])];
@@ -79,7 +79,7 @@ RP.chosenCommit = function () {
   return hash ? RP.front.commits.hash.findIndex((one) => one.startsWith(hash)) : null;
 };
 
-RP.cells = () => RP.group().cells.filter((cell) => cell.batch === RP.batch());
+RP.cases = () => RP.group().cases.filter((cell) => cell.batch === RP.batch());
 
 RP.measured = (cell) => cell.status === RP.front.measured;
 
@@ -103,7 +103,7 @@ RP.columns = function (metric, then) {
   columns[id] = { waiting: [then] };
   const script = RP.el("script", { src: `data/${id}.js` });
   script.onload = () => columns[id].waiting.forEach((wait) => wait(columns[id].content));
-  script.onerror = () => RP.tell(`data/${id}.js could not be read: the history of ${metric} is missing.`);
+  script.onerror = () => RP.notify(`data/${id}.js could not be read: the history of ${metric} is missing.`);
   document.head.append(script);
 };
 

@@ -1,13 +1,13 @@
-// A step's page, from RP.step (data/step-SLUG.js).
+// A change point's page, from RP.changePoint (data/change-point-SLUG.js).
 "use strict";
 
 (function () {
-  const step = RP.step;
-  const page = step.page;
+  const found = RP.changePoint;
+  const page = found.page;
   const key = page.key;
-  const metric = step.metric;
+  const metric = found.metric;
   RP.root = "../";
-  RP.tell = (text) => RP.put("told", RP.el("p", {}, text));
+  RP.notify = (text) => RP.put("messages", RP.el("p", {}, text));
   RP.selection = {
     machine: key.machine,
     preset: key.preset,
@@ -20,8 +20,8 @@
   const home = `../index.html${RP.address(RP.selection)}`;
   for (const id of ["home", "back"]) document.getElementById(id).href = home;
 
-  const side = (name) => page.points.filter((point) => point.side === name);
-  const level = (name) => median(side(name).map((point) => point.value[0]));
+  const pointsOf = (name) => page.points.filter((point) => point.level === name);
+  const level = (name) => median(pointsOf(name).map((point) => point.value[0]));
   const fact = (name, value, more) =>
     RP.el(
       "div",
@@ -30,27 +30,27 @@
       RP.el("p", { class: "big" }, value),
       RP.el("p", {}, more),
     );
-  const bounds = step.interval.map((bound) => RP.change(bound)).join(" .. ");
+  const bounds = found.interval.map((bound) => RP.change(bound)).join(" .. ");
 
   RP.put(
     "lead",
-    RP.sign(step.path),
+    RP.sign(found.path),
     " ",
-    RP.el("strong", {}, step.path),
-    ` got ${step.worse ? "worse" : "better"}: ${RP.title(metric)} ${RP.change(step.ratio)}`,
+    RP.el("strong", {}, found.path),
+    ` got ${found.worse ? "worse" : "better"}: ${RP.title(metric)} ${RP.change(found.ratio)}`,
   );
   RP.put(
     "facts",
-    fact("Change", RP.change(step.ratio), `99 % interval ${bounds}`),
+    fact("Change", RP.change(found.ratio), `99 % interval ${bounds}`),
     fact(
       "Before, after",
       `${RP.quantity(level("before"), metric)} → ${RP.quantity(level("after"), metric)}`,
-      `medians of ${side("before").length} and ${side("after").length} commits`,
+      `medians of ${pointsOf("before").length} and ${pointsOf("after").length} commits`,
     ),
     fact(
-      "How sure",
-      RP.sure(step.confidence),
-      step.undone === null ? "not undone since" : ["undone by ", RP.commitLink(step.undone)],
+      "Confidence",
+      RP.confidence(found.confidence),
+      found.reverted === null ? "not reverted since" : ["reverted by ", RP.commitLink(found.reverted)],
     ),
     RP.el(
       "p",
@@ -82,16 +82,16 @@
   function chart() {
     const [divisor, sign] = RP.unit(Math.max(...page.points.map((point) => point.value[0])), metric);
     const color = {
-      before: RP.looks(step.path).color,
-      after: step.worse ? RP.bad() : RP.good(),
+      before: RP.looks(found.path).color,
+      after: found.worse ? RP.bad() : RP.good(),
       null: RP.dark() ? "#8793a0" : "#8793a0",
     };
     const dots = page.points.flatMap((point, number) =>
-      point.samples.map((sample, place) => [number + ((place % 5) - 2) * 0.07, sample / divisor, point.side]),
+      point.samples.map((sample, place) => [number + ((place % 5) - 2) * 0.07, sample / divisor, point.level]),
     );
     const places = page.points.map((_, number) => number);
     const across = (name) => {
-      const numbers = places.filter((number) => page.points[number].side === name);
+      const numbers = places.filter((number) => page.points[number].level === name);
       return {
         type: "line",
         x0: numbers[0] - 0.4,
@@ -101,7 +101,7 @@
         line: { color: color[name], width: 3, dash: name === "before" ? "dash" : "solid" },
       };
     };
-    const first = page.points.findIndex((point) => point.at === step.first);
+    const first = page.points.findIndex((point) => point.at === found.first);
     const labelled = places.filter(
       (number) => number % Math.ceil(places.length / (RP.narrow() ? 4 : 12)) === 0,
     );
@@ -125,10 +125,10 @@
           mode: "markers",
           marker: {
             symbol: page.points.map((point) =>
-              point.side === "after" ? "diamond" : point.side ? "circle" : "circle-open",
+              point.level === "after" ? "diamond" : point.level ? "circle" : "circle-open",
             ),
             size: 11,
-            color: page.points.map((point) => color[point.side]),
+            color: page.points.map((point) => color[point.level]),
           },
           customdata: places,
           hovertemplate: page.points.map(
@@ -176,12 +176,12 @@
             xanchor: "left",
             yanchor: "top",
             showarrow: false,
-            text: ` after: ${RP.change(step.ratio)}`,
+            text: ` after: ${RP.change(found.ratio)}`,
           },
         ],
         hovermode: "closest",
       },
-      clicked: ([point]) => point.customdata !== undefined && RP.origin(figure(point.customdata, step.path)),
+      clicked: ([point]) => point.customdata !== undefined && RP.origin(figure(point.customdata, found.path)),
     };
   }
 
@@ -194,17 +194,17 @@
   RP.put(
     "numbers",
     RP.table(
-      ["commit", "side", "median", "99 % interval", "samples", ""],
+      ["commit", "level", "median", "99 % interval", "samples", ""],
       page.points.map((point, number) => [
         [RP.commitLink(point.at), ` ${RP.front.commits.subject[point.at]}`],
-        point.side || "neither",
+        point.level || "neither",
         RP.quantity(point.value[0], metric),
         RP.interval(point.value, metric),
         point.samples.length,
-        RP.askButton(figure(number, step.path)),
+        RP.askButton(figure(number, found.path)),
       ]),
     ),
-    RP.warnings(page.points.map((_, number) => figure(number, step.path))).map((text) =>
+    RP.warnings(page.points.map((_, number) => figure(number, found.path))).map((text) =>
       RP.el("p", { class: "note" }, text),
     ),
   );
@@ -220,13 +220,13 @@
       [
         [
           "last at the old level",
-          [RP.commitLink(step.last_before), ` ${RP.front.commits.subject[step.last_before]}`],
-          RP.date(RP.front.commits.time[step.last_before]),
+          [RP.commitLink(found.last_before), ` ${RP.front.commits.subject[found.last_before]}`],
+          RP.date(RP.front.commits.time[found.last_before]),
         ],
         [
           "first at the new level",
-          [RP.commitLink(step.first), ` ${RP.front.commits.subject[step.first]}`],
-          RP.date(RP.front.commits.time[step.first]),
+          [RP.commitLink(found.first), ` ${RP.front.commits.subject[found.first]}`],
+          RP.date(RP.front.commits.time[found.first]),
         ],
       ],
     ),
@@ -274,13 +274,13 @@
   }
   RP.put(
     "commands",
-    command("Measure both sides again, in alternation", page.confirm),
+    command("Measure both commits again, in alternation", page.confirm),
     command("Find the commit", page.bisect),
   );
 
   const verdict = (gate) => {
     const one = gate.verdict;
-    if (!one) return "did not judge this cell and metric";
+    if (!one) return "did not judge this case and metric";
     const seen = one.detectable
       ? `; the smallest effect it could have seen: ${RP.number(one.detectable * 100)} %`
       : "";
