@@ -26,7 +26,7 @@ def test_units_read_well(value, name, text):
 
 
 def test_an_interval_is_in_the_unit_of_its_value():
-    assert numbers.interval(Estimate(1.0, 0.9, 1.1), "step_seconds") == "1.00 s [0.90 .. 1.10]"
+    assert numbers.interval(Estimate(0.9999, 0.9, 1.1), "step_seconds") == "1000 ms [900 .. 1100]"
     assert numbers.interval(Estimate(1.0, -math.inf, math.inf), "step_seconds") == "1.00 s"
 
 

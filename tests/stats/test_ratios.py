@@ -29,7 +29,14 @@ def test_an_interval_holds_what_differs_from_replicate_to_replicate():
     assert 1.04 < low < 1.05 < high < 1.06
 
 
-@pytest.mark.parametrize("replicates", [[], [([], [])], [([1.0], [1.0, 2.0])]])
-def test_without_samples_in_pairs_there_is_no_ratio(replicates):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("replicates", "says"),
+    [
+        ([], "takes a replicate with samples"),
+        ([([], [])], "takes a replicate with samples"),
+        ([([1.0], [1.0, 2.0])], "longer"),
+    ],
+)
+def test_without_samples_in_pairs_there_is_no_ratio(replicates, says):
+    with pytest.raises(ValueError, match=says):
         ratio_of(replicates)
