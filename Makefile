@@ -19,7 +19,7 @@ track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 	rollout-perf track $(COMMITS)
 
 # Without an engine a test computes and waits for nothing, so two run at once.
-LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 2 --dist loadfile
+LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 2 --dist worksteal
 
 lint: setup ## ruff, mypy, import rules
 	ruff check .

@@ -302,12 +302,12 @@ def test_the_machine_is_described_without_what_changes_often(tmp_path, monkeypat
 
 def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
     said = []
-    teller = track._Teller([Commit("a" * 40, "new"), Commit("b" * 40, "old")], said.append)
-    teller.cell("1763858679.1 bbbbbbbb zmq nano: batch 8: rollout 1/7 0.652 s")
-    teller.asv("[ 5.77%] ··· Setting up rollout:84                               ok")
-    teller.asv("[ 5.77%] ··· rollout.Nano.track_step_seconds                     2/10 failed")
-    teller.asv("[ 5.77%] ··· ========== ============= ============")
-    teller.asv("             path        1             8")
+    progress = track._Progress([Commit("a" * 40, "new"), Commit("b" * 40, "old")], said.append)
+    progress.case("1763858679.1 bbbbbbbb zmq nano: batch 8: rollout 1/7 0.652 s")
+    progress.asv("[ 5.77%] ··· Setting up rollout:84                               ok")
+    progress.asv("[ 5.77%] ··· rollout.Nano.track_step_seconds                     2/10 failed")
+    progress.asv("[ 5.77%] ··· ========== ============= ============")
+    progress.asv("             path        1             8")
     assert said == [
         "[  0:00] commit 2 of 2 (bbbbbbbb) zmq nano: batch 8: rollout 1/7 0.652 s",
         "[  0:00] asv: Setting up rollout:84                               ok",

@@ -23,6 +23,8 @@ PURE = [
     "rollout_perf.transports",
     "rollout_perf.transports.base",
     "rollout_perf.transports.blocks",
+    "rollout_perf.transports.in_process",
+    "rollout_perf.transports.reply",
     "rollout_perf.transports.run",
     "rollout_perf.transports.watcher",
     "rollout_perf.transports.wire",

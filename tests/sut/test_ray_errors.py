@@ -37,7 +37,7 @@ def ended(actor: str) -> ActorDiedError:
     ("error", "rank", "kind", "text"),
     [
         (ended("bb"), None, WorkerDied, r"worker 1 \(a Ray actor\) ended: ActorDiedError: "),
-        (ended("a helper's"), 1, WorkerDied, r"worker 1 \(a Ray actor\) ended"),
+        (ended("another actor's"), 1, WorkerDied, r"worker 1 \(a Ray actor\) ended"),
         (
             RaySystemError("no memory\nat all"),
             1,

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = list(sys.argv[1:] if argv is None else argv)
         given = _parser(words).parse_args(words)
-        code = given.run(given)
+        code: int = given.run(given)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads, such as `head`, has read enough
