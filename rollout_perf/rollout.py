@@ -141,12 +141,15 @@ async def open_rollout(
         row.check_endpoint(endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
     run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
+    shared_memory: set[str] = set()
     try:
         with run.surroundings(), row.surround(run.folder):
             engine = await start_engine(found, row, run, tensor_parallel_size, engine_arguments)
             try:
                 yield Rollout(found, row, engine, run)
             finally:
+                # Ray kills a worker of vLLM's together with the process that would unlink what it used.
+                shared_memory = run.shared_memory()
                 await asyncio.shield(engine.close())
     finally:
-        await asyncio.to_thread(run.end, _END_SECONDS)
+        await asyncio.to_thread(run.end, _END_SECONDS, shared_memory)

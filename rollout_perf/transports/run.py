@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,12 +87,16 @@ class Run:
         """Kill every process of the run; called by the front."""
         watcher.kill(watcher.members(str(self.folder), self._pipe()))
 
-    def end(self, grace_seconds: float) -> None:
-        """Wait for the run's processes to end, kill those that do not, and remove folder and shared memory;
-        called by the front, once."""
+    def shared_memory(self) -> set[str]:
+        """Names of the shared memory that the run's processes use; called by the front."""
+        return watcher.mapped(str(self.folder), self._pipe())
+
+    def end(self, grace_seconds: float, known: Iterable[str] = ()) -> None:
+        """Wait for the run's processes to end, kill those that do not, and remove folder and shared memory,
+        what was `known` of it before among that; called by the front, once."""
         assert self.watcher is not None
         assert self.watcher.stdin is not None
-        watcher.end(str(self.folder), self._pipe(), grace_seconds)
+        watcher.end(str(self.folder), self._pipe(), grace_seconds, known)
         self.watcher.kill()
         self.watcher.wait()
         self.watcher.stdin.close()

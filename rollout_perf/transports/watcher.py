@@ -59,11 +59,19 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def end(folder: str, pipe: str, grace_seconds: float) -> None:
-    """Wait for the run's processes to end, kill those that do not, and remove what they leave."""
+def mapped(folder: str, pipe: str) -> set[str]:
+    """Names of the shared memory that the run's processes use."""
+    return set().union(*map(_mapped, members(folder, pipe)))
+
+
+def end(folder: str, pipe: str, grace_seconds: float, known: Iterable[str] = ()) -> None:
+    """Wait for the run's processes to end, kill those that do not, and remove what they leave.
+
+    `known` are names of shared memory that the run has used: who has ended cannot be asked any more.
+    """
     begin = time.monotonic()
     ends: dict[int, int] = {}
-    segments: set[str] = set()
+    segments = set(known)
     quiet = True
     try:
         while (waited := time.monotonic() - begin) < grace_seconds + _LAST_SECONDS:
