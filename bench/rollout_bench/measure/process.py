@@ -26,6 +26,7 @@ from ..schema import variables
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
 _STOP_SECONDS = 30.0
+_KILL_SECONDS, _TRACKER_SECONDS = 4.0, 2.0
 _LOG_LINES, _REPORTED_LINES = 200, 15
 
 
@@ -179,13 +180,24 @@ def signal_all(pids: Iterable[int], number: int) -> None:
 
 
 def kill_marked(name: str, value: str) -> None:
-    """Kill the processes that `marked` finds, until there are none."""
-    for _ in range(10):
+    """Kill the processes that `marked` finds, until there are none.
+
+    Python's resource trackers come last: they end with those they serve, and unlink their shared memory.
+    """
+    begin = time.monotonic()
+    while (waited := time.monotonic() - begin) < _KILL_SECONDS:
         processes = marked(name, value)
         if not processes:
             return
-        signal_all(processes, signal.SIGKILL)
+        late = waited > _TRACKER_SECONDS
+        signal_all((pid for pid in processes if late or not _is_tracker(pid)), signal.SIGKILL)
         time.sleep(0.1)
+
+
+def _is_tracker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 # --- in the process that is run ------------------------------------------------------------------
