@@ -32,7 +32,7 @@ check: lint ## lint, and every test that starts neither vLLM nor Ray: two minute
 
 test: setup ## every test that needs no GPU
 	$(LIGHT)
-	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)"
+	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile
 
 test-gpu: setup ## every path with a real engine on the GPU, the baselines too
 	python -m pytest -m gpu
@@ -40,7 +40,7 @@ test-gpu: setup ## every path with a real engine on the GPU, the baselines too
 baselines: setup ## the tests of the baselines on the CPU, which `make test` leaves out
 	python -m pytest -m "baseline and not endurance"
 
-endurance: setup ## fifty starts and stops in a row of every transport; what is left of them
+endurance: setup ## fifty starts and stops of every transport, killed fronts of more paths: what is left
 	python -m pytest -m endurance -rP
 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more

@@ -95,8 +95,8 @@ def nothing_remains(folder: Path, started: list[psutil.Process]) -> bool:
     [
         ("sync", signal.SIGTERM),
         ("vllm-mp", signal.SIGKILL),
-        ("zmq", signal.SIGKILL),
-        ("ray", signal.SIGKILL),
+        pytest.param("zmq", signal.SIGKILL, marks=pytest.mark.endurance),
+        pytest.param("ray", signal.SIGKILL, marks=pytest.mark.endurance),
         ("ray-graph", signal.SIGTERM),
     ],
 )
