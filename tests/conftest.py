@@ -19,6 +19,11 @@ from rollout_perf.transports.base import Transport
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # What a test of the system under test leaves in /dev/shm is looked for, and whose it is cannot be seen:
+        # such tests follow each other, and others run beside them.
+        group = "sut" if "sut" in item.path.parts else "others"
+        item.add_marker(pytest.mark.xdist_group(group))
     if shutil.which("nvidia-smi") is None:
         for item in items:
             if "gpu" in item.keywords:
