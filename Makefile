@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track lint check test test-gpu baselines endurance exam publish preview browser actionlint pictures lock clean
+.PHONY: help setup track lint check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ actionlint: setup ## install actionlint, for the test of the workflows
 
 pictures: setup ## take the README's pictures of the site; needs a Chromium
 	python docs/pictures.py
+
+reference: setup ## write the table of metrics in docs/glossary.md, and docs/reference, from the code
+	python -m rollout_bench.report.reference
 
 lock: $(VENV)/bin/uv ## compile requirements/*.in to *.lock; UPGRADE=1 takes the newest versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)

@@ -134,7 +134,7 @@ def ask_history(detector: Callable[..., list[int]], name: str, history: Labelled
 
 def history_table(answers: Sequence[RealAnswer]) -> str:
     """Markdown: what each detector found in the labelled series."""
-    titles = ["detector", "labelled steps found", "precision", "outlier taken for a step", "found at"]
+    titles = ["detector", "marked change points found", "precision", "outlier taken for one", "found at"]
     rows = [
         [
             answer.detector,

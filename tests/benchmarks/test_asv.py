@@ -141,7 +141,7 @@ def test_what_the_machine_does_not_have_is_absent_and_the_record_says_why(histor
     }
 
 
-def test_the_records_tell_what_was_measured_of_which_commit(history):
+def test_the_records_say_what_was_measured_of_which_commit(history):
     """What is measured is the commit's wheel in asv's environment, and neither this checkout nor HEAD's."""
     for record in records_of(history, "good"):
         assert record["provenance"]["commit"] == history.commits["good"]

@@ -41,7 +41,7 @@ def nothing_starts(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "says"),
     [
         ([], "required"),
         (["mesure"], "measure"),
@@ -93,27 +93,27 @@ def nothing_starts(monkeypatch):
         (["track", "'"], "cannot read the range"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, told, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(arguments, says, capsys):
     assert cli.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("rollout-perf: ")
     assert err.count("\n") == 1
-    assert told in err
+    assert says in err
 
 
-TOLD = ("*.md", "docs/*.md", ".github/workflows/*.yml")
+DOCUMENTS = ("*.md", "docs/*.md", ".github/workflows/*.yml")
 
 
-def commands_told() -> list[str]:
+def commands_in_documents() -> list[str]:
     """What a reader of the docs, or a runner of CI, would run."""
-    texts = [path.read_text().replace("\\\n", " ") for glob in TOLD for path in sorted(ROOT.glob(glob))]
+    texts = [path.read_text().replace("\\\n", " ") for glob in DOCUMENTS for path in sorted(ROOT.glob(glob))]
     before = r"^(?: {4}|.* && | *(?:- )?run: | {10})(?:\.venv/bin/)?"
     command = re.compile(before + r"rollout-perf ([^\[&>\n]+)", re.M)
     return list(dict.fromkeys(" ".join(found.split()) for text in texts for found in command.findall(text)))
 
 
-@pytest.mark.parametrize("command", commands_told())
+@pytest.mark.parametrize("command", commands_in_documents())
 def test_a_command_in_the_docs_is_one(command):
     words = shlex.split(command, comments=True)
     assert cli._parser(words).parse_args(words).run.__module__.endswith(f".{words[0]}")
@@ -152,7 +152,7 @@ def test_outside_a_checkout_what_measures_commits_says_what_it_looks_for(
     assert "asv.conf.json" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_told_in_a_line(monkeypatch, capsys):
+def test_ctrl_c_is_reported_in_a_line(monkeypatch, capsys):
     def interrupted(*_arguments, **_keywords):
         raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ def test_a_replay_file_is_a_workload(tmp_path, monkeypatch, capsys):
     (workload,), _options = asked_for([*MEASURE, "--workload", str(path)], monkeypatch)
     assert (workload.name, workload.requests()[0][1]) == ("replay", 5)
     capsys.readouterr()
-    for line, more, told in [
+    for line, more, says in [
         ('"prompt_length": 3, "output_length": 5', ["--batch", "8"], "--batch cannot be given with"),
         ('"prompt_length": 3, "output_length": -5', [], "trace.jsonl line 1: output_length is -5"),
         (
@@ -231,7 +231,7 @@ def test_a_replay_file_is_a_workload(tmp_path, monkeypatch, capsys):
     ]:
         path.write_text(f'{{{line}, "group": 0}}\n')
         assert cli.main([*MEASURE, "--workload", str(path), *more]) == 2
-        assert told in capsys.readouterr().err
+        assert says in capsys.readouterr().err
 
 
 def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):
@@ -282,7 +282,7 @@ def test_head_is_one_commit_as_in_asv(repository):
     assert len(track.find_range(repository, "HEAD")[1]) == 1
 
 
-def test_a_repository_without_commits_and_a_folder_that_is_none_are_told_apart(repository, tmp_path_factory):
+def test_no_commits_and_no_repository_are_distinguished(repository, tmp_path_factory):
     with pytest.raises(UsageError, match="no commit yet"):
         track.find_range(repository, None)
     with pytest.raises(UsageError, match="not in a git repository"):

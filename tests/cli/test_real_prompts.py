@@ -50,7 +50,7 @@ def test_they_go_through_the_chat_template(model, chats):
     assert load.source.startswith("question of chats.jsonl")
 
 
-def test_they_must_leave_room_for_the_answer_or_are_cut_when_told_to(model, chats):
+def test_they_must_leave_room_for_the_answer_or_are_cut_when_asked_to(model, chats):
     size = ["--batch", "2", "--samples", "1", "--output-tokens", "126"]
     with pytest.raises(UsageError, match=r"line 1: question has 3 tokens; 2 fit beside the answer"):
         chosen(model, chats, *size)

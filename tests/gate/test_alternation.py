@@ -23,7 +23,7 @@ FACTS = {
 
 
 class Engines:
-    """Starts that take a known time on a clock of their own; each value is noise around the build's speed."""
+    """Replicates of a known time on a clock of their own; each value is noise around the build's speed."""
 
     def __init__(self, speeds, cv=0.004, start_seconds=10.0, seed=0, drift=0.0):
         self.speeds = speeds  # {(build, path): seconds, or a status with its reason}
@@ -67,7 +67,7 @@ def verdicts(content, metric="step_seconds"):
 
 
 def test_builds_alternate_so_that_drift_cancels():
-    """A machine that gets slower by 1 % with every start, and two commits that are equal."""
+    """A machine that gets slower by 1 % with every replicate, and two commits that are equal."""
     engines = Engines({}, cv=0.0005, drift=0.001)
     content = engines.gate()
     builds = [build for build, _paths in engines.legs]
@@ -229,7 +229,7 @@ def test_something_worse_outweighs_what_failed():
 
 
 def test_twenty_gates_of_a_commit_against_itself():
-    """On a machine whose starts differ by 5 %, far more than the threshold."""
+    """On a machine whose replicates differ by 5 %, far more than the threshold."""
     calls = [
         verdicts(Engines({}, cv=0.05, seed=seed).gate(("sync", "zmq", "ray"), budget_seconds=1800.0))
         for seed in range(20)

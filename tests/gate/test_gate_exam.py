@@ -1,6 +1,6 @@
 """The exam of the whole: commits of known speed, and the gate names exactly the right ones.
 
-A real repository, asv's real environments, wheels and locks, the real ruler in its processes; only
+A real repository, asv's real environments, wheels and locks, the real harness in its processes; only
 the engine and the clock are not real (exam.py says why). `make exam` has the real engines.
 """
 
@@ -118,7 +118,7 @@ def test_a_commit_that_does_not_build_is_reported_with_the_last_lines_of_the_log
 
 
 def test_asv_continuous_agrees_on_the_30_per_cent_case(repository):
-    """With seven samples a side asv's own test can tell; by default it asks for 10 % and significance."""
+    """With seven samples a build asv's own test can tell; by default it asks for 10 % and significance."""
     repository.call("asv", "machine", "--yes", "--machine", exam.MACHINE)
     hashes = (repository.commits["first"], repository.commits["30 % slower"])
     done = repository.call(

@@ -37,7 +37,7 @@ def verdict_of(done) -> dict:
 
 
 def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path):
-    """Everything but the engine is real; its starts differ by 5 %, three times the threshold."""
+    """Everything but the engine is real; its replicates differ by 5 %, three times the threshold."""
     repository = exam.make_repository(tmp_path, cv=0.05)
     count = Counter(
         verdict_of(repository.gate("first", "first", "--paths", "sync,zmq", "--budget", "0.3"))["verdict"]

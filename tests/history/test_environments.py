@@ -1,4 +1,4 @@
-"""tracking/sides.py: the two environments of a gate are of one Python, whichever PATH has first today."""
+"""history/environments.py: a gate's two environments are of one Python, whichever PATH has first today."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rollout_bench.history import environments as sides
+from rollout_bench.history import environments
 from rollout_bench.history.environments import Build, PythonBuild
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,11 +22,11 @@ def environment(tmp_path):
     return folder
 
 
-def side(folder, python_build):
+def build_of(folder, python_build):
     return Build("base", "c0ffee", folder, str(folder / "bin" / "python"), {}, python_build)
 
 
-def test_an_environment_tells_what_it_was_made_of(environment):
+def test_an_environment_knows_what_it_was_made_of(environment):
     made_of = PythonBuild.of(str(environment / "bin" / "python"))
     assert made_of == PythonBuild.of(sys.executable)
     assert Path(made_of.executable).samefile(os.path.realpath(sys.executable))
@@ -35,10 +35,10 @@ def test_an_environment_tells_what_it_was_made_of(environment):
 
 def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_kept(environment):
     reported = []
-    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, reported.append)
+    environments._remove_unless_of(PythonBuild.of(sys.executable), environment, reported.append)
     assert environment.exists()
     assert reported == []
-    sides._remove_unless_of(OTHER, environment, reported.append)
+    environments._remove_unless_of(OTHER, environment, reported.append)
     assert not environment.exists()
     assert reported == [
         f"{environment} is not of {OTHER.executable}, as the base's environment is, and is made anew"
@@ -47,7 +47,7 @@ def test_an_environment_of_another_python_is_made_anew_and_one_of_the_same_is_ke
 
 def test_an_environment_whose_python_has_gone_is_made_anew(environment):
     (environment / "bin" / "python").unlink()
-    sides._remove_unless_of(PythonBuild.of(sys.executable), environment, print)
+    environments._remove_unless_of(PythonBuild.of(sys.executable), environment, print)
     assert not environment.exists()
 
 
@@ -63,14 +63,14 @@ def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(enviro
     )
     monkeypatch.setattr("asv.environment.get_environments", lambda *_arguments: [made])
     before = os.environ["PATH"]
-    built = sides.build(ROOT, "test", "HEAD", "-head", print, wanted)
+    built = environments.build(ROOT, "test", "HEAD", "-head", print, wanted)
     assert found == [str(Path(wanted.executable if wanted else sys.executable).parent)]
     assert os.environ["PATH"] == before
     assert built.python_build == PythonBuild.of(sys.executable)
 
 
 def test_pythons_that_differ_are_named(environment):
-    here = side(environment, PythonBuild.of(sys.executable))
-    assert sides.differences(here, here) == []
-    [line] = sides.differences(here, side(environment, OTHER))
+    here = build_of(environment, PythonBuild.of(sys.executable))
+    assert environments.differences(here, here) == []
+    [line] = environments.differences(here, build_of(environment, OTHER))
     assert line == f"the environments differ: python {here.python_build.version} -> {OTHER.version}"

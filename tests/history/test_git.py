@@ -1,4 +1,4 @@
-"""tracking/git.py: what somebody gives to git names commits, and is never an option of git's."""
+"""history/git.py: what somebody gives to git names commits, and is never an option of git's."""
 
 import re
 import subprocess

@@ -53,7 +53,7 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
 
 
 def test_a_count_of_before_it_was_exact_is_no_part_of_its_series(folder):
-    """It is another figure, and the change from one to the other no change of the subject."""
+    """It is another figure, and the change from one to the other no change of the system under test."""
     files = {commit: folder / "box" / "records" / f"{commit.hash[:8]}-virtualenv-py3.11-nano.jsonl"
              for commit in (OLD, NEW)}  # fmt: skip
     old = line(OLD, "zmq", 8, [1.0] * 7, metrics={"wire_bytes": [1700.0, 1722.0, 1705.0]})
@@ -174,7 +174,7 @@ def test_the_history_is_that_of_first_parents_oldest_first(tmp_path):
     assert all(commit.time > 1e9 and len(commit.hash) == 40 for commit in history(tmp_path))
 
 
-def test_the_committed_results_are_whole():
+def test_the_committed_results_can_all_be_read():
     """What the repository ships must be readable: the site and the detector live from it."""
     results = read_results(ROOT / "results", history(ROOT))
     assert results.damaged == []

@@ -248,7 +248,7 @@ def test_the_probe_counts_steps_prompts_hits_and_preemptions():
     assert counted["gpu_busy_seconds"] is counted["gpu_peak_bytes"] is counted["untimed"] is None
 
 
-def test_a_scheduler_that_does_not_tell_of_preemptions_has_no_count_of_them():
+def test_a_scheduler_that_does_not_report_preemptions_has_no_count_of_them():
     worker = Worker()
     worker.probe_begin()
     worker.execute_model(scheduled(1, preempted=None))

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         (sample(prompt="Why?"), True),
     ],
 )
-def test_lengths_are_told_from_prompts_by_the_first_line(write, line, lengths):
+def test_lengths_are_distinguished_from_prompts_by_the_first_line(write, line, lengths):
     assert is_replay(write("", line), "prompt") == lengths
 
 

@@ -71,7 +71,7 @@ def test_a_rollout_of_two_requests_by_hand():
     )
 
 
-def test_what_a_path_cannot_tell_is_left_out_and_not_zero():
+def test_what_a_path_cannot_measure_is_left_out_and_not_zero():
     metrics = rollout_metrics(2.0, TWO, Counts(engine_steps=4, engine_cpu_seconds=0.8, host_peak_bytes=1000))
     assert not metrics.keys() & {"wire_bytes", "wire_calls", "gpu_peak_bytes"}
 

@@ -106,7 +106,7 @@ def test_memory_that_ran_out_is_an_answer():
     assert limit.reason == "out of memory at batch 4: CUDA out of memory"
 
 
-def test_the_deadline_and_the_end_of_the_batches_are_told():
+def test_the_deadline_and_the_end_of_the_batches_are_reported():
     late = record(2, 0, status=ABSENT, reason="not tried: the deadline of 5 s was over after batch 1")
     assert find_limit([record(1, 1.0), late]).reason == "the deadline of 5 s was over after batch 1"
     assert find_limit([record(1, 1.0)]).reason == "batch 1 is the largest that was asked for"
@@ -171,7 +171,7 @@ def test_where_nothing_was_measured_there_is_no_table():
     assert tail_table(ROLLOUTS[2:]) == idle_table(ROLLOUTS[2:]) == ""
 
 
-def test_what_the_probe_costs_is_told_in_pairs():
+def test_what_the_probe_costs_is_reported_in_pairs():
     """With it 1 % slower each time, whatever the rollout itself took."""
     off = [1.0, 2.0, 1.5, 1.0, 2.0, 1.5, 1.0]
     one = record(8, 1.0, engine_step_seconds=[0.002] * 3)

@@ -23,14 +23,14 @@ def record(path: str, samples: list[float]) -> Record:
 
 
 def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
-    """The host gets slower fourfold within a start: medians of each would say nothing."""
+    """The host gets slower fourfold within a replicate: medians of each would say nothing."""
     drifting = [1.0, 2.0, 3.0, 4.0]
-    sittings = [
+    replicates = [
         [record("vllm-mp", drifting), record("zmq", [0.9 * one for one in drifting])],
         [record("vllm-mp", [5.0, 5.0]), record("zmq", [5.5, 5.5])],
         [record("vllm-mp", [1.0, 1.0]), record("zmq", [1.0, 1.0])],
     ]
-    rows = ratios(sittings, "vllm-mp", "step_seconds")
+    rows = ratios(replicates, "vllm-mp", "step_seconds")
     reference, zmq = rows
     assert reference["ratio"] == 1.0
     assert zmq["by_replicate"] == pytest.approx([0.9, 1.1, 1.0])
@@ -41,26 +41,26 @@ def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
 
 
 def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
-    sittings = [[record("vllm-mp", [1.0, 1.0]), record("zmq", []), record("ray", [2.0])]]
-    _reference, zmq, ray = ratios(sittings, "vllm-mp", "step_seconds")
+    replicates = [[record("vllm-mp", [1.0, 1.0]), record("zmq", []), record("ray", [2.0])]]
+    _reference, zmq, ray = ratios(replicates, "vllm-mp", "step_seconds")
     assert "median" not in zmq
     assert ray["median"] == 2.0
     assert "ratio" not in ray
     assert "not measured" in ratio_table([zmq], "vllm-mp", "step_seconds")
 
 
-def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
-    """The same two starts as measured: 1.1 and 0.9 of the reference, and idle times of both together."""
-    starts = [
+def test_kept_records_are_shown_again_replicate_by_replicate(tmp_path, capsys):
+    """The same two replicates as measured: 1.1 and 0.9 of the reference, and idle times of both together."""
+    replicates = [
         [record("vllm-mp", [1.0, 1.0]), record("zmq", [1.1, 1.1])],
         [record("vllm-mp", [2.0, 2.0]), record("zmq", [1.8, 1.8])],
     ]
-    for one in (one for records in starts for one in records):
-        one.metrics["gpu_idle_share"] = [0.2 if one in starts[0] else 0.4]
-    assert sessions_of([*starts[0], *starts[1]]) == starts
-    assert [one.metrics["gpu_idle_share"] for one in together(starts)] == [[0.2, 0.4]] * 2
+    for one in (one for records in replicates for one in records):
+        one.metrics["gpu_idle_share"] = [0.2 if one in replicates[0] else 0.4]
+    assert sessions_of([*replicates[0], *replicates[1]]) == replicates
+    assert [one.metrics["gpu_idle_share"] for one in together(replicates)] == [[0.2, 0.4]] * 2
     files = []
-    for number, records in enumerate(starts):
+    for number, records in enumerate(replicates):
         files += ["--from", str(tmp_path / f"{number}.jsonl")]
         (tmp_path / f"{number}.jsonl").write_text("".join(one.to_json() + "\n" for one in records[::-1]))
     assert cli.main(["compare", *files]) == 0
@@ -72,7 +72,7 @@ def test_kept_records_are_shown_again_start_by_start(tmp_path, capsys):
     assert found["zmq"]["by_replicate"] == pytest.approx([1.1, 0.9])
 
 
-def test_a_record_that_lacks_what_each_has_is_told_in_a_line(tmp_path, capsys):
+def test_a_record_that_lacks_what_each_has_is_reported_in_a_line(tmp_path, capsys):
     odd = record("zmq", [1.0])
     odd.observed.clear()
     (tmp_path / "odd").write_text(odd.to_json())

@@ -63,7 +63,7 @@ class Scheduler:
         return "outputs"
 
 
-def test_the_scheduler_notes_steps_with_work_and_tells_when_no_request_is_left(tmp_path, monkeypatch):
+def test_the_scheduler_notes_steps_with_work_and_reports_when_no_request_is_left(tmp_path, monkeypatch):
     monkeypatch.setenv(variables.TIMELINE, str(tmp_path / "stamps"))
     scheduler = type("Timed", (timeline._Stamping, Scheduler), {})({"a", "b"})
     for done in ({"a"}, {"b"}):

@@ -114,7 +114,7 @@ def test_numbers_that_do_not_fit_each_other_are_refused(field, value, message):
         replace(UNEQUAL, **{field: value})
 
 
-def test_the_record_of_a_workload_tells_its_size_and_of_many_lengths_the_range():
+def test_the_record_of_a_workload_has_its_size_and_of_many_lengths_the_range():
     assert LOAD.as_dict() == {
         "prompts": 2,
         "samples": 3,

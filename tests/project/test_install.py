@@ -162,7 +162,7 @@ class TestLocks:
         add_distribution(environment, "drift", "1")
         assert apply() == ["cpu.lock", ["drift"]]
 
-    def test_a_commit_without_a_lock_is_told_apart(self, apply, tmp_path):
+    def test_a_commit_without_a_lock_is_distinguished(self, apply, tmp_path):
         (tmp_path / "cpu.lock").unlink()
         with pytest.raises(install.InstallError, match=r"carries no requirements/cpu\.lock"):
             apply()

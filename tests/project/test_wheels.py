@@ -97,8 +97,8 @@ def test_results_are_reported_judged_and_published(anywhere, tmp_path):
     run, empty, _packages = anywhere
     kept = tmp_path / "kept"
     shutil.copytree(ROOT / "results" / "h200-1x", kept / "h200-1x")
-    told = run("report", "newest", "--results", str(kept))
-    assert (told.returncode, "h200-1x" in told.stdout) == (0, True), told.stderr
+    shown = run("report", "newest", "--results", str(kept))
+    assert (shown.returncode, "h200-1x" in shown.stdout) == (0, True), shown.stderr
     found = run("detect", "--results", str(kept))
     assert found.returncode == 0, found.stderr
     json.loads(found.stdout.splitlines()[-1])

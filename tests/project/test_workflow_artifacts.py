@@ -57,7 +57,13 @@ def test_a_planted_hook_does_not_run_and_nothing_is_pushed(run, git, history, tm
 
 @pytest.mark.parametrize(
     "planted",
-    ["results/box/secret.json", "results/box/records", "results/elsewhere", "steps.txt", "results/odd\nname"],
+    [
+        "results/box/secret.json",
+        "results/box/records",
+        "results/elsewhere",
+        "change-points.txt",
+        "results/odd\nname",
+    ],
 )
 def test_links_among_the_results_are_refused(planted, run, git, history, tmp_path):
     (tmp_path / "secret").write_text("the token")
@@ -112,12 +118,12 @@ def test_a_link_in_the_place_of_the_summary_is_refused(planted, run, measured, t
     assert run.asked() == ""
 
 
-@pytest.mark.parametrize("planted", ["steps.txt", "found.txt"])
+@pytest.mark.parametrize("planted", ["change-points.txt", "found.txt"])
 def test_a_link_in_the_place_of_the_steps_is_refused(planted, run, history, tmp_path):
     (history / "found.txt").write_text("1\n")
     (tmp_path / "secret").write_text("1")
     (history / planted).unlink()
     (history / planted).symlink_to(tmp_path / "secret")
-    done = run("nightly", "tell", "open an issue where something is slower since", tmp_path, RUN="there")
+    done = run("nightly", "report", "open an issue where something is slower since", tmp_path, RUN="there")
     assert done.returncode == 1
     assert run.asked() == ""

@@ -162,25 +162,27 @@ def test_what_could_not_be_measured_is_said(run, measured, tmp_path):
     assert "could not measure abc" in (tmp_path / "comment.md").read_text()
 
 
-def test_a_step_is_told_in_an_issue_and_once(run, tmp_path):
+def test_a_regression_is_reported_in_an_issue_and_once(run, tmp_path):
     (tmp_path / "history").mkdir()
-    (tmp_path / "history" / "steps.txt").write_text("after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n")
+    (tmp_path / "history" / "change-points.txt").write_text(
+        "after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n"
+    )
     (tmp_path / "history" / "found.txt").write_text("1\n")
     name = "open an issue where something is slower since"
-    assert run("nightly", "tell", name, tmp_path, RUN="there").returncode == 0
+    assert run("nightly", "report", name, tmp_path, RUN="there").returncode == 0
     assert "gh issue create --title Slower since: 1111bbbb --body-file body.md" in run.asked()
     assert (
         tmp_path / "body.md"
     ).read_text() == "```\nafter 0000aaaa a\nup to 1111bbbb b\nbisect: git\n```\nFound by there\n"
     (tmp_path / "titles").write_text("Slower since: 1111bbbb\n")
-    run("nightly", "tell", name, tmp_path, RUN="there")
+    run("nightly", "report", name, tmp_path, RUN="there")
     assert run.asked().count("issue create") == 1
 
 
 def test_where_nothing_is_slower_no_issue_is_opened(run, tmp_path):
     (tmp_path / "history").mkdir()
     (tmp_path / "history" / "found.txt").write_text("0\n")
-    assert run("nightly", "tell", "open an issue where something is slower since", tmp_path).returncode == 0
+    assert run("nightly", "report", "open an issue where something is slower since", tmp_path).returncode == 0
     assert run.asked() == ""
 
 
@@ -198,7 +200,7 @@ def test_results_of_each_night_go_to_their_branch_and_main_stays(run, git, histo
     assert git("ls-tree", "-r", "--name-only", "origin/main") == ".gitignore\nnumber"
 
 
-def test_bisect_names_the_first_slow_commit_and_leaves_the_ruler_where_it_is(git):
+def test_bisect_names_the_first_slow_commit_and_leaves_the_harness_where_it_is(git):
     """Commit 3 is slow, and 2 cannot be measured; the gate sees both with the working tree of 5."""
     (git.folder / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "bisect", git.folder / ".ci")

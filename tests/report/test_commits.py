@@ -72,7 +72,7 @@ def test_one_engine_start_is_marked_at_values_and_said_once(checkout, markdown):
     assert text.count("]¹") >= 6  # five paths in the table, the leader in the sentence
 
 
-def test_a_cell_that_failed_and_a_damaged_file_are_reported(checkout, tmp_path):
+def test_a_case_that_failed_and_a_damaged_file_are_reported(checkout, tmp_path):
     _folder, commits = checkout
     write_records(tmp_path, commits, batches=[8])
     [file] = (tmp_path / MACHINE / "records").glob(f"{commits[2].hash[:8]}*")

@@ -4,14 +4,14 @@ from rollout_bench.report.pipe import pipe_table
 from rollout_bench.report.table import WIDTH
 
 
-def cells(p50, p99):
+def percentiles(p50, p99):
     small, large = {"p50_seconds": p50, "p99_seconds": p99}, {"p50_seconds": 0.002, "p99_seconds": 0.01}
     return {"1048576": large, "64": small}  # as text they sort so
 
 
 def test_the_pipe_has_a_row_a_payload_and_a_column_a_path():
     result = {
-        "paths": {"zmq": cells(0.0002, 0.0006), "bare-zmq": cells(0.0001, 0.0003)},
+        "paths": {"zmq": percentiles(0.0002, 0.0006), "bare-zmq": percentiles(0.0001, 0.0003)},
         "absent": {"ray": "ray not installed (pip install ray)"},
         "failed": {"bare-ray": "RayError: gone\nmore of it"},
     }
@@ -29,7 +29,7 @@ def test_the_pipe_has_a_row_a_payload_and_a_column_a_path():
 
 
 def test_columns_that_do_not_fit_come_below():
-    result = {"paths": {f"path-{n}": cells(0.0002, 0.0006) for n in range(6)}}
+    result = {"paths": {f"path-{n}": percentiles(0.0002, 0.0006) for n in range(6)}}
     lines = pipe_table(result).splitlines()
     assert len(lines) == 7
     assert max(map(len, lines)) <= WIDTH

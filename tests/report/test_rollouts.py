@@ -1,4 +1,4 @@
-"""Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cells."""
+"""Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cases."""
 
 from rollout_bench.report.estimate import NOT_GATED, ONE_REPLICATE, WARNINGS
 from rollout_bench.report.rollouts import rollout_table

@@ -290,7 +290,7 @@ def test_names_with_html_in_them_stay_text(simulated, visit):
         assert point.evaluate("window.pwned") is None
 
 
-def test_failed_cells_damaged_files_and_machines_without_gpu_are_shown(simulated, visit):
+def test_failed_cases_damaged_files_and_machines_without_gpu_are_shown(simulated, visit):
     tab = visit(simulated[0], f"#machine={MACHINE}")
     said = text(tab, "#read")
     assert "it broke" in said

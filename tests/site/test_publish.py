@@ -1,4 +1,4 @@
-"""tracking/publish.py: one folder, ours and asv's; what is missing or damaged is said, never fatal."""
+"""site/publish.py: one folder, ours and asv's; what is missing or damaged is reported, never fatal."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""tracking/steps.py: steps in plain numbers, up and down, and nothing where there is none."""
+"""stats/change_points.py: change points in plain numbers, up and down, and nothing where there is none."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""tracking/scorecard.py: the exam itself is right, and the detector passes its short form."""
+"""stats/exam.py: the exam itself is right, and the detector passes its short form."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def test_steps_are_found_where_they_are(short, noise, step):
     assert short[noise, step, None] >= least(WANTED[step])
 
 
-def test_a_step_is_told_from_wandering(short):
+def test_a_step_is_distinguished_from_wandering(short):
     assert short["ar(0.7)", 0.05, None] >= least(0.80)
 
 

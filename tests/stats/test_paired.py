@@ -1,4 +1,4 @@
-"""tracking/verdict.py: what each verdict needs, and how often a gate is wrong, over simulated gates."""
+"""stats/paired.py: what each verdict needs, and how often a gate is wrong, over simulated gates."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_worse_needs_the_whole_interval_beyond_the_threshold():
     assert judge(QUIET, noisy, threshold=0.10, error=0.05).verdict == SAME
 
 
-def test_one_pair_tells_nothing():
+def test_one_pair_decides_nothing():
     found = judge([1.0], [2.0], threshold=0.015, error=0.05)
     assert (found.verdict, found.ratio, found.interval) == (CANNOT_TELL, 2.0, None)
 
@@ -66,9 +66,9 @@ def test_even_an_interval_without_bounds_can_be_written_as_json():
         ([[7, 7], [7, 7]], [[7, 7], [7, 7]], SAME),
         ([[7, 7], [7, 7]], [[8, 8], [8, 8]], WORSE),
         ([[7, 7], [7, 7]], [[6, 6], [6, 6]], BETTER),
-        ([[7], [7]], [[7], [8]], CANNOT_TELL),  # of the same code one start has another count: not exact
+        ([[7], [7]], [[7], [8]], CANNOT_TELL),  # of the same code one replicate has another count: not exact
         ([[7], [7]], [[8], [9]], WORSE),
-        ([[7, 8, 7]], [[8, 7, 8]], CANNOT_TELL),  # several values a start, as records had them once
+        ([[7, 8, 7]], [[8, 7, 8]], CANNOT_TELL),  # several values a replicate, as records had them once
         ([[7, 7, 7]], [[7, 9, 9]], CANNOT_TELL),
         ([[7, 8]], [[5, 6]], BETTER),
         ([[0, 0]], [[0, 0]], SAME),
@@ -94,27 +94,27 @@ def test_looks_double_and_the_last_is_at_the_end():
 
 
 def noise(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Noise of unit size along the last axis: the starts in the order in which they were measured."""
+    """Noise of unit size along the last axis: the replicates in the order in which they were measured."""
     draw = np.random.default_rng(seed)
     white = draw.standard_normal(shape)
-    if kind == "outliers":  # one start in twenty is disturbed, and then only ever slower
+    if kind == "outliers":  # one replicate in twenty is disturbed, and then only ever slower
         return np.where(draw.random(shape) < 0.05, white + 5 * np.abs(draw.standard_normal(shape)), white)
     if kind == "drift":
-        for start in range(1, shape[-1]):
-            white[..., start] = 0.7 * white[..., start - 1] + math.sqrt(1 - 0.49) * white[..., start]
+        for one in range(1, shape[-1]):
+            white[..., one] = 0.7 * white[..., one - 1] + math.sqrt(1 - 0.49) * white[..., one]
     return white
 
 
-def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: int = 1500, cells: int = 8):
-    """Verdicts (gates, cells) as a gate comes to them: look by look, each kept once it is firm."""
-    starts = cv * noise(kind, (gates, cells, most_pairs // 2, 4), seed=len(kind) + most_pairs)
-    if kind == "drift":  # along all starts, not anew in each round
-        starts = cv * noise(kind, (gates, cells, most_pairs * 2), 1).reshape(gates, cells, -1, 4)
-    base, head = starts[..., [0, 3]], starts[..., [1, 2]] + math.log1p(effect)
-    logs = (head - base).reshape(gates, cells, most_pairs)
+def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: int = 1500, cases: int = 8):
+    """Verdicts (gates, cases) as a gate comes to them: look by look, each kept once it is firm."""
+    replicates = cv * noise(kind, (gates, cases, most_pairs // 2, 4), seed=len(kind) + most_pairs)
+    if kind == "drift":  # along all replicates, not anew in each round
+        replicates = cv * noise(kind, (gates, cases, most_pairs * 2), 1).reshape(gates, cases, -1, 4)
+    base, head = replicates[..., [0, 3]], replicates[..., [1, 2]] + math.log1p(effect)
+    logs = (head - base).reshape(gates, cases, most_pairs)
     looks = planned_looks(most_pairs)
-    error = ERROR / (cells * len(looks))
-    verdicts = np.full((gates, cells), CANNOT_TELL)
+    error = ERROR / (cases * len(looks))
+    verdicts = np.full((gates, cases), CANNOT_TELL)
     for pairs in looks:
         seen = logs[..., :pairs]
         now = decide(seen.mean(axis=-1), half_width(seen, error), math.log1p(THRESHOLD))
@@ -125,7 +125,7 @@ def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: i
 @pytest.mark.parametrize("kind", ["even", "outliers", "drift"])
 @pytest.mark.parametrize("cv", [0.01, 0.05, 0.3])
 def test_a_commit_against_itself_is_hardly_ever_called_worse(kind, cv):
-    """At most 1 of 20 gates may: by design any of 8 cells does in at most 2.5 % of gates."""
+    """At most 1 of 20 gates may: by design any of 8 cases does in at most 2.5 % of gates."""
     any_worse = (simulate(kind, cv, effect=0.0, gates=4000) == WORSE).any(axis=1).mean()
     assert any_worse <= 0.025
 
@@ -135,19 +135,19 @@ def test_noise_far_below_the_threshold_never_alarms():
 
 
 @pytest.mark.parametrize(("effect", "hits"), [(0.03, 0.95), (0.05, 0.99), (0.10, 0.99)])
-def test_slowdowns_are_found_where_starts_vary_by_one_per_cent(effect, hits):
+def test_slowdowns_are_found_where_replicates_vary_by_one_per_cent(effect, hits):
     assert (simulate("even", 0.01, effect) == WORSE).mean() >= hits
 
 
-def test_a_commit_against_itself_is_called_the_same_where_starts_vary_by_one_per_cent():
+def test_a_commit_against_itself_is_called_the_same_where_replicates_vary_by_one_per_cent():
     assert (simulate("even", 0.01, 0.0) == SAME).mean() >= 0.9
 
 
 def test_the_intervals_of_a_gate_hold_together():
-    """Every look at every cell: at least 95 % of gates have no interval that misses."""
-    gates, cells, looks = 1500, 8, planned_looks(16)
-    logs = np.random.default_rng(0).standard_normal((gates, cells, 16))
-    error = ERROR / (cells * len(looks))
+    """Every look at every case: at least 95 % of gates have no interval that misses."""
+    gates, cases, looks = 1500, 8, planned_looks(16)
+    logs = np.random.default_rng(0).standard_normal((gates, cases, 16))
+    error = ERROR / (cases * len(looks))
     missed = [
         np.abs(logs[..., :pairs].mean(axis=-1)) > half_width(logs[..., :pairs], error) for pairs in looks
     ]

@@ -45,7 +45,7 @@ LEFT_OUT_OVER_THREADS = {
     "test_fifty_starts_and_stops_in_a_row_leave_nothing": _ONE_PROCESS,
     "test_a_worker_that_does_not_start_in_time_has_stalled": _CANNOT_BE_ENDED,
     "test_a_worker_that_does_not_answer_in_time_has_stalled": _CANNOT_BE_ENDED,
-    "test_a_caller_that_waits_is_told_when_the_transport_is_closed": _CANNOT_BE_ENDED,
+    "test_a_caller_that_waits_gets_an_error_when_the_transport_is_closed": _CANNOT_BE_ENDED,
 }
 """Tests of the contract that cannot be held by threads, and why; test_in_process.py has what stands in."""
 

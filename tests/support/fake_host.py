@@ -51,7 +51,7 @@ class Echo:
 
 
 class Puppet:
-    """Does what each message says, and remembers in which order it was told.
+    """Does what each message says, and remembers the order of the calls.
 
     `payload` is a folder, or empty: there it leaves a file when it is closed in good order.
     """
@@ -59,7 +59,7 @@ class Puppet:
     def __init__(self, rank: int, payload: bytes):
         self.rank = rank
         self.folder = Path(payload.decode()) if payload else None
-        self.told: list[Any] = []
+        self.echoed: list[Any] = []
         self.events: list[tuple[str, Any]] = []
 
     def call(self, message: list) -> list | Deferred:
@@ -78,7 +78,7 @@ class Puppet:
         return wire.encode(value)
 
     def echo(self, value: Any) -> Any:
-        self.told.append(value)
+        self.echoed.append(value)
         self.events.append(("called", value))
         return value
 
@@ -89,7 +89,7 @@ class Puppet:
         return send_buffers(suffix)
 
     def history(self, _argument: None) -> list:
-        return self.told
+        return self.echoed
 
     def timeline(self, _argument: None) -> list:
         return self.events

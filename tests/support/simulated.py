@@ -1,7 +1,7 @@
 """Histories that nobody has measured, for tests and benchmarks of what reads results/.
 
     write_repository(folder, commits=1000)      # a git repository with that many commits
-    write_records(folder / "results", commits)  # what the ruler would have left of them
+    write_records(folder / "results", commits)  # what the harness would have left of them
     write_asv(folder / "results", commits)      # and asv
 
 Figures are made up, with noise from a seed; nothing here is ever committed under results/.
@@ -129,7 +129,7 @@ def write_asv(results: Path, commits: Sequence[Commit], series: int, machine: st
 
     name = "rollout.Simulated.track_step_seconds"
     benchmark = {
-        "name": name, "param_names": ["cell"], "params": [[str(number) for number in range(series)]],
+        "name": name, "param_names": ["case"], "params": [[str(number) for number in range(series)]],
         "type": "track", "unit": "seconds", "version": "1", "code": "", "timeout": 60,
         "pretty_name": "step time", "setup_cache_key": None,
     }  # fmt: skip

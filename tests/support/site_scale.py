@@ -1,6 +1,6 @@
 """How the site bears a long history: simulated results, published and opened in a browser.
 
-    python tests/site_scale.py [--commits 1000] [--series 50]
+    python tests/support/site_scale.py [--commits 1000] [--series 50]
 
 A series is a path at a batch, with five metrics. Prints a table, and one line of JSON: seconds that
 publishing took (asv's part included), on the clock and of CPU; bytes of the front page without the

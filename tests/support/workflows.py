@@ -18,7 +18,7 @@ def steps(name: str, job: str) -> list[dict]:
 
 
 class Runner:
-    """Runs the script of a step, with a gh that writes down what it is asked and answers as told."""
+    """Runs the script of a step, with a gh that writes down what it is asked and answers as set up."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -85,7 +85,7 @@ def nightly_artifact(folder: Path) -> Path:
     (folder / "results" / "box" / "records").mkdir(parents=True)
     (folder / "results" / "benchmarks.json").write_text("{}")
     (folder / "results" / "box" / "records" / "0-env-nano.jsonl").write_text("{}")
-    (folder / "steps.txt").write_text("")
+    (folder / "change-points.txt").write_text("")
     (folder / "found.txt").write_text("0\n")
     return folder
 

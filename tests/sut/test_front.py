@@ -24,7 +24,7 @@ END_SECONDS = 15.0
 """After a front's death everything of it has gone within this time."""
 
 COMPILED = {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"}
-"""Where torch keeps what it has compiled, in TMPDIR unless it is told; compiling anew takes seconds."""
+"""Where torch keeps what it has compiled, by default in TMPDIR; compiling anew takes seconds."""
 
 ENGINE = """
 import asyncio, os

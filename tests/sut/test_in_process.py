@@ -76,7 +76,7 @@ def test_a_host_that_hangs_while_it_is_built_has_stalled(transport):
         transport.start(spec(Hangs, b"at the start"), 0.3)
 
 
-def test_a_caller_that_waits_is_told_when_the_transport_is_closed(transport):
+def test_a_caller_that_waits_gets_an_error_when_the_transport_is_closed(transport):
     transport.start(spec(Hangs), DEADLINE)
     reply = transport.send([b"go"], [0], DEADLINE)
     closing = threading.Timer(0.1, transport.close)

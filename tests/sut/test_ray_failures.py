@@ -27,7 +27,7 @@ OVER_RAY = [
 
 @pytest.mark.parametrize("name", OVER_RAY)
 def test_a_raylet_that_is_killed_is_noticed_and_the_next_cluster_and_start_work(name, folder):
-    """Ray tells the driver 14 s later, since some heartbeats must be missed, and lets a busy worker go on.
+    """Ray reports it 14 s later, since some heartbeats must be missed, and lets a busy worker go on.
 
     In a process of its own: this one may have joined the cluster that other tests share.
     """

@@ -161,9 +161,9 @@ def test_a_raylet_that_is_killed_while_generating_takes_its_workers_along():
 
 
 @pytest.mark.timeout(200)
-def test_an_engine_that_is_killed_while_generating_is_told_of_with_how_it_ended():
-    """vLLM tells whoever waits already nothing of its engine's death; the workers must end with it. There are
-    two here, which share memory."""
+def test_an_engine_that_is_killed_while_generating_is_reported_with_how_it_ended():
+    """vLLM does not report its engine's death to a caller that already waits; the workers must end with it.
+    There are two here, which share memory."""
     seen = SimpleNamespace()
 
     async def kill(rollout: Rollout) -> None:
@@ -293,7 +293,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_description_tells_which_executor_and_channel_live(path):
+def test_the_description_says_which_executor_and_channel_live(path):
     facts = visit(path).facts
     assert facts["executor"].split(".")[-1] == EXECUTORS.get(path, "TransportExecutor")
     assert facts.get("channel") == CHANNELS.get(path)

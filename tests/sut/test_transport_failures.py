@@ -115,7 +115,7 @@ def test_a_worker_killed_while_idle_is_noticed(path, folder):
         with pytest.raises(WorkerDied):
             transport.send(say("echo"), [0], DEADLINE)
         late = failures_of(transport)
-        assert [type(error) for error in late.errors] == [WorkerDied]  # told although it asks afterwards
+        assert [type(error) for error in late.errors] == [WorkerDied]  # called although it was set afterwards
 
 
 def test_a_worker_that_answers_with_what_is_no_message_fails_the_transport(path, folder):
@@ -202,7 +202,7 @@ def test_closing_before_starting_is_no_error(path, folder):
     make(path, folder).close()
 
 
-def test_a_caller_that_waits_is_told_when_the_transport_is_closed(path, folder):
+def test_a_caller_that_waits_gets_an_error_when_the_transport_is_closed(path, folder):
     caught: list[BaseException] = []
 
     def wait(reply) -> None:

@@ -126,7 +126,7 @@ def test_an_error_in_a_deferred_reply_is_a_worker_error_of_that_call_alone(pair)
     assert wire.decode(following.result()[0]) == "fine"
 
 
-def test_an_exception_that_cannot_be_pickled_still_tells_its_message(pair):
+def test_an_exception_that_cannot_be_pickled_still_has_its_message(pair):
     with pytest.raises(WorkerError, match="Unpicklable: ab"):
         ask(pair, "unpicklable", ranks=[0, 1])
 

@@ -17,7 +17,7 @@ def test_a_value_survives(value):
 
 
 def test_arrays_travel_out_of_band():
-    """In the pickle they would be copied once more on each side."""
+    """In the pickle they would be copied once more at each end."""
     array = np.arange(1000, dtype=np.int64)
     head, buffer = wire.encode({"tokens": array})
     assert memoryview(head).nbytes < 500

@@ -56,7 +56,7 @@ def peer(transport: ZeroMQ, kind: int = zmq.PUSH, purpose: str = "replies", keys
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "ipc"])
-def test_it_listens_where_it_is_told(folder, endpoint):
+def test_it_listens_where_it_is_asked_to(folder, endpoint):
     with listening(folder, endpoint, 2) as transport:
         assert ask(transport, "echo", "over", ranks=[0, 1]) == ["over"] * 2
         facts = transport.describe()
