@@ -20,8 +20,8 @@ from rollout_perf.transports.base import Transport
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # What a test of the system under test leaves in /dev/shm is looked for, and whose it is cannot be seen:
-        # such tests follow each other, and others run beside them.
+        # Tests of the system under test look for what is left in /dev/shm, and whose it is cannot be
+        # seen: they follow each other, and the others run beside them.
         group = "sut" if "sut" in item.path.parts else "others"
         item.add_marker(pytest.mark.xdist_group(group))
     if shutil.which("nvidia-smi") is None:
