@@ -75,7 +75,7 @@ def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
-@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 125)])
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 125), (3, 125), (130, 125), (141, 125)])
 def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_path):
     [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)))
     command = found.bisect.partition("git bisect run ")[2]

@@ -200,15 +200,17 @@ def test_results_of_each_night_go_to_their_branch_and_main_stays(run, git, histo
     assert git("ls-tree", "-r", "--name-only", "origin/main") == ".gitignore\nnumber"
 
 
-def test_bisect_names_the_first_slow_commit_and_leaves_the_harness_where_it_is(git):
-    """Commit 3 is slow, and 2 cannot be measured; the gate sees both with the working tree of 5."""
+@pytest.mark.parametrize("code", [2, 3, 130, 141])
+def test_bisect_names_the_first_slow_commit_and_leaves_the_harness_where_it_is(code, git):
+    """Commit 3 is slow, and the gate of 2 gives no verdict; it sees both with the working tree of 5."""
     (git.folder / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "bisect", git.folder / ".ci")
     stub = git.folder / ".venv" / "bin" / "rollout-perf"
     stub.parent.mkdir(parents=True)
     stub.write_text(
         '#!/bin/sh\n[ "$1 $4 $5" = "gate --paths zmq" ] || exit 9\n[ "$(cat number)" = 5 ] || exit 9\n'
-        'number=$(git show "$3:number")\n[ "$number" = 2 ] && exit 2\n[ "$number" -ge 3 ] && exit 1\nexit 0\n'
+        f'number=$(git show "$3:number")\n[ "$number" = 2 ] && exit {code}\n'
+        '[ "$number" -ge 3 ] && exit 1\nexit 0\n'
     )
     stub.chmod(0o755)
     done = subprocess.run(

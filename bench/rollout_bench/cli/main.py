@@ -9,9 +9,10 @@
 
 Progress goes to standard error, tables to standard
 output; the last line of all but `track` is one JSON object. Exit code 0: all is well; 1: something
-failed or is slower, and the table says what; 2: a bad request, in one line; 130: interrupted, and
-nothing is left running. `gate` has its own: 0 nothing is worse, 1 something is, 2 something could
-not be measured.
+failed or is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
+3: a crash, in one line that names a report of it; 130: interrupted, and nothing is left running;
+141: the reader of the output has gone. `gate` has its own: 0 nothing is worse, 1 something is, 2
+something could not be measured; a crash of it is 3 too.
 """
 
 import argparse
@@ -21,9 +22,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from rollout_perf.errors import ConfigurationError, RolloutError
+from rollout_perf.errors import RolloutError
 
 from ..errors import BenchError, UsageError
+from .crash import crash_line
 
 COMMANDS = {
     "measure": "measure a rollout over one or more paths, now",
@@ -47,8 +49,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        words = list(sys.argv[1:] if argv is None else argv)
         given = _parser(words).parse_args(words)
         code: int = given.run(given)
         sys.stdout.flush()
@@ -56,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (UsageError, ConfigurationError) as error:
-        print(f"rollout-perf: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except (BenchError, RolloutError) as error:
         print(f"rollout-perf: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         print("rollout-perf: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:  # never 1: to `gate`, `detect` and a bisection that is a verdict
+        print(f"rollout-perf: {crash_line(error, words)}", file=sys.stderr)
+        return 3
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -1,0 +1,91 @@
+"""What a command's exit code says: a crash is 3 and never 1, which is a verdict; and what a crash leaves."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.errors import BenchError
+
+WORDS = {
+    "measure": ["--path", "zmq"],
+    "compare": ["--path", "zmq"],
+    "limit": ["--path", "zmq"],
+    "report": ["newest"],
+    "gate": ["HEAD~1", "HEAD"],
+}
+SECRET = "sesame-open-5f1c"
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def raise_instead(command, error, monkeypatch):
+    def run(_given):
+        raise error
+
+    monkeypatch.setattr(cli._load(command), "run", run)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_crash_is_3_with_one_line_and_a_report(command, temporary, monkeypatch, capsys):
+    monkeypatch.setenv("ROLLOUT_PERF_PASSWORD", SECRET)
+    raise_instead(command, ZeroDivisionError("no\nsuch number"), monkeypatch)
+    words = [command, *WORDS.get(command, [])]
+    assert cli.main(words) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("rollout-perf: crashed: ZeroDivisionError: no such number (")
+    assert err.count("\n") == 1
+    [file] = re.findall(r"(/\S+\.txt)\)", err)
+    assert Path(file).parent == temporary
+    report = Path(file).read_text()
+    assert f"command:  rollout-perf {shlex.join(words)}\n" in report
+    for part in (
+        "\nplatform: ",
+        "\npython: ",
+        "\nasv 0.",
+        "\nvllm",
+        "Traceback (most recent",
+        "line ",
+        "in run",
+    ):
+        assert part in report
+    assert SECRET not in report
+
+
+def test_a_crash_where_no_report_can_be_written_is_3_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    raise_instead("pipe", OSError(28, "No space left on device"), monkeypatch)
+    assert cli.main(["pipe"]) == 3
+    err = capsys.readouterr().err
+    assert "OSError: [Errno 28] No space left on device (no report of it can be written: " in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_tool_that_failed_is_no_verdict(command, monkeypatch, capsys):
+    raise_instead(command, BenchError("asv failed"), monkeypatch)
+    assert cli.main([command, *WORDS.get(command, [])]) == 2
+    assert capsys.readouterr().err == "rollout-perf: asv failed\n"
+
+
+def test_the_module_exits_as_the_command_does(tmp_path):
+    code = (
+        "import runpy, rollout_bench.cli.pipe as pipe\n"
+        "pipe.run = lambda given: [][0]\n"
+        "runpy.run_module('rollout_bench.cli', run_name='__main__')"
+    )
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, "pipe"], env=variables, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("rollout-perf: crashed: IndexError: list index out of range")
+    assert len(list(tmp_path.glob("rollout-perf-crash-*.txt"))) == 1
