@@ -8,7 +8,9 @@ from pathlib import Path
 from ..errors import UsageError
 from ..history import git
 from ..history.asv_runs import results_folder
-from ..history.results import Results, history, read_results
+from ..history.order import read_in_order
+from ..history.results import Results
+from .console import say
 
 _RESULTS = "results"
 
@@ -55,8 +57,22 @@ class Kept:
     """The checkout, which has the history's order and its locks; None outside one."""
 
     def read(self) -> Results:
-        """Everything in the folder, in the history's order where there is one."""
-        return read_results(self.folder, [] if self.root is None else history(self.root))
+        """Everything in the folder, in the history's order where there is one; says what is odd about it.
+
+        Raises UsageError where it holds no record.
+        """
+        results = read_in_order(self.folder, self.root)
+        for damage in results.damaged:
+            say(f"damaged and passed over: {damage}")
+        if not results.points:
+            others = f", {len(results.damaged)} damaged" if results.damaged else ""
+            raise UsageError(
+                f"no record was read from {self.folder} (records lie in MACHINE/records/*.jsonl{others}): "
+                "`make track` measures the last two commits; or name another folder by --results"
+            )
+        for warning in results.warnings:
+            say(f"warning: {warning}")
+        return results
 
 
 def results_argument(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,6 @@ from ..history.results import Results
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .checkout import kept_results, results_argument
-from .console import say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,20 +30,34 @@ def run(given: argparse.Namespace) -> int:
     measured = metrics_of(results)
     known = [*METRICS, *(name for name in measured if name not in METRICS)]
     metrics = _chosen("metric", given.metric, known)
-    results = _of_machines(results, _chosen("machine", given.machine, list(results.machines)))
+    machines = _chosen("machine", given.machine, list(results.machines))
+    results = _of_machines(results, machines)
+    if not results.points:
+        raise UsageError(
+            f"no record of {', '.join(machines)} was read from {kept.folder}: measure there first"
+        )
+    if not results.ordered().points:
+        raise UsageError("nothing can be judged: no commit has a place in git's history or a date of asv's")
     wanted = [name for name in metrics if name in measured]
     found = find_change_points(results, kept.root, wanted)
     short = find_short(results, wanted)
-    for damage in results.damaged:
-        say(f"damaged and passed over: {damage}")
+    read = {
+        "records": len(results.points),
+        "commits": len({point.commit.hash for point in results.points}),
+        "series": sum(len(results.series(metric)) for metric in wanted),
+        "folder": str(kept.folder),
+        "warnings": list(results.warnings),
+    }
     if not given.json:
         print(change_points_table(found, short, results))
+        print("\nread: {records} records of {commits} commits, {series} series, from {folder}".format(**read))
     print(
         json.dumps(
             {
                 "change_points": [asdict(one) | {"key": one.key._asdict()} for one in found],
                 "short": dict(sorted(Counter(one.points for one in short).items())),
                 "damaged": [str(damage) for damage in results.damaged],
+                "read": read,
             }
         )
     )
@@ -54,9 +67,7 @@ def run(given: argparse.Namespace) -> int:
 def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     for name in given or ():
         if name not in known:
-            raise UsageError(
-                f"no results of the {what} {name!r}; known: {', '.join(known) or 'none, results/ is empty'}"
-            )
+            raise UsageError(f"no results of the {what} {name!r}; known: {', '.join(known)}")
     return list(dict.fromkeys(given or known))
 
 

@@ -11,7 +11,6 @@ from ..history.detect import find_change_points
 from ..history.results import Commit, Results
 from ..report.commits import report
 from .checkout import kept_results, results_argument
-from .console import say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +29,6 @@ def run(given: argparse.Namespace) -> int:
     results = kept.read()
     if given.machine is not None:
         results = _of_machine(results, given.machine)
-    if not results.points:
-        raise UsageError("results/ holds no record: `make track` measures the last two commits")
     metrics = sorted({name for point in results.points for name in point.record.metrics})
     if given.metric not in metrics:
         raise UsageError(f"no record has the metric {given.metric!r}; there are: {', '.join(metrics)}")
@@ -40,19 +37,18 @@ def run(given: argparse.Namespace) -> int:
     commits = [_find(kept.root, name, measured) for name in named]
     points = find_change_points(results, kept.root, [given.metric])
     print(report(results, commits, points, given.markdown, given.metric))
-    for damage in results.damaged:
-        say(f"damaged and passed over: {damage}")
     return 0
 
 
 def _of_machine(results: Results, machine: str) -> Results:
     if machine not in results.machines:
         raise UsageError(f"no machine {machine!r} in results/; there are: {', '.join(results.machines)}")
-    return replace(
-        results,
-        points=[point for point in results.points if point.machine == machine],
-        pipes=[pipe for pipe in results.pipes if pipe.machine == machine],
-    )
+    points = [point for point in results.points if point.machine == machine]
+    if not points:
+        raise UsageError(
+            f"no record of the machine {machine!r} was read: `rollout-perf track` measures there"
+        )
+    return replace(results, points=points, pipes=[pipe for pipe in results.pipes if pipe.machine == machine])
 
 
 def _find(root: Path | None, name: str, measured: Sequence[Commit]) -> Commit:

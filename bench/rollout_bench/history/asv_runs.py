@@ -46,7 +46,9 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     """
     git.require()
     if git.answer(root, "rev-parse", "--git-dir") is None:
-        raise UsageError(f"{root} is not in a git repository, and asv measures commits")
+        raise UsageError(
+            f"{root} is not in a git repository that git reads, and asv measures commits: {git.refusal(root)}"
+        )
     if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
         raise UsageError(f"the repository in {root} has no commit yet: commit something first")
     wanted = given or DEFAULT_RANGE

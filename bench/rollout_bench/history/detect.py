@@ -84,9 +84,11 @@ def find_change_points(
     """Every change point of every series, up and down, reverted ones too.
 
     `root` is the repository whose locks are compared; without it the records alone say what changed.
-    `metrics` are those to look at (default: all that were measured).
+    `metrics` are those to look at (default: all that were measured). Commits that have no place in the
+    order are left out.
     """
     found = []
+    results = results.ordered()
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
             series = measured(points, metric)
@@ -117,6 +119,7 @@ def find_change_points(
 
 def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:
     """Series that have points, but too few to distinguish a change from noise."""
+    results = results.ordered()
     return [
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)

@@ -171,6 +171,8 @@ def find_commit(root: Path, given: str) -> str:
     git.require()
     found = git.answer(root, "rev-parse", "--verify", "--quiet", given=[f"{given}^{{commit}}"])
     if found is None:
+        if refused := git.refusal(root):
+            raise UsageError(f"git gives no commit of {root}: {refused}")
         raise UsageError(
             f"unknown commit {given!r}: give a hash, a branch, a tag, or such as HEAD~1 "
             "(a shallow clone has few)"

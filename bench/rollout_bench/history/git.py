@@ -83,3 +83,21 @@ def split_range(words: Sequence[str]) -> tuple[list[str], list[str]]:
                 "--until=, --author=, --grep=, --all, --branches, --tags, --merges and --no-merges"
             )
     return options, [word for word in words if not word.startswith("-")]
+
+
+def refusal(root: Path) -> str | None:
+    """Why git gives no commit of the repository around `root`, in its own words; None where it gives one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "log", "-1", "--no-show-signature", "--format=%H"],
+            env=environment() | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError:
+        return "git is not installed"
+    if done.returncode == 0:
+        return None
+    return " ".join(done.stderr.split()) or f"exit code {done.returncode}"

@@ -10,7 +10,7 @@ only in `history`.
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -98,6 +98,18 @@ class Results:
     points: Sequence[Point] = ()
     pipes: Sequence[Pipe] = ()
     damaged: Sequence[Damage] = ()
+    unordered: frozenset[Commit] = frozenset()
+    """Commits that neither the history nor a date places: they come last, and nothing is before or after."""
+    warnings: Sequence[str] = ()
+    """What is to be known of the order, a line each."""
+
+    def ordered(self) -> "Results":
+        """Without the commits that have no place."""
+        return replace(
+            self,
+            points=[point for point in self.points if point.commit not in self.unordered],
+            pipes=[pipe for pipe in self.pipes if pipe.commit not in self.unordered],
+        )
 
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
         """Points of each case in the order of the history; with a metric, those that have samples of it.
@@ -141,8 +153,11 @@ def history(root: Path, branch: str = "HEAD") -> list[Commit]:
     return [Commit(row[0], row[2] if len(row) > 2 else "", int(row[1])) for row in rows]
 
 
-def read_results(folder: Path, commits: Sequence[Commit] = ()) -> Results:
-    """Everything under results/. `commits` gives the order; what is not among them comes by asv's date."""
+def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = True) -> Results:
+    """Everything under results/. `commits` gives the order; what is not among them comes by asv's date.
+
+    Where they are not the whole history, as in a shallow clone, dates alone give the order.
+    """
     damaged: list[Damage] = []
     machines: dict[str, Mapping[str, Any]] = {}
     points: list[Point] = []
@@ -162,12 +177,14 @@ def read_results(folder: Path, commits: Sequence[Commit] = ()) -> Results:
                 environment = file.stem.partition("-")[2]
                 commit = _commit(run.get("provenance"), file, known, dated)
                 pipes.append(Pipe(machine.name, environment, commit, run, file))
-    place = {commit.hash: number for number, commit in enumerate(commits)}
+    place = {commit.hash: number for number, commit in enumerate(commits if whole else ())}
 
     def order(one: Point | Pipe) -> tuple[int, int, str]:
         return place.get(one.commit.hash, len(place)), one.commit.time, one.commit.hash
 
-    return Results(machines, sorted(points, key=order), sorted(pipes, key=order), damaged)
+    commits_read = [*(point.commit for point in points), *(pipe.commit for pipe in pipes)]
+    unordered = frozenset(one for one in commits_read if one.hash not in place and not one.time)
+    return Results(machines, sorted(points, key=order), sorted(pipes, key=order), damaged, unordered)
 
 
 def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:

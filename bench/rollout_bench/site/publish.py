@@ -21,7 +21,8 @@ from ..errors import BenchError, UsageError
 from ..history import git
 from ..history.asv_runs import asv_command, configuration
 from ..history.detect import ChangePoint, find_change_points, metrics_of
-from ..history.results import Results, history, read_results
+from ..history.order import read_in_order
+from ..history.results import Results, history
 from .asv_pages import write_asv_pages
 from .pages import write_pages
 
@@ -57,7 +58,9 @@ def publish(kept: Path, root: Path | None, say: Callable[[str], None], folder: P
 def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Path) -> Path:
     begin = time.monotonic()
     commits = [] if root is None else history(root)
-    results = read_results(kept, commits)
+    results = read_in_order(kept, root)
+    for warning in results.warnings:
+        say(f"warning: {warning}")
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     facts: dict[str, Any] = {}
