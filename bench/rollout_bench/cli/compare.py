@@ -22,8 +22,8 @@ from . import workloads
 from .checkout import provenance
 from .console import say
 from .options import (
+    check_engine_paths,
     check_model,
-    check_paths,
     engine_argument,
     engine_arguments,
     output_file,
@@ -96,13 +96,14 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     """The records of every start."""
     gpus = machine.gpus()
     paths = list(dict.fromkeys([given.reference, *given.path]))
-    check_paths(paths, gpus)
+    check_engine_paths(paths, gpus)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
     loads = workloads.choose(given)
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
+    engine = engine_arguments(given.engine_arg)
     more = _room(given, loads) if gpus else {}
     sessions: list[list[Any]] = []
     for start in range(given.starts):
@@ -117,7 +118,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
                 say,
                 given.tp,
                 provenance=provenance() | {"start": start},
-                arguments=more | engine_arguments(given.engine_arg),
+                arguments=more | engine,
                 keep=output,
                 timeline=given.timeline,
             )

@@ -26,6 +26,7 @@ from ..schema.record import MEASURED, now
 from ..stats.paired import THRESHOLD
 from .checkout import find_checkout, provenance
 from .console import say
+from .outputs import check_file, check_folder
 
 _PRIMARY = "step_seconds"
 
@@ -109,6 +110,8 @@ def _question(given: argparse.Namespace) -> alternation.Question:
             raise UsageError(f"--{option} is {file}; there is no folder {file.parent}")
         if file and file.is_dir():
             raise UsageError(f"--{option} is {file}; that is a folder, and a file is wanted")
+        if file:
+            check_file(f"--{option}", file)
     if not 0 < given.budget < math.inf:
         raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
     return alternation.Question(paths, thresholds, exact & set(judged), given.budget * 60)
@@ -162,10 +165,10 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
                     f"{file.parent} is of another machine ({fact} {known[fact]}, here "
                     f"{own.get(fact, 'none')}): give this one a --machine NAME of its own"
                 )
+    gates = file.parent / "gates"
+    check_folder("the folder of this machine's verdicts", gates)
     asv_runs.name_machine(own["machine"], machine.gpus())
     Machine.load(machine_name=own["machine"]).save(str(results))
-    gates = file.parent / "gates"
-    gates.mkdir(parents=True, exist_ok=True)
     return gates
 
 

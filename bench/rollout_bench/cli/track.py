@@ -15,6 +15,7 @@ from ..schema.record import FAILED, REFERENCE, Record
 from ..site.publish import check_tools, publish
 from .checkout import find_checkout
 from .console import say
+from .outputs import check_folder
 
 _SHOWN_COMMITS = 3
 
@@ -36,6 +37,8 @@ def run(given: argparse.Namespace) -> int:
     root = find_checkout("track")
     wanted, commits = asv_runs.find_range(root, given.range)
     name = asv_runs.name_machine(given.machine, machine.gpus())
+    check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
+    check_folder("asv's own folder", root / ".asv")
     say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")
     for commit in commits:
         say(f"  {commit}")

@@ -124,8 +124,12 @@ def _tokenizer(model: Model, path: Path) -> Any:
         raise UsageError(
             f"{path} holds prompts, and the preset {model.name} has no tokenizer: give a local model folder"
         )
-    from transformers import AutoTokenizer
-
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise UsageError(
+            f"transformers is not installed, and the tokenizer of {model.folder} needs it"
+        ) from None
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     except (OSError, ValueError) as error:

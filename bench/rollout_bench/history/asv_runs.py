@@ -75,12 +75,19 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
 def name_machine(name: str | None, gpus: Sequence[dict[str, str]]) -> str:
     """The machine's name in results/; asv's entry for it is made where there is none.
 
-    Raises UsageError where asv is not installed.
+    Raises UsageError where asv is not installed, or its file of machines cannot be read or written.
     """
     entry = machine_entry(name, gpus)
     from asv.machine import MachineCollection
+    from asv.util import UserError
 
-    MachineCollection.save(entry["machine"], entry)
+    try:
+        MachineCollection.save(entry["machine"], entry)
+    except (UserError, OSError) as error:
+        file = MachineCollection.get_machine_file_path()
+        raise UsageError(
+            f"asv's file of machines, {file}, cannot be read or written: {error}; mend it or move it away"
+        ) from None
     return entry["machine"]
 
 

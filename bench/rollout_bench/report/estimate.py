@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asv_runner.statistics import compute_stats
+
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 
@@ -38,8 +40,6 @@ class Estimate:
 
 def estimate(samples: Sequence[float], warnings: Sequence[str] = ()) -> Estimate:
     """Median and 99 % interval: asv's, from order statistics or, for few samples, a posterior."""
-    from asv_runner.statistics import compute_stats
-
     middle, stats = compute_stats(list(samples), 1)
     return Estimate(middle, stats["ci_99_a"], stats["ci_99_b"], tuple(warnings))
 
