@@ -113,8 +113,60 @@ def test_a_subject_that_is_no_utf8_is_read(repository):
     assert history(repository)[-1].subject.startswith("caf")
 
 
+_SUBJECTS = {
+    "a line separator": "pasted\u2028line".encode(),
+    "a next line": "nel\x85x".encode(),
+    "a form feed": b"a \x0c b",
+    "a file separator at its end": b"a b\x1c",
+    "Latin-1": b"Gr\xfc\xdfe",
+    "none": b"",
+}
+
+
+@pytest.mark.parametrize("subject", _SUBJECTS.values(), ids=_SUBJECTS)
+def test_a_commit_is_read_whatever_its_subject_holds(subject, repository):
+    """Also where it is the first or the last one, whose ends a strip would take."""
+    commit = write_commit(repository, subject)
+    read = subject.decode(errors="replace")
+    for listed in (history(repository)[-1:], track.find_range(repository, "HEAD^!")[1]):
+        assert [(one.hash, one.subject) for one in listed] == [(commit, read)]
+    assert len(history(repository)) == 6
+    assert len(track.find_range(repository, "HEAD")[1]) == 1
+    assert track.find_range(repository, None)[1][0].hash == commit
+
+
+def test_a_signed_commit_is_read_where_git_shows_signatures(repository, tmp_path):
+    """As git's configuration may ask it to, among what it logs."""
+    gpg = tmp_path / "gpg"
+    gpg.write_text("#!/bin/sh\necho 'gpg: a signature of somebody' >&2\nexit 1\n")
+    gpg.chmod(0o755)
+    for name, value in {"log.showSignature": "true", "gpg.program": str(gpg)}.items():
+        subprocess.run(["git", "-C", repository, "config", name, value], check=True)
+    signature = b"gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n"
+    commit = write_commit(repository, b"signed", signature)
+    shown = subprocess.run(["git", "-C", repository, "log", "-1", "--format=%s"], capture_output=True)
+    assert b"gpg: a signature" in shown.stdout  # else this tests nothing
+    listed = history(repository)[-1]
+    assert (listed.hash, listed.subject) == (commit, "signed")
+
+
+def write_commit(repository, message, headers=b""):
+    """A commit on the branch, byte for byte; its hash."""
+
+    def git(*words, given=None):
+        done = subprocess.run(["git", "-C", repository, *words], input=given, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    who = b"n <n@example.org> 1800000000 +0000\n"
+    head = f"tree {git('rev-parse', 'HEAD^{tree}')}\nparent {git('rev-parse', 'HEAD')}\n".encode()
+    content = head + b"author " + who + b"committer " + who + headers + b"\n" + message + b"\n"
+    commit = git("hash-object", "-t", "commit", "-w", "--stdin", given=content)
+    git("update-ref", "refs/heads/main", commit)
+    return commit
+
+
 def test_git_is_asked_in_one_place():
     """Another would be one without the environment, and without --end-of-options."""
-    for file in (ROOT / "rollout_perf").rglob("*.py"):
+    for file in (ROOT / "bench" / "rollout_bench").rglob("*.py"):
         if file.name != "git.py":
             assert not re.search(r"""\[\s*["']git["']\s*,\s*["']-C""", file.read_text()), file

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rollout_bench.history.results import Commit, history, read_results
 from rollout_bench.measure.tracked import fixed
-from rollout_bench.schema.record import ABSENT, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, MEASURED, Record, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)
@@ -145,6 +145,18 @@ def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, reported):
     [damage] = results.damaged
     assert reported in str(damage)
     assert len(results.series("step_seconds")) == 1
+
+
+def test_a_line_ends_where_json_lines_do(folder):
+    """Not at a separator within a text, which JSON may hold as it is."""
+    record = json.loads(line(NEW, "ray", 8, [3.0] * 7))
+    record["provenance"]["command"] = "pasted\u2028 and \x85"
+    file = folder / "box" / "records" / f"{NEW.hash[:8]}-virtualenv-py3.11-more.jsonl"
+    file.write_text(f"{json.dumps(record, ensure_ascii=False)}\n" * 2, encoding="utf-8")
+    results = read_results(folder, [OLD, NEW])
+    assert results.damaged == []
+    assert sum(point.record.path == "ray" for point in results.points) == 2
+    assert len(read_records(file.read_text(encoding="utf-8"))) == 2
 
 
 def test_a_pipe_run_of_odd_provenance_is_damaged(folder):

@@ -61,12 +61,10 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     except ValueError as error:
         raise UsageError(f"cannot read the range {wanted!r}: {error}") from None
     options, revisions = git.split_range(words)
-    form = ["log", "--first-parent", "--no-show-signature", "--format=%H %ct %s"]
-    listed = git.answer(root, *form, *options, given=[*revisions, "--"])
-    if listed is None:
+    logged = git.log(root, *options, given=revisions)
+    if logged is None:
         raise UsageError(f"unknown range {wanted!r}: {_ALLOWED}")
-    rows = (line.split(" ", 2) for line in listed.splitlines())
-    commits = [Commit(row[0], row[2], int(row[1])) for row in rows]
+    commits = [Commit(one.hash, one.subject, one.time) for one in logged]
     if not commits:
         raise UsageError(f"no commit is in the range {wanted!r} (A..B leaves A out): {_ALLOWED}")
     return wanted, commits

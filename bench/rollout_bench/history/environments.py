@@ -182,7 +182,7 @@ def find_commit(root: Path, given: str) -> str:
 
 def changed_files(root: Path) -> list[str]:
     """Tracked files that differ from HEAD."""
-    return (git.answer(root, "diff", "--name-only", "HEAD") or "").splitlines()
+    return (git.answer(root, "diff", "--name-only", "-z", "HEAD") or "").split("\0")[:-1]
 
 
 def differences(base: Build, head: Build) -> list[str]:

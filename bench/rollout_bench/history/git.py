@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import UsageError
 
@@ -62,6 +63,28 @@ def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in a name, which is no name of git's
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+class Logged(NamedTuple):
+    """A commit as git logs it; the time is that of its committer, in seconds since 1970."""
+
+    hash: str
+    time: int
+    subject: str
+
+
+def log(root: Path, *options: str, given: Sequence[str]) -> list[Logged] | None:
+    """Commits of first parents, newest first unless an option says otherwise; None where git refuses.
+
+    A NUL ends every field: a subject may hold anything else, what splits lines elsewhere and nothing at all
+    included.
+    """
+    form = ["--first-parent", "--no-show-signature", "--encoding=UTF-8", "-z", "--format=%H%x00%ct%x00%s"]
+    logged = answer(root, "log", *form, *options, given=[*given, "--"])
+    if logged is None:
+        return None
+    fields = logged.split("\0")[:-1]
+    return [Logged(*row) for row in zip(fields[::3], map(int, fields[1::3]), fields[2::3], strict=True)]
 
 
 def require() -> None:

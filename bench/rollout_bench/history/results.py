@@ -147,10 +147,8 @@ def key_of(point: Point) -> Key:
 
 def history(root: Path, branch: str = "HEAD") -> list[Commit]:
     """Commits of a branch, first parents only, oldest first; none outside a git repository."""
-    form = ["log", "--first-parent", "--reverse", "--no-show-signature", "--format=%H %ct %s"]
-    listed = git.answer(root, *form, given=[branch, "--"])
-    rows = (line.split(" ", 2) for line in (listed or "").split("\n") if line)
-    return [Commit(row[0], row[2] if len(row) > 2 else "", int(row[1])) for row in rows]
+    logged = git.log(root, "--reverse", given=[branch]) or []
+    return [Commit(one.hash, one.subject, one.time) for one in logged]
 
 
 def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = True) -> Results:
@@ -190,7 +188,8 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
 def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:
     """What `read` makes of each line; one that it refuses is damaged."""
     try:
-        lines = file.read_text().splitlines()
+        with file.open(encoding="utf-8") as opened:  # str.splitlines would split at U+2028 within JSON
+            lines = list(opened)
     except (OSError, UnicodeDecodeError) as error:
         damaged.append(Damage(file, None, str(error)))
         return

@@ -127,7 +127,7 @@ def _json(line: str) -> Any:
 def read_records(text: str) -> list[Record]:
     """The records of a file's lines; a line that is damaged, as at a break-off, is passed over."""
     records = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # str.splitlines would split at U+2028 within JSON
         with suppress(ValueError):
             records.append(Record.from_json(line))
     return records
