@@ -24,6 +24,7 @@ from ..history.detect import ChangePoint, find_change_points, metrics_of
 from ..history.order import read_in_order
 from ..history.results import Results, history
 from .asv_pages import write_asv_pages
+from .folder import check, put
 from .pages import write_pages
 
 
@@ -39,19 +40,17 @@ def publish(kept: Path, root: Path | None, say: Callable[[str], None], folder: P
 
     `root` is the checkout, which knows the history and from which asv's pages are made; without one the site
     has neither, and goes to ./html. What could not be read or made goes to `say` and onto the page. An
-    earlier site stays until the new one is whole. Raises UsageError where `folder` exists and is no site, or
-    a tool is not installed.
+    earlier site stays until the new one is whole, and what publish did not write stays where it is. Raises
+    UsageError where `folder` holds something and is no site of ours, or a tool is not installed.
     """
     check_tools()
     settings = {} if root is None else configuration(root)
-    folder = folder or (root or Path.cwd()) / settings.get("html_dir", "html")
-    _check_is_site(folder)
+    folder = (folder or (root or Path.cwd()) / settings.get("html_dir", "html")).absolute()
+    check(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         page = _write(kept, root, say, Path(scratch) / "site")
-        if folder.exists():
-            shutil.rmtree(folder)
-        page.parent.rename(folder)
+        put(page.parent, folder)
     return folder / page.name
 
 
@@ -115,14 +114,6 @@ def _change_points_of(metric: str) -> list[ChangePoint]:
 def _counted(results: Results) -> str:
     commits = {point.commit for point in results.points}
     return f"{len(results.points)} records of {len(commits)} commits"
-
-
-def _check_is_site(folder: Path) -> None:
-    """Nothing but an earlier site is ever removed."""
-    if not folder.exists():
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file()):
-        raise UsageError(f"{folder} is there and is no site: give another folder, or remove it")
 
 
 def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
