@@ -64,7 +64,7 @@ class Kept:
         results = read_in_order(self.folder, self.root)
         for damage in results.damaged:
             say(f"damaged and passed over: {damage}")
-        if not results.points:
+        if not results.points and not results.outside:
             others = f", {len(results.damaged)} damaged" if results.damaged else ""
             raise UsageError(
                 f"no record was read from {self.folder} (records lie in MACHINE/records/*.jsonl{others}): "

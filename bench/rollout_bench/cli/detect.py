@@ -4,15 +4,14 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
 
 from ..errors import UsageError
 from ..history.detect import find_change_points, find_short, metrics_of
-from ..history.results import Results
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .checkout import kept_results, results_argument
+from .console import say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,9 @@ def run(given: argparse.Namespace) -> int:
     known = [*METRICS, *(name for name in measured if name not in METRICS)]
     metrics = _chosen("metric", given.metric, known)
     machines = _chosen("machine", given.machine, list(results.machines))
-    results = _of_machines(results, machines)
+    results = results.of_machines(machines)
+    if line := results.outside_line():
+        say(line)
     if not results.points:
         raise UsageError(
             f"no record of {', '.join(machines)} was read from {kept.folder}: measure there first"
@@ -58,6 +59,7 @@ def run(given: argparse.Namespace) -> int:
                 "short": dict(sorted(Counter(one.points for one in short).items())),
                 "damaged": [str(damage) for damage in results.damaged],
                 "read": read,
+                "outside": [commit.hash for commit in results.outside_commits],
             }
         )
     )
@@ -69,13 +71,3 @@ def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> lis
         if name not in known:
             raise UsageError(f"no results of the {what} {name!r}; known: {', '.join(known)}")
     return list(dict.fromkeys(given or known))
-
-
-def _of_machines(results: Results, machines: Sequence[str]) -> Results:
-    chosen: dict[str, Any] = {name: facts for name, facts in results.machines.items() if name in machines}
-    return replace(
-        results,
-        machines=chosen,
-        points=[point for point in results.points if point.machine in chosen],
-        pipes=[pipe for pipe in results.pipes if pipe.machine in chosen],
-    )

@@ -2,15 +2,15 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UsageError
 from ..history import git
 from ..history.detect import find_change_points
-from ..history.results import Commit, Results
+from ..history.results import Commit
 from ..report.commits import report
 from .checkout import kept_results, results_argument
+from .console import say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,38 +28,44 @@ def run(given: argparse.Namespace) -> int:
     kept = kept_results(given.results)
     results = kept.read()
     if given.machine is not None:
-        results = _of_machine(results, given.machine)
+        if given.machine not in results.machines:
+            known = ", ".join(results.machines)
+            raise UsageError(f"no machine {given.machine!r} in results/; there are: {known}")
+        results = results.of_machines([given.machine])
+        if not results.points and not results.outside:
+            raise UsageError(
+                f"no record of the machine {given.machine!r} was read: `rollout-perf track` measures there"
+            )
+    points = find_change_points(results, kept.root, [given.metric])
+    if line := results.outside_line():
+        say(line)
+    measured = list(dict.fromkeys(point.commit for point in results.points))
+    named = [given.commit] if given.head is None else [given.commit, given.head]
+    commits = [_find(kept.root, name, measured, results.outside_commits) for name in named]
+    for commit in dict.fromkeys(commits):
+        if commit not in measured:
+            results = results.with_outside(commit)
     metrics = sorted({name for point in results.points for name in point.record.metrics})
     if given.metric not in metrics:
         raise UsageError(f"no record has the metric {given.metric!r}; there are: {', '.join(metrics)}")
-    measured = list(dict.fromkeys(point.commit for point in results.points))
-    named = [given.commit] if given.head is None else [given.commit, given.head]
-    commits = [_find(kept.root, name, measured) for name in named]
-    points = find_change_points(results, kept.root, [given.metric])
     print(report(results, commits, points, given.markdown, given.metric))
     return 0
 
 
-def _of_machine(results: Results, machine: str) -> Results:
-    if machine not in results.machines:
-        raise UsageError(f"no machine {machine!r} in results/; there are: {', '.join(results.machines)}")
-    points = [point for point in results.points if point.machine == machine]
-    if not points:
-        raise UsageError(
-            f"no record of the machine {machine!r} was read: `rollout-perf track` measures there"
-        )
-    return replace(results, points=points, pipes=[pipe for pipe in results.pipes if pipe.machine == machine])
+def _find(root: Path | None, name: str, measured: Sequence[Commit], outside: Sequence[Commit]) -> Commit:
+    """The measured commit that is meant: newest, a hash or its beginning, or what git understands.
 
-
-def _find(root: Path | None, name: str, measured: Sequence[Commit]) -> Commit:
-    """The measured commit that is meant: newest, a hash or its beginning, or what git understands."""
-    if name == "newest":
+    A commit that is not in the history is found by its hash; it is never the newest.
+    """
+    if name == "newest" and measured:
         return measured[-1]
     wanted = name
     if root is not None:
         wanted = git.answer(root, "rev-parse", "--verify", "--quiet", given=[f"{name}^{{commit}}"]) or name
-    found = [commit for commit in measured if len(wanted) >= 4 and commit.hash.startswith(wanted)]
+    found = [
+        commit for commit in (*measured, *outside) if len(wanted) >= 4 and commit.hash.startswith(wanted)
+    ]
     if len(found) != 1:
-        recent = ", ".join(commit.hash[:8] for commit in measured[-5:])
+        recent = ", ".join(commit.hash[:8] for commit in measured[-5:]) or "none in this history"
         raise UsageError(f"{name!r} has no results; the newest commits that have: {recent}")
     return found[0]

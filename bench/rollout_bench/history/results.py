@@ -9,13 +9,16 @@ only in `history`.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..schema.record import Record, read_pipe_run
 from . import git
+
+_NAMED = 5
+"""Commits that a line names; of more it gives the number."""
 
 Read = TypeVar("Read", Record, dict[str, Any])
 
@@ -98,6 +101,9 @@ class Results:
     points: Sequence[Point] = ()
     pipes: Sequence[Pipe] = ()
     damaged: Sequence[Damage] = ()
+    outside: Sequence[Point | Pipe] = ()
+    """Those of commits that are not in the history, as after a rebase, by asv's date: part of no series."""
+
     unordered: frozenset[Commit] = frozenset()
     """Commits that neither the history nor a date places: they come last, and nothing is before or after."""
     warnings: Sequence[str] = ()
@@ -109,6 +115,43 @@ class Results:
             self,
             points=[point for point in self.points if point.commit not in self.unordered],
             pipes=[pipe for pipe in self.pipes if pipe.commit not in self.unordered],
+        )
+
+    @property
+    def outside_commits(self) -> list[Commit]:
+        """Commits that have results and are not in the history."""
+        return list(dict.fromkeys(one.commit for one in self.outside))
+
+    def outside_line(self) -> str | None:
+        """What of results/ is left out of every series, for people; None where nothing is."""
+        commits = self.outside_commits
+        if not commits:
+            return None
+        named = ", ".join(commit.hash[:8] for commit in commits[:_NAMED])
+        more = f" and {len(commits) - _NAMED} more" if len(commits) > _NAMED else ""
+        return (
+            f"left out: results of {len(commits)} commit{'s' * (len(commits) > 1)} that HEAD's history of "
+            f"first parents does not have (rebased, of a side branch, or the clone is shallow): "
+            f"{named}{more}; `rollout-perf report HASH` shows one"
+        )
+
+    def with_outside(self, commit: Commit) -> "Results":
+        """These results with those of a commit that is not in the history, before all others."""
+        found = [one for one in self.outside if one.commit == commit]
+        return replace(
+            self,
+            points=[*(one for one in found if isinstance(one, Point)), *self.points],
+            pipes=[*(one for one in found if isinstance(one, Pipe)), *self.pipes],
+        )
+
+    def of_machines(self, names: Collection[str]) -> "Results":
+        """What was measured on these machines."""
+        return replace(
+            self,
+            machines={name: facts for name, facts in self.machines.items() if name in names},
+            points=[point for point in self.points if point.machine in names],
+            pipes=[pipe for pipe in self.pipes if pipe.machine in names],
+            outside=[one for one in self.outside if one.machine in names],
         )
 
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
@@ -152,9 +195,10 @@ def history(root: Path, branch: str = "HEAD") -> list[Commit]:
 
 
 def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = True) -> Results:
-    """Everything under results/. `commits` gives the order; what is not among them comes by asv's date.
+    """Everything under results/, in the order of `commits`; what is not among them is `outside`.
 
-    Where they are not the whole history, as in a shallow clone, dates alone give the order.
+    Without `commits`, as where there is no repository, and where they are not the `whole` history, as in a
+    shallow clone, all of it comes by asv's date.
     """
     damaged: list[Damage] = []
     machines: dict[str, Mapping[str, Any]] = {}
@@ -180,9 +224,20 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
     def order(one: Point | Pipe) -> tuple[int, int, str]:
         return place.get(one.commit.hash, len(place)), one.commit.time, one.commit.hash
 
-    commits_read = [*(point.commit for point in points), *(pipe.commit for pipe in pipes)]
-    unordered = frozenset(one for one in commits_read if one.hash not in place and not one.time)
-    return Results(machines, sorted(points, key=order), sorted(pipes, key=order), damaged, unordered)
+    points.sort(key=order)
+    pipes.sort(key=order)
+    both: list[Point | Pipe] = [*points, *pipes]
+    if not place:
+        unordered = frozenset(one.commit for one in both if not one.commit.time)
+        return Results(machines, points, pipes, damaged, unordered=unordered)
+    outside = [one for one in both if one.commit.hash not in place]
+    return Results(
+        machines,
+        [point for point in points if point.commit.hash in place],
+        [pipe for pipe in pipes if pipe.commit.hash in place],
+        damaged,
+        outside,
+    )
 
 
 def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:

@@ -84,6 +84,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "groups": groups,
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
+        "outside": results.outside_line(),
     }
 
 

@@ -62,6 +62,8 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         say(f"warning: {warning}")
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
+    if line := results.outside_line():
+        say(line)
     facts: dict[str, Any] = {}
     # Forks, so that a long history is shared with the other cores and not sent to them.
     with ProcessPoolExecutor(

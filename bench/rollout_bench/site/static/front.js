@@ -280,6 +280,7 @@ function read() {
           `${left} older records did other work under the same name (another fingerprint) and are left out.`,
         )
       : null,
+    front.outside ? RP.say(front.outside) : null,
     front.damaged.length
       ? [
           RP.el("h3", {}, "Damaged and passed over"),
