@@ -9,7 +9,7 @@ from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import alternation as gate
 from rollout_bench.history import asv_runs as track
-from rollout_bench.history import environments
+from rollout_bench.history import environments, git
 from rollout_bench.measure import machine as harness_machine
 
 from rollout_perf import TRANSPORTS
@@ -28,7 +28,7 @@ def nothing_is_built(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))  # asv keeps ~/.asv-machine.json
     monkeypatch.setattr(environments, "build", build)
-    monkeypatch.setattr(environments, "changed_files", lambda root: [])
+    monkeypatch.setattr(git, "changed_files", lambda root: [])
     monkeypatch.setattr(track, "results_folder", lambda root: tmp_path / "results")
     monkeypatch.setattr(harness_machine, "gpus", list)
 
@@ -124,7 +124,7 @@ def test_a_damaged_machine_file_is_named_and_passed_over(tmp_path, monkeypatch, 
 def test_a_dirty_harness_is_said(tmp_path, monkeypatch, capsys):
     """What is measured is the commits; what measures is the working tree."""
     harness = ["bench/rollout_bench/measure/drive.py", "benchmarks/rollout.py"]
-    monkeypatch.setattr(environments, "changed_files", lambda root: [*harness, "README.md"])
+    monkeypatch.setattr(git, "changed_files", lambda root: [*harness, "README.md"])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # for the report of the crash
     assert cli.main(["gate", "HEAD", "HEAD"]) == 3
     reported = capsys.readouterr().err

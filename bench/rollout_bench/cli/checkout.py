@@ -43,9 +43,10 @@ def provenance() -> dict[str, str]:
     root = checkout_around(Path.cwd())
     if root is None:
         return told
-    described = ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    commit = git.answer(root, *described)
-    return told | ({} if commit is None else {"commit": commit})
+    commit = git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if commit is None:
+        return told
+    return told | {"commit": f"{commit}-dirty" if git.changed_files(root) else commit}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rollout_perf.transports import find_transport
 from ..errors import UsageError
 from ..gate import alternation
 from ..gate import report as gate_report
-from ..history import asv_runs, environments
+from ..history import asv_runs, environments, git
 from ..measure import machine
 from ..measure.equal_work import work
 from ..measure.labels import LABELS
@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
     root = find_checkout("gate")
     question = _question(given)
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in alternation.BUILDS}
-    notes = _dirty(environments.changed_files(root))
+    notes = _dirty(git.changed_files(root))
     for note in notes:
         say(note)
     entry = asv_runs.machine_entry(given.machine, machine.gpus())

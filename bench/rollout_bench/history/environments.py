@@ -82,7 +82,7 @@ def build(
     log.parent.mkdir(exist_ok=True)
     first = Path(python_build.executable if python_build else sys.executable).parent
     # asv takes the current directory for the project's, and prints where it should not.
-    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say), _on_path(first):
+    with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr), _logged(log, say), _around(first):
         try:
             configuration = Config.load()
             configuration.env_dir += suffix
@@ -115,18 +115,28 @@ def _remove_unless_of(wanted: PythonBuild | None, folder: Path, say: Callable[[s
 
 
 @contextlib.contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    before = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = path_from(folder)
+def _around(folder: Path) -> Iterator[None]:
+    """The environment that asv, which is called in this process, works and starts git and pip in.
+
+    A GIT_DIR of a hook or a bisect would have it check commits out in the user's repository.
+    """
+    before = dict(os.environ)
+    _set_environment(git.environment() | {"PATH": path_from(folder)})
     try:
         yield
     finally:
-        os.environ["PATH"] = before
+        _set_environment(before)
+
+
+def _set_environment(wanted: dict[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 def _variables(folder: Path) -> dict[str, str]:
     """What asv gives to the processes of an environment."""
-    variables = dict(os.environ)
+    variables = git.environment()
     variables["PATH"] = path_from(folder / "bin")
     variables.pop("PYTHONPATH", None)
     if "ASV_PYTHONPATH" in variables:
@@ -178,11 +188,6 @@ def find_commit(root: Path, given: str) -> str:
             "(a shallow clone has few)"
         )
     return found
-
-
-def changed_files(root: Path) -> list[str]:
-    """Tracked files that differ from HEAD."""
-    return (git.answer(root, "diff", "--name-only", "-z", "HEAD") or "").split("\0")[:-1]
 
 
 def differences(base: Build, head: Build) -> list[str]:

@@ -41,8 +41,12 @@ _SELECTS = re.compile(
 
 
 def environment() -> dict[str, str]:
-    """The environment without what points git at another repository than that of its folder."""
-    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    """The environment without what points git at another repository than that of its folder.
+
+    In it `git status` does not refresh the index.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    return kept | {"GIT_OPTIONAL_LOCKS": "0"}
 
 
 def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None:
@@ -85,6 +89,20 @@ def log(root: Path, *options: str, given: Sequence[str]) -> list[Logged] | None:
         return None
     fields = logged.split("\0")[:-1]
     return [Logged(*row) for row in zip(fields[::3], map(int, fields[1::3]), fields[2::3], strict=True)]
+
+
+_STATUS_FIELDS = {"1": 8, "u": 10}
+"""Fields before the path by the kind of a row of `git status --porcelain=v2`."""
+
+
+def changed_files(root: Path) -> list[str]:
+    """Tracked files that differ from HEAD.
+
+    Of status, since `diff` and `describe --dirty` write the index whatever GIT_OPTIONAL_LOCKS says.
+    """
+    asked = ["status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames"]
+    rows = (answer(root, *asked) or "").split("\0")
+    return [row.split(" ", _STATUS_FIELDS[row[0]])[-1] for row in rows if row[:1] in _STATUS_FIELDS]
 
 
 def require() -> None:
