@@ -4,5 +4,5 @@ import sys
 
 
 def say(text: str) -> None:
-    """Tell how it goes, on standard error."""
+    """Report progress, on standard error."""
     print(text, file=sys.stderr, flush=True)

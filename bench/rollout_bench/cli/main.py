@@ -7,9 +7,9 @@
     rollout-perf gate main HEAD
     rollout-perf detect
 
-Progress goes to standard error, tables to standard
-output; the last line of all but `track` is one JSON object. Exit code 0: all is well; 1: something
-failed or is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
+Progress goes to standard error, tables to standard output; the last line of what measures, judges or
+detects, but for `track`, is one JSON object. Exit code 0: all is well; 1: something failed or is
+slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted, and nothing is left running;
 141: the reader of the output has gone. `gate` has its own: 0 nothing is worse, 1 something is, 2
 something could not be measured; a crash of it is 3 too.
@@ -36,7 +36,7 @@ COMMANDS = {
     "publish": "write the site from results/",
     "report": "say what was measured at a commit, or what changed between two",
     "gate": "say whether a commit is slower than another, measured now in alternation",
-    "detect": "find steps in the history of results/",
+    "detect": "find change points in the history of results/",
     "scorecard": "examine the detector of change points",
 }
 """What each command does; it is the module beside this one that has its name."""
