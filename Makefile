@@ -18,8 +18,8 @@ setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
 track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 	rollout-perf track $(COMMITS)
 
-# Without an engine a test computes and waits for nothing, so two run at once.
-LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 2 --dist worksteal
+# Without an engine a test computes, or waits for a process: three at once keep two cores busy.
+LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist worksteal
 
 lint: setup ## ruff, mypy, import rules
 	ruff check .

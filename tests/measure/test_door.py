@@ -11,12 +11,10 @@ from pathlib import Path
 import fake
 import pytest
 from leaks import nothing_left
-from rollout_bench.measure import door
+from rollout_bench.measure import door, machine
 from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import MEASURED
-
-from rollout_perf.engine import has_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +64,7 @@ def test_the_oldest_commit_keeps_the_contract(oldest):
 
 @pytest.mark.engine
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(has_gpu(), reason="its environment is that of the CPU")
+@pytest.mark.skipif(machine.gpus(), reason="its environment is that of the CPU")
 def test_the_oldest_commit_is_measured_by_this_harness(oldest, monkeypatch):
     """What a live engine shows (facts, counters, samples, its label) is part of the contract."""
     fake.import_from(monkeypatch, oldest)

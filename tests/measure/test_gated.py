@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from rollout_bench.measure import gated as exact
+from rollout_bench.measure import machine
 from rollout_bench.measure.drive import UnequalWork, Watch
 from rollout_bench.measure.gated import Exact
 from rollout_bench.measure.probe import Probe
@@ -18,8 +19,6 @@ from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
-
-from rollout_perf.engine import has_gpu
 
 CALL_BYTES, STEP_BYTES, NEW_BYTES = 7, 10, 100
 
@@ -187,7 +186,7 @@ def test_a_hold_ends_by_itself(tmp_path):
 
 @pytest.mark.engine
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(has_gpu(), reason="two engine starts without a GPU, which nano is for")
+@pytest.mark.skipif(machine.gpus(), reason="two engine starts without a GPU, which nano is for")
 def test_two_engine_starts_count_the_very_same():
     """32 tokens are 32 engine steps if all begin together, and one more call carries the end."""
     starts = [measure_cases("nano", ["zmq"], fixed("nano", [8, 32]), say=print, rollouts=1) for _ in range(2)]

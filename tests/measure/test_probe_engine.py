@@ -7,17 +7,16 @@ import gzip
 import json
 
 import pytest
+from rollout_bench.measure import machine
 from rollout_bench.measure.roofline import Device
 from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
 
-from rollout_perf.engine import has_gpu
-
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(has_gpu(), reason="the figures are those of nano on the CPU"),
+    pytest.mark.skipif(machine.gpus(), reason="the figures are those of nano on the CPU"),
 ]
 
 GROUPS = Workload(prompts=1, samples=4, prompt_tokens=300, output_tokens=(2, 3, 4, 9), name="replay")

@@ -35,6 +35,7 @@ def test_a_commit_without_api_gives_absent_cases_with_the_reason(tmp_path, monke
     assert len(said) == 4
 
 
+@pytest.mark.engine  # it imports vLLM, and starts no engine
 def test_what_this_commit_does_not_have_is_absent_with_the_reason():
     """With the real rollout_perf: another commit's path or preset is no failure of this one."""
     records, _said = run("pico", ["telegraph", "zmq"])

@@ -5,9 +5,9 @@ import importlib.util
 import json
 
 import pytest
+from rollout_bench.measure import machine
 
 from rollout_perf import TRANSPORTS, ConfigurationError, Rollout, Sampling, open_rollout
-from rollout_perf.engine import has_gpu
 
 
 def start(*arguments, **settings) -> None:
@@ -43,14 +43,14 @@ def test_an_unknown_device_is_refused_with_the_known_ones():
         start("nano", device="tpu")
 
 
-@pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
+@pytest.mark.skipif(machine.gpus(), reason="there is a GPU here")
 def test_cuda_is_refused_where_no_gpu_is():
     """Silently taken on the CPU, its times would be read as a GPU's."""
     with pytest.raises(ConfigurationError, match="CUDA was asked for, but vLLM finds no GPU here"):
         start("nano", device="cuda")
 
 
-@pytest.mark.skipif(not has_gpu(), reason="needs a vLLM that drives a GPU")
+@pytest.mark.skipif(not machine.gpus(), reason="needs a vLLM that drives a GPU")
 def test_the_cpu_is_refused_where_vllm_drives_a_gpu():
     """Silently taken on the GPU, its times would be read as the CPU's."""
     with pytest.raises(ConfigurationError):

@@ -6,6 +6,7 @@ so, over every path, is in test_rollout.py.
 
 import threading
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from rollout_perf import ConfigurationError, Stalled, WorkerError
 from rollout_perf.transports import TRANSPORTS, worker
 from rollout_perf.transports.run import Run
 
-pytest.importorskip("vllm")
+pytestmark = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
 
 WORKERS = 2
 

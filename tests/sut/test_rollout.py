@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from leaks import marked, nothing_left
+from rollout_bench.measure import machine
 
 from rollout_perf import (
     TRANSPORTS,
@@ -31,7 +32,6 @@ from rollout_perf import (
     WorkerError,
     open_rollout,
 )
-from rollout_perf.engine import has_gpu
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
 
 pytestmark = pytest.mark.engine
@@ -309,7 +309,7 @@ def test_every_asynchronous_path_has_the_same_settings(path):
     assert visit(path).facts["engine"] == visit("vllm-mp").facts["engine"]
 
 
-@pytest.mark.skipif(has_gpu(), reason="there it can be taken")
+@pytest.mark.skipif(machine.gpus(), reason="there it can be taken")
 def test_a_path_that_needs_a_gpu_is_refused_with_the_reason():
     with pytest.raises(ConfigurationError, match="'vllm-ray' cannot be taken here: vLLM's CPU platform"):
         on_engine("vllm-ray", lambda rollout: rollout.describe())
