@@ -7,8 +7,8 @@
     rollout-perf gate main HEAD
     rollout-perf detect
 
-Progress goes to standard error, tables to standard output; the last line of what measures, judges or
-detects, but for `track`, is one JSON object. Exit code 0: all is well; 1: something failed or is
+Progress goes to standard error, tables to standard output; the last line of all but `track`, `publish`
+and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
 slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted, and nothing is left running;
 141: the reader of the output has gone. `gate` has its own: 0 nothing is worse, 1 something is, 2
