@@ -18,6 +18,7 @@ from contract import CARRIERS, PATHS, started
 from rollout_perf.transports.base import Transport
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # Tests of the system under test look for what is left in /dev/shm, and whose it is cannot be
