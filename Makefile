@@ -32,7 +32,7 @@ check: lint ## lint, and every test that starts neither vLLM nor Ray: two minute
 
 test: setup ## every test that needs no GPU
 	$(LIGHT)
-	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadgroup
+	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)"
 
 test-gpu: setup ## every path with a real engine on the GPU, the baselines too
 	python -m pytest -m gpu

@@ -18,13 +18,7 @@ from contract import CARRIERS, PATHS, started
 from rollout_perf.transports.base import Transport
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        # Tests of the system under test look for what is left in /dev/shm, and whose it is cannot be
-        # seen: they follow each other, and the others run beside them.
-        group = "sut" if "sut" in item.path.parts else "others"
-        item.add_marker(pytest.mark.xdist_group(group))
     if shutil.which("nvidia-smi") is None:
         for item in items:
             if "gpu" in item.keywords:
