@@ -1,34 +1,10 @@
 """What a job takes from another one that ran the code of others: nothing in it runs, or leads elsewhere."""
 
-import os
 import shutil
 import subprocess
 
 import pytest
-from workflows import ROOT, Clone, Runner, gate_artifact, nightly_artifact, steps
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Runner(tmp_path)
-
-
-@pytest.fixture
-def measured(tmp_path):
-    return gate_artifact(tmp_path / "gate" / "gate")
-
-
-@pytest.fixture
-def history(tmp_path):
-    return nightly_artifact(tmp_path / "history")
-
-
-@pytest.fixture
-def git(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return Clone(tmp_path)
+from workflows import ROOT, steps
 
 
 def test_all_that_is_kept_here_is_of_the_shape_that_the_nightly_takes(run, git, history):

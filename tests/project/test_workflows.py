@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflows import FOLDER, JOBS, ROOT, WORKFLOWS, Clone, Runner, gate_artifact, nightly_artifact, steps
+from workflows import FOLDER, JOBS, ROOT, WORKFLOWS, steps
 
 
 def events(name: str) -> set[str]:
@@ -114,29 +114,6 @@ def test_what_another_job_left_is_not_unpacked_into_a_checkout(name, job):
 
 
 # --- the scripts ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Runner(tmp_path)
-
-
-@pytest.fixture
-def measured(tmp_path):
-    return gate_artifact(tmp_path / "gate" / "gate")
-
-
-@pytest.fixture
-def history(tmp_path):
-    return nightly_artifact(tmp_path / "history")
-
-
-@pytest.fixture
-def git(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return Clone(tmp_path)
 
 
 def test_the_summary_becomes_the_comment_and_calls_nobody(run, measured, tmp_path):
