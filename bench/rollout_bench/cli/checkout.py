@@ -39,14 +39,14 @@ def checkout_around(start: Path) -> Path | None:
 
 def provenance() -> dict[str, str]:
     """What a command knows of where its records come from: its line, and the commit of the checkout."""
-    told = {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
+    facts = {"command": " ".join(["rollout-perf", *sys.argv[1:]])}
     root = checkout_around(Path.cwd())
     if root is None:
-        return told
+        return facts
     commit = git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if commit is None:
-        return told
-    return told | {"commit": f"{commit}-dirty" if git.changed_files(root) else commit}
+        return facts
+    return facts | {"commit": f"{commit}-dirty" if git.changed_files(root) else commit}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from . import workloads
 from .checkout import provenance
 from .console import say
 from .options import (
+    case_arguments,
     check_engine_paths,
     check_model,
     engine_argument,
@@ -36,11 +37,9 @@ _KV_SPARE = 1.25
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("--path", action="append", default=[], help=f"repeatable; of {', '.join(TRANSPORTS)}")
+    case_arguments(parser, path_required=False)  # --from needs none
     parser.add_argument("--reference", default="vllm-mp", help="what the others are divided by")
-    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
     workloads.arguments(parser)
-    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
     parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
     parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
     parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")

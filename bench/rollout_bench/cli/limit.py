@@ -5,8 +5,6 @@ import json
 import math
 from dataclasses import asdict
 
-from rollout_perf.transports import TRANSPORTS
-
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.saturation import find_limit
@@ -18,6 +16,7 @@ from . import workloads
 from .checkout import provenance
 from .console import say
 from .options import (
+    case_arguments,
     check_engine_paths,
     check_model,
     engine_argument,
@@ -29,11 +28,7 @@ from .options import (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "--path", action="append", required=True, help=f"repeatable; one of {', '.join(TRANSPORTS)}"
-    )
-    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
-    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+    case_arguments(parser)
     parser.add_argument("--first-batch", type=int, default=1, help="where to begin; it doubles (default: 1)")
     parser.add_argument("--max-batch", type=int, help="where to end (default: 4096, without a GPU 128)")
     parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt (default: the preset's)")

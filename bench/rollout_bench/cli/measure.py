@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout_perf.transports import TRANSPORTS
-
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.sequence import measure_cases
@@ -19,6 +17,7 @@ from . import workloads
 from .checkout import provenance
 from .console import say
 from .options import (
+    case_arguments,
     check_engine_paths,
     check_model,
     engine_argument,
@@ -32,12 +31,8 @@ from .outputs import check_folder
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "--path", action="append", required=True, help=f"repeatable; one of {', '.join(TRANSPORTS)}"
-    )
-    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    case_arguments(parser)
     workloads.arguments(parser)
-    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
     parser.add_argument("--metric", default="step_seconds", help="what to show and compare")

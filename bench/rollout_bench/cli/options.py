@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from rollout_perf.models import find_model
-from rollout_perf.transports import find_transport
+from rollout_perf.transports import TRANSPORTS, find_transport
 
 from ..errors import UsageError
 from ..measure.labels import LABELS
 from ..measure.workload import Workload
 from .outputs import check_records_file
+
+
+def case_arguments(parser: argparse.ArgumentParser, path_required: bool = True) -> None:
+    """Declare what a case is of, beside its workload: paths, a preset, a tensor-parallel size."""
+    parser.add_argument(
+        "--path",
+        action="append",
+        required=path_required,
+        default=[],
+        help=f"repeatable; one of {', '.join(TRANSPORTS)}",
+    )
+    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:
