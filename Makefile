@@ -18,8 +18,13 @@ setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
 track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 	rollout-perf track $(COMMITS)
 
+# What Python compiles of the tests and the harness is kept: every process of theirs would do it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Without an engine a test computes, or waits for a process: three at once keep two cores busy.
 LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist worksteal
+# An engine that starts keeps a core busy. Tests of a file share a cluster of Ray's.
+ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile
 
 lint: setup ## ruff, mypy, import rules
 	ruff check .
@@ -32,7 +37,7 @@ check: lint ## lint, and every test that starts neither vLLM nor Ray: two minute
 
 test: setup ## every test that needs no GPU
 	$(LIGHT)
-	python -m pytest -m "engine and not (exam or baseline or endurance or gpu)"
+	$(ENGINE)
 
 test-gpu: setup ## every path with a real engine on the GPU, the baselines too
 	python -m pytest -m gpu

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing.resource_tracker
 import os
+import re
 import threading
 import time
 import uuid
@@ -13,6 +14,8 @@ import psutil
 
 MARK = "ROLLOUT_PERF_TEST"
 _PATIENCE_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
+_SHARED = re.compile(r" (\d+) +/dev/shm/")  # a line of maps: its inode
 
 
 def lives(process: psutil.Process | int) -> bool:
@@ -42,21 +45,59 @@ def descriptors() -> dict[str, str]:
     return found
 
 
-def shared_memory(since_seconds: float) -> set[str]:
-    """Names under /dev/shm, no older, of what no living process has mapped.
+class SharedMemory:
+    """What a block leaves under /dev/shm: a name that no living process has mapped.
 
-    Whose it was cannot be seen: what a neighbour on the same machine leaves meanwhile counts as well.
+    A file there does not say who made it. So a thread looks, whenever one appears, who has it mapped:
+    what only processes that are not ours have is a neighbour's, and stays one when they have ended.
     """
-    young = set()
-    for entry in os.scandir("/dev/shm"):
+
+    def __init__(self, ours: Callable[[], set[int]]):
+        self._ours = ours
+        self._others = set(os.listdir("/dev/shm"))  # of before, or a neighbour's
+        self._known: set[str] = set()  # ours
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="shared-memory-watch", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        if new := set(os.listdir("/dev/shm")) - self._others - self._known:
+            mapped = _mapped(new)
+            ours = self._ours() if mapped else set()
+            for name, pids in mapped.items():
+                (self._known if pids & ours else self._others).add(name)
+
+    def end(self) -> None:
+        """Stop looking; what appears from now on is taken for ours."""
+        self._ended.set()
+        self._thread.join()
+
+    def left(self) -> set[str]:
+        """Names that are ours, or nobody's, and that no living process has mapped."""
+        young = set(os.listdir("/dev/shm")) - self._others
+        return young - _mapped(young).keys()
+
+
+def _mapped(names: set[str]) -> dict[str, set[int]]:
+    """Which of these names under /dev/shm are mapped, and by which processes.
+
+    They are known by their inodes: whoever creates a semaphore has it mapped by a name that it had before.
+    """
+    inodes = {}
+    for name in names:
         with contextlib.suppress(OSError):
-            if entry.stat().st_ctime >= since_seconds:
-                young.add(entry.name)
-    for maps in Path("/proc").glob("[0-9]*/maps") if young else ():
+            inodes[str(os.stat(f"/dev/shm/{name}").st_ino)] = name
+    found: dict[str, set[int]] = {}
+    for maps in Path("/proc").glob("[0-9]*/maps") if inodes else ():
         with contextlib.suppress(OSError):
-            text = maps.read_text(errors="replace")
-            young -= {name for name in young if f"/dev/shm/{name}" in text}
-    return young
+            for inode in _SHARED.findall(maps.read_text(errors="replace")):
+                if inode in inodes:
+                    found.setdefault(inodes[inode], set()).add(int(maps.parent.name))
+    return found
 
 
 def ray_actors() -> list[str]:
@@ -90,7 +131,9 @@ def eventually(happens: Callable[[], object], seconds: float = _PATIENCE_SECONDS
 
 
 @contextlib.contextmanager
-def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> Iterator[None]:
+def nothing_left(
+    files_of: Path | None = None, only: tuple[str, ...] = (), patience_seconds: float = _PATIENCE_SECONDS
+) -> Iterator[None]:
     """Fail if the block leaves a process, a thread, an open descriptor, a new file in `files_of`, shared
     memory, or, where RAY_ADDRESS names a cluster, an actor.
 
@@ -104,21 +147,24 @@ def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> It
     threads, opened = set(threading.enumerate()), descriptors()
     files = set(files_of.iterdir()) if files_of else set()
     children = set(psutil.Process().children(recursive=True))
-    begin = time.time()
     before = os.environ.get(MARK)
     os.environ[MARK] = mark
 
-    def leaks() -> list[str]:
+    def ours() -> set[psutil.Process]:
         # A fork shows the environment that this process began with, but is its child.
         forked = set(psutil.Process().children(recursive=True)) - children
-        ours = marked(MARK, mark) | {process for process in forked if lives(process)}
-        new = [f"process {process}" for process in ours]
+        return marked(MARK, mark) | {process for process in forked if lives(process)}
+
+    memory = SharedMemory(lambda: {os.getpid(), *(process.pid for process in ours())})
+
+    def leaks() -> list[str]:
+        new = [f"process {process}" for process in ours()]
         new += [f"thread {thread.name}" for thread in set(threading.enumerate()) - threads]
         now = descriptors()
         surplus = [f"descriptor {number} {now[number]}" for number in now.keys() - opened.keys()]
         new += surplus[: max(0, len(now) - len(opened))]
         new += [f"file {path}" for path in (set(files_of.iterdir()) if files_of else set()) - files]
-        new += [f"shared memory {name}" for name in shared_memory(begin)]
+        new += [f"shared memory {name}" for name in memory.left()]
         new += [f"actor {actor}" for actor in ray_actors()]
         return [leak for leak in new if not only or leak.startswith(only)]
 
@@ -126,4 +172,5 @@ def nothing_left(files_of: Path | None = None, only: tuple[str, ...] = ()) -> It
         yield
     finally:
         os.environ.pop(MARK) if before is None else os.environ.update({MARK: before})
-    assert eventually(lambda: not leaks()), leaks()
+        memory.end()
+    assert eventually(lambda: not leaks(), patience_seconds), leaks()

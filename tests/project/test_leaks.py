@@ -1,0 +1,41 @@
+"""The search for what tests leave knows whose shared memory it finds, a semaphore such as Ray's too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from leaks import nothing_left
+
+_LEAVE = """
+import os, time, uuid
+from _multiprocessing import SemLock
+name = f"leak-{uuid.uuid4().hex}"
+semaphore = SemLock(0, 1, 1, f"/{name}", False)
+print(f"sem.{name}", flush=True)
+time.sleep(0.6)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("whose", ["ours", "a neighbour's"])
+def test_shared_memory_that_is_left_is_ours_or_a_neighbours(whose):
+    neighbours = dict(os.environ)  # without the mark of the block
+    leave = [sys.executable, "-c", _LEAVE]
+    check = nothing_left(only=("shared memory",), patience_seconds=0.2)
+    check.__enter__()
+    if whose == "ours":
+        name = subprocess.run(leave, capture_output=True, text=True, check=True).stdout.strip()
+    else:
+        # The shell ends at once, so that its child is nobody's here.
+        begun = subprocess.Popen(["sh", "-c", '"$0" "$@" &', *leave], env=neighbours, stdout=subprocess.PIPE)
+        name = begun.communicate()[0].decode().strip()
+    try:
+        if whose == "ours":
+            with pytest.raises(AssertionError, match=name):
+                check.__exit__(None, None, None)
+        else:
+            check.__exit__(None, None, None)
+    finally:
+        (Path("/dev/shm") / name).unlink()
