@@ -7,7 +7,7 @@ import pytest
 from leaks import nothing_left
 from rollout_bench.measure import machine
 from rollout_bench.measure.labels import LABELS
-from rollout_bench.measure.session import run_session
+from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import MEASURED, Record
 
@@ -22,7 +22,7 @@ def session(paths: list[str], tensor_parallel_size: int = 1) -> dict[str, Record
     with nothing_left(only=("process", "shared memory")):
         records = run_session(
             PRESET,
-            paths,
+            [*map(Contestant, paths)],
             fixed(PRESET, [8]),
             ROUNDS,
             1,

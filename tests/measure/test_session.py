@@ -1,6 +1,9 @@
 """Paths side by side: ratios of neighbours by hand, and a session of fake engines."""
 
 import json
+import os
+import shutil
+import sys
 from types import SimpleNamespace
 
 import fake
@@ -8,7 +11,8 @@ import pytest
 from leaks import nothing_left
 from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
-from rollout_bench.measure.session import run_session
+from rollout_bench.measure.process import Interpreter
+from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
@@ -82,12 +86,12 @@ def test_a_record_that_lacks_what_each_has_is_reported_in_a_line(tmp_path, capsy
 
 @pytest.mark.timeout(120)
 def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, monkeypatch):
-    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="ray:dies-at-3", FAKE_ALONE="1")
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="ray:dies-at-9", FAKE_ALONE="1")
     said: list[str] = []
     with nothing_left():
         records = run_session(
-            "nano", ["vllm-mp", "ray", "zmq", "pigeon"], fixed("nano", [1, 8]), 2, 3, said.append,
-            keep=tmp_path / "kept",
+            "nano", [*map(Contestant, ["vllm-mp", "ray", "zmq", "pigeon"])], fixed("nano", [1, 8]), 2, 3,
+            said.append, keep=tmp_path / "kept",
         )  # fmt: skip
     by_case = {(one.path, one.workload["batch"]): one for one in records}
     assert len(by_case) == 8
@@ -95,22 +99,48 @@ def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, m
         for batch in (1, 8):
             assert by_case[path, batch].status == "measured", by_case[path, batch].reason
             assert len(by_case[path, batch].metrics["step_seconds"]) == 2
-    assert by_case["ray", 8].status == FAILED
+    assert by_case["zmq", 8].metrics["wire_bytes"] == [1000.0]  # one value: of the rollout that is counted
+    assert (by_case["ray", 1].status, by_case["ray", 8].status) == ("measured", FAILED)
     assert by_case["pigeon", 1].status == ABSENT
     kept = read_records((tmp_path / "kept").read_text())
     measured = [one.workload["batch"] for one in kept if one.status == "measured"]
-    assert measured == [1, 1, 8, 8]  # those of the first workload before the second one begins
+    assert measured == [1, 1, 1, 8, 8]  # those of the first workload before the second one begins
     rollouts = (tmp_path / "rollouts").read_text().split("\n")
-    contestants = ["vllm-mp", "ray", "zmq"]
+    there = ["vllm-mp", "ray", "zmq"]
+    back = there[::-1]
     first = [line.partition(" ")[0] for line in rollouts if line.endswith(" 1")]
-    assert first[:9] == [*contestants[::-1], *contestants, *contestants[::-1]]  # the third is its last
-    assert first[9:] == ["vllm-mp", "zmq", "zmq", "vllm-mp"]
+    assert sorted(first[:3]) == sorted(there)  # a token each, in whatever order they are up
+    assert first[3:6] == there  # counted, as is the other workload then, on the way back
+    assert first[6:] == [*there, *back, *there, *back, *there]
+    second = [line.partition(" ")[0] for line in rollouts if line.endswith(" 8")]
+    assert second == [*back, *back, "vllm-mp", "zmq", "zmq", "vllm-mp", "vllm-mp", "zmq", "zmq", "vllm-mp"]
     assert any("ray has left the session" in line for line in said)
     assert not any("did not end well" in line for line in said)
     running = [line.split() for line in (tmp_path / "running").read_text().splitlines()]
-    assert len(running) == len(rollouts) - 1
-    assert all(found == [path] for path, *found in running[:8]), "others run beside the one that generates"
-    assert all({path} <= set(found) <= {path, "ray"} for path, *found in running[8:])
+    assert len(running) == len(rollouts) - 1 - len(there)
+    assert all(found == [path] for path, *found in running[:21]), "others run beside the one that generates"
+    assert all({path} <= set(found) <= {path, "ray"} for path, *found in running[21:])
+
+
+@pytest.mark.timeout(120)
+def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeypatch):
+    """Two commits, an environment each: what differs between them is seen, and no more."""
+    fake.put(monkeypatch, tmp_path)
+    shutil.copytree(fake.FAKE_SUT, tmp_path / "sut")
+    (tmp_path / "sut" / "rollout_perf" / "speed.py").write_text("SLOWDOWN = {}\nBYTES = 1001\n")
+    pythons = {
+        "base": Interpreter(sys.executable, dict(os.environ)),
+        "head": Interpreter(sys.executable, os.environ | {"PYTHONPATH": str(tmp_path / "sut")}),
+    }
+    contestants = [Contestant("zmq", name, python, {"commit": name * 2}) for name, python in pythons.items()]
+    with nothing_left():
+        records = run_session("nano", contestants, fixed("nano", [1]), 3, 1, print)
+    found = {
+        one.provenance["side"]: (one.status, one.provenance["commit"], one.metrics["wire_bytes"])
+        for one in records
+    }
+    assert found == {"base": ("measured", "basebase", [1000.0]), "head": ("measured", "headhead", [1001.0])}
+    assert [len(one.metrics["step_seconds"]) for one in records] == [3, 3]
 
 
 def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():

@@ -13,7 +13,7 @@ from ..measure import machine
 from ..measure.equal_work import check_equal_work
 from ..measure.roofline import device as roofline_device
 from ..measure.sequence import engine_arguments as sized_arguments
-from ..measure.session import run_session
+from ..measure.session import Contestant, run_session
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.ratios import ratio_table, ratios, sessions_of, together
 from ..schema.metrics import METRICS
@@ -110,7 +110,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
         sessions.append(
             run_session(
                 preset,
-                paths,
+                [*map(Contestant, paths)],
                 loads,
                 given.rounds,
                 given.warmups,

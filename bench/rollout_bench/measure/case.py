@@ -173,10 +173,10 @@ class Cases:
         await exact.begin(rollout, forced)
         asked = list(self.pending)
         for workload in asked:
-            if not self._search.covers(workload.name) and not self._too_large(workload):
+            if not self._search.covers(workload.name) and not self.too_large(workload):
                 self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one
                 with suppress(drive.UnequalWork):  # it will come upon that again
-                    await self._count(rollout, forced, workload, watch)
+                    await self.count(rollout, forced, workload, watch, -self.request["warmups"])
         self.pending = asked
         begin = time.perf_counter()
         while self.pending:
@@ -185,34 +185,33 @@ class Cases:
             if reason:
                 self.all_done(ABSENT, f"{NOT_TRIED}{reason}")
 
-    async def _count(
-        self, rollout: Rollout, forced: Callable[[int], Any], workload: Workload, watch: drive.Watch
+    async def count(
+        self,
+        rollout: Rollout,
+        forced: Callable[[int], Any],
+        workload: Workload,
+        watch: drive.Watch,
+        number: int,
     ) -> None:
-        """The first rollout of a workload, of which the exact metrics are."""
-        number = -self.request["warmups"]
+        """The first rollout of a workload, of which the exact metrics are; `number` is its own."""
         self._exact[workload] = await exact.count(rollout, forced, workload, watch, number)
 
     async def _measure_one(
         self, rollout: Rollout, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
     ) -> Record:
         workload = self.pending[0]
-        reason = self._too_large(workload)
+        reason = self.too_large(workload)
         if reason:
             return self.done(FAILED, reason)
         warmups, rollouts = self.request["warmups"] - 1, self.request["rollouts"]
         try:
             if workload not in self._exact:
-                await self._count(rollout, forced, workload, watch)
+                await self.count(rollout, forced, workload, watch, -self.request["warmups"])
             metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
         except drive.UnequalWork as error:
             return self.done(FAILED, str(error))
-        counted = self._exact[workload]
-        metrics = without_exact(metrics) | counted.metrics | {"engine_start_seconds": [start_seconds]}
-        observed = self.worked(workload, watch, rollouts)
-        if counted.totals:
-            observed["counted"] = counted.totals
-        if counted.absent:
-            observed["absent"] = observed["absent"] | {"wire": counted.absent}
+        metrics, observed = self.worked(workload, watch, rollouts, metrics)
+        metrics["engine_start_seconds"] = [start_seconds]
         if self.options["compare_probe"]:
             observed["probe"] = await drive.compare_probe(
                 rollout, forced, workload, watch, rollouts, self.say
@@ -225,7 +224,7 @@ class Cases:
         assert set(metrics) <= set(METRICS)
         return self.done(MEASURED, metrics=metrics, observed=observed)
 
-    def _too_large(self, workload: Workload) -> str | None:
+    def too_large(self, workload: Workload) -> str | None:
         """Why the KV cache cannot take a workload. A batch is to run at once, but where it is the limit that
         is sought, or samples wait for others anyway."""
         capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
@@ -242,14 +241,20 @@ class Cases:
             )
         return None
 
-    def worked(self, workload: Workload, watch: drive.Watch, rollouts: int) -> dict[str, Any]:
-        """What was observed of a workload that was measured with so many rollouts."""
-        return self.observed | {
+    def worked(
+        self, workload: Workload, watch: drive.Watch, rollouts: int, metrics: dict[str, list[float]]
+    ) -> tuple[dict[str, list[float]], dict[str, Any]]:
+        """The metrics of so many rollouts with what the first one counted, and what was observed."""
+        counted = self._exact[workload]
+        observed = self.observed | {
             "tokens_generated": workload.tokens,
             "rollouts": rollouts,
             "engine_starts": 1,
-            "absent": watch.absent,
+            "absent": watch.absent | ({"wire": counted.absent} if counted.absent else {}),
         }
+        if counted.totals:
+            observed["counted"] = counted.totals
+        return without_exact(metrics) | counted.metrics, observed
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,22 +63,10 @@ def run_module(
     # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
     with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         output = Path(folder) / "output"
-        process = subprocess.Popen(
-            [chosen.python, "-P", "-m", module],
-            cwd=folder,
-            env=_environment(mark, chosen.variables, _harness_path(Path(folder))),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = _start(module, chosen, mark, Path(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         log: list[str] = []
         try:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps({**request, "output": str(output)}) + "\n")
-                process.stdin.flush()
+            _ask(process, {**request, "output": str(output)})
             reader = threading.Thread(target=_read, args=(process, log, say), daemon=True)
             reader.start()
             ended = _ends_within(process, deadline_seconds)
@@ -100,12 +88,36 @@ def run_module(
             _end(process, mark)
 
 
+def _start(
+    module: str, interpreter: Interpreter, mark: str, folder: Path, **streams: Any
+) -> subprocess.Popen[str]:
+    """Start `python -P -m module` in the folder of a run, which waits for its request."""
+    return subprocess.Popen(
+        [interpreter.python, "-P", "-m", module],
+        cwd=folder,
+        env=_environment(mark, interpreter.variables, _harness_path(folder)),
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **streams,
+    )
+
+
+def _ask(process: subprocess.Popen[str], request: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+
+
 def _harness_path(folder: Path) -> str:
     """A folder from which the harness is imported, and nothing else.
 
     Where it is installed, the system under test may lie beside it, and another interpreter has its own.
     """
     path = folder / "harness"
+    if path.exists():
+        return str(path)
     path.mkdir()
     package = Path(__file__).resolve().parents[1]
     (path / package.name).symlink_to(package)
@@ -208,6 +220,19 @@ def take_request() -> dict[str, Any]:
     request: dict[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_with_asker, name="asker-watch", daemon=True).start()
     return request
+
+
+def start_beside(
+    module: str, request: dict[str, Any], interpreter: Interpreter, descriptors: Sequence[int]
+) -> subprocess.Popen[str]:
+    """Have another interpreter run a module beside this one, in this run's folder and with its output.
+
+    It gets the open file descriptors under the same numbers, and ends with whoever asked for this run.
+    """
+    mark = os.environ[variables.MARK]
+    process = _start(module, interpreter, mark, Path.cwd(), pass_fds=descriptors)
+    _ask(process, request)
+    return process
 
 
 def say(text: str) -> None:

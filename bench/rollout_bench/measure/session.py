@@ -1,6 +1,7 @@
-"""Measures paths side by side: all engines are up at once, and their rollouts are interleaved in rounds.
+"""Measures contestants side by side: all engines are up at once, their rollouts interleaved in rounds.
 
-    records = run_session("qwen2.5-0.5b", ["vllm-mp", "zmq"], fixed("qwen2.5-0.5b", [64]), 20, 3)
+    contestants = [Contestant("vllm-mp"), Contestant("zmq")]
+    records = run_session("qwen2.5-0.5b", contestants, fixed("qwen2.5-0.5b", [64]), 20, 3)
 
 A host that others share drifts by more than paths differ, from minute to minute and from one engine
 start to another. Two rollouts a second apart see the same host: the ratio of neighbours is what can
@@ -8,41 +9,56 @@ be trusted. Sample i of every record comes from round i; every other round goes 
 contestants that wait are stopped: those of vLLM's own executors spin for a second after their last call, and
 would take a core from the contestant that generates, or half of one where two threads share it.
 
-The process that measures runs
+Contestants may be of several builds, such as two commits in an environment each. A process for each build
+holds their engines (`contestants`). The one that says which rollout comes next runs
 
     PYTHONPATH=bench python -P -m rollout_bench.measure.session < request.json
 """
 
-import json
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from ..schema.record import FAILED, MEASURED, Record, read_records
-from . import drive, machine, process
-from .case import Cases
-from .door import Rollout
+from ..schema.record import Record, read_records
+from . import machine
 from .equal_work import check_equal_work
-from .process import run_module, signal_all
-from .samples import gather, rollout_metrics
+from .process import Interpreter, run_module, say, start_beside, take_request
 from .sequence import case_request, engine_arguments, failed_records
-from .supervisor import Keep, end_marked, fork_case, import_vllm, leave, targets_of
+from .supervisor import end_marked, leave, targets_of
 from .workload import Workload
 
+READY, WORKLOAD_FAILED = "ready", "failed"
+"""What a contestant answers, beside the step time of a rollout in seconds."""
+
+ORDER_BYTES, END = 4, -1
+"""An order is the number of a workload, or the end."""
+
 _ROLLOUT_DEADLINE_SECONDS = 300.0
-_READY = "ready"
-_ORDER_BYTES, _END = 4, -1  # an order is the number of a workload
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A path of a build."""
+
+    path: str
+    build: str = ""
+    """The build's name, where there is more than one: it goes into the record's provenance, as `side`."""
+    interpreter: Interpreter | None = None
+    """The Python that has the build, where it is not this one."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What is known of the build, such as its commit."""
 
 
 def run_session(
     preset: str,
-    paths: Sequence[str],
+    contestants: Sequence[Contestant],
     workloads: Sequence[Workload],
     rounds: int,
     warmups: int,
@@ -54,91 +70,57 @@ def run_session(
     keep: Path | None = None,
     **options: Any,
 ) -> list[Record]:
-    """One session: one engine start a path, `rounds` timed rollouts of every path at each workload, after
-    `warmups` untimed ones.
+    """One session: one engine start a contestant, `rounds` timed rollouts of each at each workload, after one
+    that is counted exactly and `warmups` others.
 
     `arguments` are added to vLLM's engine arguments; they must leave room for all engines on a GPU. The file
     `keep` gains the records of each workload as soon as its rounds are over, not yet held against each other.
     `options` are those of `case.OPTIONS` that make sense here: `timeline`.
-    Every case comes back as a record: measured, absent or failed. A path that breaks leaves the session.
+    Every case comes back as a record: measured, absent or failed. A contestant that breaks leaves the
+    session. The paths of a build do equal work; what differs between builds is for the caller to say.
     """
     shared = engine_arguments(workloads) | (arguments or {})
     if machine.gpus():
-        shared.setdefault("gpu_memory_utilization", round(0.9 / len(paths), 3))
-    requests = [
-        case_request(path, preset, workloads, tensor_parallel_size, provenance, shared)
-        | {"warmups": warmups, "rollouts": rounds, "options": options}
-        for path in paths
-    ]
-    asked = {"requests": requests, "keep": keep and str(keep)}
+        shared.setdefault("gpu_memory_utilization", round(0.9 / len(contestants), 3))
+    requests = []
+    for one in contestants:
+        known = (provenance or {}) | one.provenance | ({"side": one.build} if one.build else {})
+        request = case_request(one.path, preset, workloads, tensor_parallel_size, known, shared)
+        request |= {"warmups": warmups, "rollouts": rounds, "options": options, "build": one.build}
+        requests.append(request)
+    interpreters = {
+        one.build: one.interpreter or Interpreter(sys.executable, dict(os.environ)) for one in contestants
+    }
+    asked = {
+        "requests": requests,
+        "interpreters": {build: vars(one) for build, one in interpreters.items()},
+        "keep": keep and str(keep),
+    }
     outcome = run_module("rollout_bench.measure.session", asked, say, deadline_seconds)
-    records = read_records(outcome.answer)
-    found = {(record.path, record.workload["fingerprint"]) for record in records}
-    for one in requests:
-        left = [load for load in workloads if (one["path"], load.fingerprint()) not in found]
+    by_build: dict[str, list[Record]] = {one.build: [] for one in contestants}
+    for record in read_records(outcome.answer):
+        by_build[record.provenance.get("side", "")].append(record)
+    for request in requests:
+        records = by_build[request["build"]]
+        found = {one.workload["fingerprint"] for one in records if one.path == request["path"]}
+        left = [load for load in workloads if load.fingerprint() not in found]
         reason = outcome.reason or "the process left no record of it"
-        records += failed_records(one | {"workloads": [vars(load) for load in left]}, reason)
-    return check_equal_work(records)
+        records += failed_records(request | {"workloads": [vars(load) for load in left]}, reason)
+    return list(chain.from_iterable(map(check_equal_work, by_build.values())))
 
 
-# --- in the process that measures -------------------------------------------------------------------
+# --- in the process that says which rollout comes next ----------------------------------------------
 
 
-class _CasesOnDemand(Cases):
-    """A contestant's cases: its engine generates a rollout whenever it is asked to."""
+class _Seat:
+    """A contestant, as seen by who orders its rollouts."""
 
-    def __init__(self, request: dict[str, Any], keep: Keep, orders: int, answers: TextIO):
-        super().__init__(request, keep)
-        self._orders, self._answers = orders, answers
-
-    def _answer(self, text: str) -> None:
-        print(text, file=self._answers, flush=True)
-
-    async def load(
-        self, rollout: Rollout, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
-    ) -> None:
-        """Answer orders, the number of a workload or the end; keep its record when its rounds are over."""
-        workloads = list(self.pending)
-        samples: list[list[dict[str, float]]] = [[] for _ in workloads]
-        warmups, rounds = self.request["warmups"], self.request["rollouts"]
-        workers = [worker["pid"] for worker in self.observed["workers"]]
-        workers = [pid for pid in workers if pid not in (os.getpid(), watch.engine_pid)]
-        signal_all(workers, signal.SIGSTOP)
-        try:
-            self._answer(_READY)
-            # Nobody else runs in this process meanwhile: the event loop need not.
-            while (number := int(os.read(self._orders, _ORDER_BYTES) or _END)) != _END:
-                workload = workloads[number]
-                signal_all(workers, signal.SIGCONT)
-                await watch.begin()
-                step_seconds, times = await drive.run_rollout(rollout, forced, workload, len(samples[number]))
-                samples[number].append(rollout_metrics(step_seconds, times, await watch.end(workload)))
-                signal_all(workers, signal.SIGSTOP)
-                if len(samples[number]) == warmups + rounds:
-                    observed = self.worked(workload, watch, rounds)
-                    self.done(MEASURED, metrics=gather(samples[number][warmups:]), observed=observed)
-                self._answer(f"{step_seconds:.6f}")
-        finally:
-            signal_all(workers, signal.SIGCONT)
-        self.all_done(FAILED, "the session ended before its last rollout")
-
-
-class _Contestant:
-    """A contestant's process, as the one that runs the session sees it."""
-
-    def __init__(self, request: dict[str, Any], targets: list[str]):
-        self.path: str = request["path"]
+    def __init__(self, request: dict[str, Any]):
+        self.name = " ".join(filter(None, (request["build"], request["path"])))
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
-
-        def make(keep: Keep) -> Cases:
-            os.close(self._orders)
-            os.close(self._answers)
-            return _CasesOnDemand(request, keep, orders, os.fdopen(answers, "w"))
-
-        self.pid = fork_case(make, targets)
-        os.close(orders)
-        os.close(answers)
+        self.request = request | {"orders": orders, "answers": answers}
+        self.theirs = (orders, answers)
         self._reader = os.fdopen(self._answers)
 
     def answer(self, deadline_seconds: float) -> str | None:
@@ -146,53 +128,85 @@ class _Contestant:
         ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
         return (self._reader.readline().strip() or None) if ready else None
 
-    def run_rollout(self, workload: int) -> float | None:
-        """Have it generate a rollout: its step time in seconds, or None where it has broken."""
-        try:
-            os.write(self._orders, b"%*d" % (_ORDER_BYTES, workload))
-        except BrokenPipeError:
-            return None
-        answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
-        return None if answer is None else float(answer)
-
-    def end(self) -> None:
-        """Order the end, and wait for its records."""
+    def order(self, number: int) -> None:
+        """Order a rollout of a workload, or the end."""
         with suppress(BrokenPipeError):
-            os.write(self._orders, b"%*d" % (_ORDER_BYTES, _END))
-        os.waitpid(self.pid, 0)
+            os.write(self._orders, b"%*d" % (ORDER_BYTES, number))
+
+    def run_rollout(self, workload: int) -> str | None:
+        """Have it generate a rollout: its step time, or WORKLOAD_FAILED; None where it has broken."""
+        self.order(workload)
+        return self.answer(_ROLLOUT_DEADLINE_SECONDS)
 
 
-def _run_rounds(requests: list[dict[str, Any]], targets: list[str]) -> None:
+class _Rounds:
+    """Rounds of the contestants that are up, each of which generates while the others wait."""
+
+    def __init__(self, seats: Sequence[_Seat]):
+        self.up = list(seats)
+        self._number = 0
+
+    def run(self, workload: int, title: str = "") -> None:
+        """One round of a workload; every other one goes backwards."""
+        self._number += 1
+        times = []
+        for one in list(self.up if self._number % 2 else reversed(self.up)):
+            answer = one.run_rollout(workload)
+            if answer is None:
+                say(f"{one.name} has left the session")
+                self.up.remove(one)
+            elif answer != WORKLOAD_FAILED:
+                times.append(f"{one.name} {float(answer):.3f}")
+        if title:
+            say(f"{title}: {', '.join(times)}")
+
+
+def _start(asked: dict[str, Any], seats: Sequence[_Seat]) -> list[Any]:
+    """A process for each build, with the contestants of that build."""
+    processes = []
+    for build, interpreter in asked["interpreters"].items():
+        own = [seat for seat in seats if seat.request["build"] == build]
+        request = {"requests": [seat.request for seat in own], "targets": targets_of(asked)}
+        descriptors = [*chain.from_iterable(seat.theirs for seat in own)]
+        processes.append(
+            start_beside(
+                "rollout_bench.measure.contestants", request, Interpreter(**interpreter), descriptors
+            )
+        )
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return processes
+
+
+def _run(asked: dict[str, Any]) -> None:
     """Start the contestants, run the rounds of one workload after the other, and end them."""
-    contestants = [_Contestant(request, targets) for request in requests]
     begin = time.monotonic()
-    shared = requests[0]
-    deadline, rounds = shared["start_deadline_seconds"], shared["rollouts"]
-    ready = [one for one in contestants if one.answer(deadline - time.monotonic() + begin) == _READY]
-    process.say(f"{', '.join(one.path for one in ready)} are up after {time.monotonic() - begin:.0f} s")
-    for number, workload in enumerate(shared["workloads"]):
-        load = f"{workload['name']} {Workload(**workload).batch}"
-        for round_number in range(-shared["warmups"], rounds):
-            times = []
-            for one in list(ready if round_number % 2 == 0 else reversed(ready)):
-                seconds = one.run_rollout(number)
-                if seconds is None:
-                    process.say(f"{one.path} has left the session")
-                    ready.remove(one)
-                else:
-                    times.append(f"{one.path} {seconds:.3f}")
-            if round_number >= 0:
-                process.say(f"{load}: round {round_number + 1}/{rounds}: {', '.join(times)}")
-    for one in contestants:
-        one.end()
+    seats = [_Seat(request) for request in asked["requests"]]
+    processes = _start(asked, seats)
+    shared = asked["requests"][0]
+    end = begin + shared["start_deadline_seconds"]
+    rounds = _Rounds([seat for seat in seats if seat.answer(max(0.0, end - time.monotonic())) == READY])
+    say(f"{', '.join(one.name for one in rounds.up)} are up after {time.monotonic() - begin:.0f} s")
+    loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
+    for number, load in enumerate(loads):
+        rounds.run(number, f"{load}: counted")
+    for number, load in enumerate(loads):
+        for _ in range(shared["warmups"]):
+            rounds.run(number)
+        for done in range(shared["rollouts"]):
+            rounds.run(number, f"{load}: round {done + 1}/{shared['rollouts']}")
+    for one in seats:
+        one.order(END)
+    for process in processes:
+        process.wait()
 
 
 def main() -> int:
     """Run the session that standard input asks for."""
-    asked = json.loads(sys.stdin.readline())
-    import_vllm()
-    _run_rounds(asked["requests"], targets_of(asked))
-    end_marked()
+    try:
+        _run(take_request())
+    finally:
+        end_marked()
     return 0
 
 

@@ -11,7 +11,8 @@ FAKE_BEHAVIOUR   words PATH:BEHAVIOUR; a path that is not named does well:
 FAKE_PROBE       "real": the harness's own probe counts and times (it imports torch); else the fake answers
 FAKE_NOISE       time passes on a clock of the fake's own, at the speed that speed.py says, and this is the
                  coefficient of variation from start to start; FAKE_SEED is its seed (see clock.py)
-FAKE_ALONE       a rollout waits until no other path's worker runs, and notes in `running` which do
+FAKE_ALONE       a rollout, from the second on, waits until no other path's worker runs, and notes in
+                 `running` which do
 """
 
 import os
