@@ -85,9 +85,10 @@ class _CasesOnDemand(Cases):
         warmups = self.request["warmups"]
         try:
             if workload not in samples:
+                begin = time.perf_counter()
                 await self.count(rollout, forced, workload, watch, -warmups - 1)
                 samples[workload] = []
-                return "0"
+                return f"{time.perf_counter() - begin:.6f}"
             await watch.begin()
             number = len(samples[workload]) - warmups
             step_seconds, times = await drive.run_rollout(rollout, forced, workload, number)

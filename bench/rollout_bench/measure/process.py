@@ -237,7 +237,8 @@ def start_beside(
 
 def say(text: str) -> None:
     """Report progress to whoever waits, as a line of standard output."""
-    print(f"{_PROGRESS}{text}", flush=True)
+    sys.stdout.write(f"{_PROGRESS}{text}\n")  # print writes the end of a line by itself
+    sys.stdout.flush()
 
 
 def _stop_with_asker() -> None:

@@ -146,7 +146,7 @@ class _Rounds:
         self.up = list(seats)
         self._number = 0
 
-    def run(self, workload: int, title: str = "") -> None:
+    def run(self, workload: int, title: str) -> None:
         """One round of a workload; every other one goes backwards."""
         self._number += 1
         times = []
@@ -157,8 +157,7 @@ class _Rounds:
                 self.up.remove(one)
             elif answer != WORKLOAD_FAILED:
                 times.append(f"{one.name} {float(answer):.3f}")
-        if title:
-            say(f"{title}: {', '.join(times)}")
+        say(f"{title}: {', '.join(times)}")
 
 
 def _start(asked: dict[str, Any], seats: Sequence[_Seat]) -> list[Any]:
@@ -189,10 +188,10 @@ def _run(asked: dict[str, Any]) -> None:
     say(f"{', '.join(one.name for one in rounds.up)} are up after {time.monotonic() - begin:.0f} s")
     loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
     for number, load in enumerate(loads):
-        rounds.run(number, f"{load}: counted")
+        rounds.run(number, f"{load}: with a gated start, counted")
     for number, load in enumerate(loads):
         for _ in range(shared["warmups"]):
-            rounds.run(number)
+            rounds.run(number, f"{load}: warm-up")
         for done in range(shared["rollouts"]):
             rounds.run(number, f"{load}: round {done + 1}/{shared['rollouts']}")
     for one in seats:
