@@ -6,16 +6,18 @@ Knows neither vLLM (see `engine`) nor any transport.
 import asyncio
 import itertools
 import multiprocessing.resource_tracker
+import os
 import time
 from collections.abc import AsyncIterator
 from collections.abc import Sequence as ListLike
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from .engine import Engine, has_gpu, start_engine
 from .errors import ConfigurationError
 from .models import Model, find_model
+from .surroundings import lent
 from .transports import Row, find_transport
 from .transports.run import Run
 
@@ -121,7 +123,8 @@ async def open_rollout(
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
     a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
     `zmq`. The caller owns the block; leaving it ends every process that entering it started,
-    and so does the caller's death.
+    and so does the caller's death. Rollouts that are opened at once start one after the other; what a start
+    changes in the environment of this process is undone when it is over.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
     `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more
@@ -140,16 +143,17 @@ async def open_rollout(
     if endpoint is not None:
         row.check_endpoint(endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
-    run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
     shared_memory: set[str] = set()
-    try:
-        with run.surroundings(), row.surround(run.folder):
+    async with AsyncExitStack() as ends:
+        async with lent():
+            run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
+            ends.push_async_callback(asyncio.to_thread, run.end, _END_SECONDS, shared_memory)
+            os.environ.update(run.variables())
+            os.environ.update(ends.enter_context(row.provide(run.folder)))
             engine = await start_engine(found, row, run, tensor_parallel_size, engine_arguments)
-            try:
-                yield Rollout(found, row, engine, run)
-            finally:
-                # Ray kills a worker of vLLM's together with the process that would unlink what it used.
-                shared_memory = run.shared_memory()
-                await asyncio.shield(engine.close())
-    finally:
-        await asyncio.to_thread(run.end, _END_SECONDS, shared_memory)
+        try:
+            yield Rollout(found, row, engine, run)
+        finally:
+            # Ray kills a worker of vLLM's together with the process that would unlink what it used.
+            shared_memory |= run.shared_memory()
+            await asyncio.shield(engine.close())

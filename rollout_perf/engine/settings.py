@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..models import Model
+from ..surroundings import importing
 from ..transports import Row
 
 _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disable_log_stats")
@@ -19,7 +20,7 @@ _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disab
 
 def has_gpu() -> bool:
     """Whether the vLLM that is installed drives a GPU here."""
-    with _vllm_installed():
+    with _vllm_installed(), importing("vllm"):
         from vllm.platforms import current_platform
 
     return bool(current_platform.is_cuda_alike())

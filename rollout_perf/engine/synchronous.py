@@ -20,7 +20,7 @@ class SyncEngine(Engine):
 
         self._threads = threads
         # A worker process reads OMP_NUM_THREADS when it starts; this process has long started.
-        self._set_num_threads = torch.set_num_threads
+        self._set_num_threads, self._num_threads = torch.set_num_threads, torch.get_num_threads()
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         self._llm = LLM(**arguments)
         self._llm.llm_engine.logger_manager = None
@@ -58,3 +58,4 @@ class SyncEngine(Engine):
         gc.collect()
         cleanup_dist_env_and_memory()
         torch.set_num_threads = self._set_num_threads  # vLLM's CPU worker has replaced it
+        torch.set_num_threads(self._num_threads)

@@ -6,12 +6,14 @@ loads none until one is taken; nothing else may branch on a path's name.
 
 import importlib
 import importlib.util
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
+from ..surroundings import environment
 
 if TYPE_CHECKING:
     from .base import Transport
@@ -32,7 +34,8 @@ class Row:
     requires: tuple[str, ...] = ()
     """Modules beside vLLM that must be installed."""
     surroundings: str | None = None
-    """"module:function" of a context manager, given a folder, that must hold while the engine lives."""
+    """"module:function" of a context manager, given a folder, that must hold while the engine lives; it
+    yields the environment variables by which the engine finds it."""
     needs_gpu: str | None = None
     """Why the path does not exist without a GPU, if so."""
     endpoint_check: str | None = None
@@ -60,9 +63,15 @@ class Row:
             raise ConfigurationError(f"endpoint {endpoint!r} was given, and this path takes none")
         _load(self.endpoint_check)(endpoint)
 
-    def surround(self, folder: Path) -> AbstractContextManager[Any]:
-        """What must hold while the engine lives, with its files in `folder`."""
-        return nullcontext() if self.surroundings is None else _load(self.surroundings)(folder)
+    def provide(self, folder: Path) -> AbstractContextManager[Mapping[str, str]]:
+        """What must hold while the engine lives, with its files in `folder`: the variables that name it."""
+        return nullcontext({}) if self.surroundings is None else _load(self.surroundings)(folder)
+
+    @contextmanager
+    def surround(self, folder: Path) -> Iterator[None]:
+        """The same, and the variables are in the environment: for transports without an engine."""
+        with self.provide(folder) as variables, environment(variables):
+            yield
 
     def absent(self, has_gpu: bool) -> str | None:
         """Why the path cannot be taken here, or None where it can."""

@@ -18,12 +18,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import EngineError, Stalled
 from .base import CLOSE_SECONDS, python_path
-from .run import environment
 from .watcher import note_shared_memory, remove_shared_memory, write_private
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
@@ -39,20 +38,19 @@ _LOOPBACK = {
 
 
 @contextlib.contextmanager
-def local_cluster(folder: Path) -> Iterator[None]:
-    """Have a Ray cluster for the length of the block, and its address in RAY_ADDRESS.
+def local_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
+    """Have a Ray cluster for the length of the block; yields the environment variables by which it is joined.
 
     A cluster that RAY_ADDRESS or this process already knows is used and left alone; otherwise
     one is started on this host, with its files in `folder`, and ended with the block. It listens on the
     loopback interface alone, lets in who knows its token, and only this user can read that.
     """
     if os.environ.get("RAY_ADDRESS"):
-        yield
+        yield {}
         return
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
-        with environment({"RAY_ADDRESS": ray.get_runtime_context().gcs_address}):
-            yield
+        yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
         return
     # Ray opens its own folder to everyone: this one keeps others out of it.
     home = Path(tempfile.mkdtemp(prefix="ray-", dir=folder))
@@ -77,8 +75,7 @@ def local_cluster(folder: Path) -> Iterator[None]:
             raise EngineError(f"Ray did not start; its logs are in {home} while this process lives")
         if raylet:  # its number is in the names of the semaphores that a graph's channels have
             note_shared_memory(folder, f"sem.???{raylet}-*")
-        with environment({"RAY_ADDRESS": address, **admission}):
-            yield
+        yield {"RAY_ADDRESS": address, **admission}
     finally:
         holder.stdin.close()
         try:

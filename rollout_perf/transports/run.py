@@ -5,15 +5,15 @@ environment variable ROLLOUT_PERF_RUN. Which processes belong to a run, and how 
 `watcher`.
 """
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 from .. import errors
 from ..errors import EngineError
@@ -60,11 +60,11 @@ class Run:
             raise EngineError(f"{VARIABLE} is not set: start the engine through rollout_perf.open_rollout")
         return cls(Path(folder), **json.loads((Path(folder) / "run.json").read_text()))
 
-    def surroundings(self) -> contextlib.AbstractContextManager[None]:
-        """Have in this process's environment, which those of the engine and of Ray inherit, the run's mark,
-        that no title overwrites it, and that vLLM makes its sockets, which it leaves, in the run's folder."""
+    def variables(self) -> dict[str, str]:
+        """What the environment of its processes says: the run's mark, that no title overwrites it, and that
+        vLLM makes its sockets, which it leaves, in the run's folder."""
         mark = str(self.folder)
-        return environment({VARIABLE: mark, "SPT_NOENV": "1", "VLLM_RPC_BASE_PATH": mark})
+        return {VARIABLE: mark, "SPT_NOENV": "1", "VLLM_RPC_BASE_PATH": mark}
 
     def note_failure(self, error: EngineError) -> None:
         """Leave the cause of a failure for the process that opened the rollout."""
@@ -95,21 +95,22 @@ class Run:
         """Wait for the run's processes to end, kill those that do not, and remove folder and shared memory,
         what was `known` of it before among that; called by the front, once."""
         assert self.watcher is not None
-        assert self.watcher.stdin is not None
         watcher.end(str(self.folder), self._pipe(), grace_seconds, known)
         self.watcher.kill()
         self.watcher.wait()
-        self.watcher.stdin.close()
+        _pipes.pop(str(self.folder)).close()
 
     def _pipe(self) -> str:
-        assert self.watcher is not None
-        assert self.watcher.stdin is not None
-        return watcher.pipe_of(self.watcher.stdin.fileno())
+        return watcher.pipe_of(_pipes[str(self.folder)].fileno())
+
+
+_pipes: dict[str, IO[bytes]] = {}
+"""The front's end of each watcher's pipe, by the folder of the run."""
 
 
 def _watch(folder: Path) -> subprocess.Popen:
     """Start the process that ends the run when this one is killed; they share nothing but a pipe."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-I", "-S", watcher.__file__, str(folder), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -118,18 +119,16 @@ def _watch(folder: Path) -> subprocess.Popen:
         env={},
         start_new_session=True,
     )
+    assert process.stdin is not None
+    _pipes[str(folder)] = process.stdin
+    return process
 
 
-@contextlib.contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Have `values` in this process's environment, which those that it starts inherit, for a block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _leave_other_runs() -> None:
+    """In a fork: keep the pipe of the run that it is made for alone; it would end with any that is open."""
+    for folder, pipe in _pipes.items():
+        if folder != os.environ.get(VARIABLE):
+            pipe.close()
+
+
+os.register_at_fork(after_in_child=_leave_other_runs)

@@ -9,8 +9,8 @@ It is run as a file, and imports the standard library alone: it starts in 20 ms,
 environment is empty, so that whoever ends processes by a mark leaves it there to clean up.
 
 Processes of a run are known by the environment variable ROLLOUT_PERF_RUN. Those that vLLM forks show the
-environment that the front began with instead. They hold the front's end of the watcher's pipe, as every fork
-does that was made during the run, and have the title that vLLM gives them.
+environment that the front began with instead. They hold the front's end of the watcher's pipe, as a fork does
+that is made while the run's engine starts, and have the title that vLLM gives them.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASURED = {"__init__", "engine", "errors", "models", "presets", "rollout", "transports"}
+MEASURED = {"__init__", "engine", "errors", "models", "presets", "rollout", "surroundings", "transports"}
 """What the system under test is made of: nothing that generates load, times, judges or shows."""
 
 

@@ -27,12 +27,12 @@ COMPILED = {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/torchinductor_{
 """Where torch keeps what it has compiled, by default in TMPDIR; compiling anew takes seconds."""
 
 ENGINE = """
-import asyncio, os
+import asyncio
 from rollout_perf import open_rollout
 
 async def stay():
-    async with open_rollout("nano", {path!r}, enforce_eager=True, kv_cache_memory_bytes=256 << 20):
-        print("open:", os.environ["ROLLOUT_PERF_RUN"], flush=True)
+    async with open_rollout("nano", {path!r}, enforce_eager=True, kv_cache_memory_bytes=256 << 20) as rollout:
+        print("open:", rollout._run.folder, flush=True)
         await asyncio.sleep(300)
 
 asyncio.run(stay())
@@ -43,6 +43,7 @@ import multiprocessing, os, subprocess, sys, time
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 import setproctitle
+from rollout_perf.surroundings import environment
 from rollout_perf.transports.run import Run
 from rollout_perf.transports.watcher import note_shared_memory
 
@@ -55,8 +56,8 @@ def titled(ready):
 run = Run.create("zmq", 1.0, 1.0)
 context = multiprocessing.get_context("fork")
 ready = context.Event()
-context.Process(target=titled, args=[ready]).start()
-with run.surroundings():
+with environment(run.variables()):
+    context.Process(target=titled, args=[ready]).start()
     code = "import setproctitle as s, time; s.setproctitle('ray::' + 'x' * 4000); print(); time.sleep(300)"
     subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE).stdout.readline()
 ready.wait()

@@ -1,9 +1,14 @@
-"""transports/run.py: what a run leaves is removed, although those who made it have ended before the run."""
+"""transports/run.py: what a run leaves is removed, although those who made it have ended before the run; and
+nothing is ended that belongs to another run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from rollout_perf.surroundings import environment
 from rollout_perf.transports.run import Run
 
 USER = """
@@ -26,7 +31,7 @@ def test_shared_memory_of_who_was_killed_before_the_end_is_removed_and_no_neighb
     """Ray kills a worker of vLLM's together with the process that would unlink what it used."""
     neighbour, not_ours = started()
     run = Run.create("zmq", 1.0, 1.0)
-    with run.surroundings():
+    with environment(run.variables()):
         process, ours = started()
     try:
         known = run.shared_memory()
@@ -43,3 +48,41 @@ def test_shared_memory_of_who_was_killed_before_the_end_is_removed_and_no_neighb
             one.communicate()
         for segment in (ours, not_ours):
             segment.unlink(missing_ok=True)
+
+
+TWO_RUNS = """
+import multiprocessing, subprocess, time
+import setproctitle
+from rollout_perf.surroundings import environment
+from rollout_perf.transports.run import Run
+
+def titled(ready):
+    setproctitle.setproctitle("VLLM::EngineCore")
+    ready.set()
+    time.sleep(60)
+
+context = multiprocessing.get_context("fork")
+runs = [Run.create("zmq", 1.0, 1.0) for _ in "ab"]
+engines = []
+for run in runs:
+    with environment(run.variables()):
+        ready = context.Event()
+        engines.append(context.Process(target=titled, args=[ready]))
+        engines[-1].start()
+        ready.wait()
+for ended in map(int, {order!r}):
+    runs[ended].end(0.0)
+    print([engine.is_alive() for engine in engines])
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "alive"), [("01", "[False, True] [False, False]"), ("10", "[True, False] [False, False]")]
+)
+def test_the_end_of_a_run_leaves_the_forks_of_another_alone(order, alive):
+    """Every fork has the descriptors of all runs that were open when it was made."""
+    pytest.importorskip("setproctitle")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_RUNS.format(order=order)], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout.split("\n")[:2] == re.findall(r"\[.*?\]", alive), done.stderr
