@@ -5,7 +5,8 @@ the locks are that commit's, and this script is the one of the checkout that run
 the environment holds what the locks name and what it held before the first lock came (pip and
 the like), nothing else: so two commits with one lock are measured with the same packages.
 
-Standard library only, since nothing is installed yet when it runs; it must not import rollout_perf.
+Standard library only, and of the harness what needs no more, since nothing is installed yet when it runs; it
+must not import rollout_perf.
 
     python requirements/install.py --python .venv/bin/python --locks requirements --tools --editable .
 """
@@ -166,8 +167,18 @@ def answer(*command: str) -> str:
 
 
 def gpu_visible() -> bool:
-    """Whether an NVIDIA GPU can be used here."""
-    return Path("/dev/nvidia0").exists() or "GPU 0" in answer("nvidia-smi", "-L")
+    """Whether an NVIDIA GPU can be used here, as the harness beside this script will find.
+
+    Raises:
+        InstallError: that cannot be said.
+    """
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+    from rollout_bench.measure.machine import GpusUnknown, gpus
+
+    try:
+        return bool(gpus())
+    except GpusUnknown as error:
+        raise InstallError(f"{error}; or use --flavour cpu (ROLLOUT_PERF_FLAVOUR)") from None
 
 
 def find_uv(*folders: Path) -> str | None:
@@ -370,7 +381,8 @@ def main() -> None:
             "ASV_PYTHONPATH is set and gives no vllm: point it at a folder that has one, or unset it"
         )
     else:
-        flavour = choose_flavour(given.flavour or os.environ.get("ROLLOUT_PERF_FLAVOUR"), gpu_visible())
+        asked = given.flavour or os.environ.get("ROLLOUT_PERF_FLAVOUR")
+        flavour = choose_flavour(asked, asked != "cpu" and gpu_visible())
         apply_locks(environment, installer, given.locks, [flavour, "tools"] if given.tools else [flavour])
     installer.install_project(given.wheel, given.editable)
 

@@ -14,15 +14,19 @@ import zmq
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from contract import CARRIERS, PATHS, started
+from rollout_bench.measure import machine
 
 from rollout_perf.transports.base import Transport
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if shutil.which("nvidia-smi") is None:
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU"))
+    on_gpu = [item for item in items if "gpu" in item.keywords]
+    try:
+        reason = None if not on_gpu or machine.gpus() else "no NVIDIA GPU can be used"
+    except machine.GpusUnknown as error:
+        reason = str(error)
+    for item in on_gpu if reason else ():
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disab
 
 
 def has_gpu() -> bool:
-    """Whether the vLLM that is installed drives a GPU here."""
+    """Whether the vLLM that is installed drives a GPU here, one that CUDA_VISIBLE_DEVICES leaves it."""
     with _vllm_installed(), importing("vllm"):
         from vllm.platforms import current_platform
 
-    return bool(current_platform.is_cuda_alike())
+    return bool(current_platform.is_cuda_alike() and current_platform.device_count())
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def vllm_arguments(
     if current_platform.is_cuda_alike() and tensor_parallel_size > current_platform.device_count():
         raise ConfigurationError(
             f"tensor_parallel_size is {tensor_parallel_size}; "
-            f"there are {current_platform.device_count()} GPUs here"
+            f"{current_platform.device_count()} GPUs can be used here"
         )
     return {
         **model.engine_arguments(),

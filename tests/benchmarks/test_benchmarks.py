@@ -100,6 +100,20 @@ def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypat
     assert cache["zmq"][0].tensor_parallel_size == 2
 
 
+def test_where_the_gpus_are_unknown_every_case_is_absent_with_the_reason(monkeypatch):
+    """On a guess, a GPU's history would get the times of a CPU."""
+
+    def unknown():
+        raise asv_cases.machine.GpusUnknown("nvidia-smi has not answered")
+
+    monkeypatch.setattr(asv_cases.machine, "gpus", unknown)
+    monkeypatch.setattr(asv_cases, "measure_cases", lambda *_arguments, **_options: pytest.fail("started"))
+    cache = rollout.Nano().setup_cache()
+    assert {(one.status, one.reason) for records in cache.values() for one in records} == {
+        (ABSENT, "nvidia-smi has not answered")
+    }
+
+
 @pytest.mark.parametrize(
     ("kind", "file", "asked"),
     [

@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from rollout_bench.measure import machine
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
 LOCKS = ["cpu", "cuda", "tools"]
@@ -61,6 +62,18 @@ class TestFlavour:
         with pytest.raises(install.InstallError, match=says) as caught:
             install.choose_flavour(asked, has_gpu=False)
         assert caught.value.status == 2
+
+    def test_the_hardware_is_what_the_harness_finds(self, monkeypatch):
+        """With another flavour than the one that is tracked here, nothing could be measured."""
+
+        def unknown():
+            raise machine.GpusUnknown("nvidia-smi has not answered")
+
+        monkeypatch.setattr(machine, "gpus", lambda: [{"name": "H100"}])
+        assert install.gpu_visible()
+        monkeypatch.setattr(machine, "gpus", unknown)
+        with pytest.raises(install.InstallError, match="nvidia-smi has not answered; or use --flavour cpu"):
+            install.gpu_visible()
 
 
 class TestTorchSource:

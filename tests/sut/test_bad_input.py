@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from rollout_bench.measure import machine
@@ -49,6 +50,15 @@ def test_cuda_is_refused_where_no_gpu_is():
     """Silently taken on the CPU, its times would be read as a GPU's."""
     with pytest.raises(ConfigurationError, match="CUDA was asked for, but vLLM finds no GPU here"):
         start("nano", device="cuda")
+
+
+@pytest.mark.parametrize("cuda", [{"device": "cuda"}, {"transport": "vllm-ray"}])
+def test_a_gpu_that_is_hidden_is_none(cuda, monkeypatch):
+    """vLLM would choose its CUDA platform all the same, and break in a worker."""
+    platform = SimpleNamespace(is_cuda_alike=lambda: True, device_count=lambda: 0)
+    monkeypatch.setattr("vllm.platforms._current_platform", platform)
+    with pytest.raises(ConfigurationError, match=r"vLLM finds no GPU here|cannot be taken here"):
+        start("nano", **cuda)
 
 
 @pytest.mark.skipif(not machine.gpus(), reason="needs a vLLM that drives a GPU")

@@ -116,7 +116,7 @@ def check_model(
             f"--tp is {tensor_parallel_size}; it must divide the {heads} attention heads of {model.name}"
         )
     if gpus and tensor_parallel_size > len(gpus):
-        raise UsageError(f"--tp is {tensor_parallel_size}; there are {len(gpus)} GPUs here")
+        raise UsageError(f"--tp is {tensor_parallel_size}; {len(gpus)} GPUs can be used here")
     prompt, answer = max((workload.longest for workload in workloads), key=sum)
     if longest and prompt + answer > longest:
         raise UsageError(

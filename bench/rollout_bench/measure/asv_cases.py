@@ -41,13 +41,17 @@ class Engines:
 
     def measure(self) -> Cache:
         """Records of every path, and a file of them for the commit."""
-        on_gpu = bool(machine.gpus())
         provenance = {"commit": asv_records.commit(), "command": "asv run"}
-        if on_gpu == (self.preset == TRACKED[False]):
-            reason = f"{self.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-            records = self._absent(self.paths, reason, provenance)
+        try:
+            on_gpu = bool(machine.gpus())
+        except machine.GpusUnknown as error:
+            records = self._absent(self.paths, str(error), provenance)
         else:
-            records = self._measure(on_gpu, provenance)
+            if on_gpu == (self.preset == TRACKED[False]):
+                reason = f"{self.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
+                records = self._absent(self.paths, reason, provenance)
+            else:
+                records = self._measure(on_gpu, provenance)
         return {path: [record for record in records if record.path == path] for path in self.paths}
 
     def _measure(self, on_gpu: bool, provenance: dict[str, Any]) -> list[Record]:

@@ -100,13 +100,17 @@ class Cases:
 
     def _absent(self, door: Door) -> str | None:
         """Why this commit or this machine does not have the cases."""
-        size, gpus = self.request["tensor_parallel_size"], machine.gpus()
+        size = self.request["tensor_parallel_size"]
+        try:
+            gpus = machine.gpus()
+        except machine.GpusUnknown as error:
+            return str(error)
         if self.path not in door.TRANSPORTS:
             return f"this commit has no path {self.path!r}; it has {', '.join(door.TRANSPORTS)}"
         if self.request["preset"] not in door.PRESETS and not Path(self.request["preset"]).is_dir():
             return f"this commit has no preset {self.request['preset']!r}"
         if gpus and size > len(gpus):
-            return f"a tensor-parallel size of {size} needs as many GPUs; this machine has {len(gpus)}"
+            return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
         return door.TRANSPORTS[self.path].absent(bool(gpus))
 
     def _broke(self, error: Exception) -> None:
