@@ -1,8 +1,8 @@
 """Reads workloads from files: recorded lengths, or real prompts through the model's own tokenizer.
 
 A line of a replay file is one sample: {"prompt_length": 61, "output_length": 208, "group": 0};
-samples of a group answer one prompt. A file of prompts is JSONL or Parquet with a column of chats, each a
-list of {"role": ..., "content": ...} or a text.
+samples of a group answer one prompt. A file of prompts is JSONL or Parquet with a column of chats, see
+`chat.turns`.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .chat import MEDIA, turns
 from .workload import Workload
 
 _LENGTHS = ("prompt_length", "output_length")
@@ -84,16 +85,20 @@ def read_prompts(
     Begins again at the first one where the file has fewer. Raises BadFile, naming line or row and
     column, for what is no chat or has more than `longest` tokens.
     """
-    rows = _parquet(path, column, count) if path.suffix == ".parquet" else _chats(path, column)
+    rows = _parquet(path, column, count) if path.suffix == ".parquet" else _rows(path, column)
     prompts: list[list[int]] = []
-    for where, chat in rows:
+    for where, row in rows:
         if len(prompts) == count:
             break
-        if isinstance(chat, str):
-            chat = [{"role": "user", "content": chat}]
-        if not _is_chat(chat):
-            raise BadFile(f"{where}: {column} is no chat: give a text, or a list of role and content")
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        try:
+            chat = turns(row, column)
+        except ValueError as error:
+            raise BadFile(f"{where}: {error}") from None
+        try:
+            ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        except Exception as error:  # a template is a program of the model's own
+            why = f"{type(error).__name__}: {error}"
+            raise BadFile(f"{where}: {column} does not pass the model's chat template: {why}") from None
         if not len(ids):
             raise BadFile(f"{where}: {column} has no tokens")
         if longest is not None and len(ids) > longest:
@@ -104,22 +109,14 @@ def read_prompts(
     return [prompts[number % len(prompts)] for number in range(count)]
 
 
-def _is_chat(chat: Any) -> bool:
-    return (
-        isinstance(chat, list)
-        and bool(chat)
-        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in chat)
-    )
-
-
-def _chats(path: Path, column: str) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path, column: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in _lines(path):
         if column not in line:
             raise BadFile(f"{path} line {number}: {column} is missing; it has {', '.join(line)}")
-        yield f"{path} line {number}", line[column]
+        yield f"{path} line {number}", line
 
 
-def _parquet(path: Path, column: str, count: int) -> Iterator[tuple[str, Any]]:
+def _parquet(path: Path, column: str, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -129,13 +126,15 @@ def _parquet(path: Path, column: str, count: int) -> Iterator[tuple[str, Any]]:
         file = parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise BadFile(f"{path} is no Parquet file: {error}") from None
-    if column not in file.schema_arrow.names:
-        raise BadFile(f"{path}: {column} is missing; it has {', '.join(file.schema_arrow.names)}")
+    names = file.schema_arrow.names
+    if column not in names:
+        raise BadFile(f"{path}: {column} is missing; it has {', '.join(names)}")
     number = 0
-    for batch in file.iter_batches(batch_size=count, columns=[column]):
-        for value in batch.column(0).to_pylist():
+    columns = [name for name in names if name in (column, *MEDIA)]
+    for batch in file.iter_batches(batch_size=count, columns=columns):
+        for row in batch.to_pylist():
             number += 1
-            yield f"{path} row {number}", value
+            yield f"{path} row {number}", row
 
 
 def _lines(path: Path, memory_bytes: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
