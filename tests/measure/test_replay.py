@@ -35,7 +35,10 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ({"prompt_length": 10, "group": 0}, "line 2: output_length is missing; it must be a whole number"),
+        (
+            {"input_length": 10, "output_length": 2, "hash_ids": [0]},  # as Mooncake's traces have it
+            "line 2 has input_length, output_length, hash_ids, and no prompt_length; give JSONL",
+        ),
         (sample(prompt=-3), "line 2: prompt_length is -3; it must be a whole number, at least 1"),
         (sample(output=0), "line 2: output_length is 0"),
         (sample(output=1.5), "line 2: output_length is 1.5"),
@@ -43,7 +46,10 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
         (sample(output=True), "line 2: output_length is true"),
         (sample(prompt=90, group=1), "line 2: prompt_length 90 and output_length 20 make 110 tokens; .* 100"),
         (sample(prompt=11), "line 2: prompt_length is 11, but line 1 of the same group has 10"),
-        ({"prompt_length": 1, "output_length": 1}, "line 2: group is missing"),
+        (
+            {"prompt_length": 1, "output_length": 1},
+            "line 2 has prompt_length, output_length, and no group; give",
+        ),
         (sample(group=None), "line 2: group is null"),
         ("[1, 2]", "line 2 is no JSON object"),
         ("{", "line 2 is not JSON"),
@@ -93,10 +99,13 @@ def test_lengths_are_distinguished_from_prompts_by_the_first_line(write, line, l
     [
         (
             [{"prompt_len": 3, "output_len": 4}],
-            "line 1 has prompt_len, output_len; give prompt_length",
+            "line 1 has prompt_len, output_len, and no column prompt; give JSONL: .* prompt_length",
         ),
-        (["", {}], "line 2 has nothing; give prompt_length, .* or prompts in a column prompt"),
-        (["plain text"], "line 1 is not JSON: Expecting value at column 1"),
+        (["", {}], r"line 2 has nothing, and no column prompt; give JSONL: .* \(--chat-column\)"),
+        (["plain text"], "line 1 is not JSON: Expecting value at column 1; give JSONL"),
+        (["[", " {}", "]"], "line 1 is not JSON: .* it seems to be a JSON array; give JSONL"),
+        (["[{}]"], "line 1 is no JSON object; it seems to be a JSON array; give JSONL"),
+        (["{", ' "prompt": "Hi"', "}"], "it seems to be a JSON object over many lines; give JSONL"),
         (["9" * 5000], "line 1 cannot be read: Exceeds the limit"),
         (["[" * 100_000], "line 1 cannot be read: maximum recursion depth"),
         ([], "has no line with anything in it"),
@@ -107,6 +116,18 @@ def test_a_file_of_neither_is_refused_with_what_it_should_have(write, lines, say
     with pytest.raises(BadFile, match=says) as caught:
         is_replay(write(*lines), "prompt")
     assert "\n" not in str(caught.value)
+
+
+def test_csv_is_named_with_its_columns(write):
+    path = write("TIMESTAMP,ContextTokens,GeneratedTokens", "0,30,4", name="azure.csv")
+    with pytest.raises(
+        BadFile, match="it seems to be CSV with TIMESTAMP,ContextTokens,GeneratedTokens; give JS"
+    ):
+        is_replay(path, "prompt")
+
+
+def test_a_mark_of_the_byte_order_is_no_content(write):
+    assert is_replay(write("\ufeff" + json.dumps(sample())), "prompt")
 
 
 class Tokenizer:

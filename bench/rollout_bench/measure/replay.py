@@ -15,6 +15,11 @@ from .workload import Workload
 
 _LENGTHS = ("prompt_length", "output_length")
 
+_ACCEPTED = (
+    "give JSONL: a line a sample with prompt_length, output_length and group, "
+    "or a line a prompt with a column of chats (--chat-column)"
+)
+
 SAMPLE_BYTES = 4096
 """The least memory of a sample under way: its request at the front and in the engine, without its tokens."""
 
@@ -31,14 +36,17 @@ def read_replay(path: Path, longest: int | None, memory_bytes: int) -> Workload:
     groups: dict[Any, tuple[int, int, list[int]]] = {}
     for number, line in _lines(path, memory_bytes):
         where = f"{path} line {number}"
+        missing = [name for name in (*_LENGTHS, "group") if name not in line]
+        if missing:
+            raise BadFile(f"{where} has {', '.join(line) or 'nothing'}, and no {missing[0]}; {_ACCEPTED}")
         prompt, output = (_length(line, name, where) for name in _LENGTHS)
         if longest and prompt + output > longest:
             raise BadFile(
                 f"{where}: prompt_length {prompt} and output_length {output} make {prompt + output} tokens; "
                 f"the model takes {longest} at most"
             )
-        if not isinstance(line.get("group"), str | int):
-            raise BadFile(f"{where}: group is {_given(line, 'group')}; give a number or a name")
+        if not isinstance(line["group"], str | int):
+            raise BadFile(f"{where}: group is {json.dumps(line['group'])}; give a number or a name")
         first, known, outputs = groups.setdefault(line["group"], (number, prompt, []))
         if prompt != known:
             raise BadFile(
@@ -70,10 +78,8 @@ def is_replay(path: Path, column: str) -> bool:
             return False
         if any(name in line for name in (*_LENGTHS, "group")):
             return True
-        raise BadFile(
-            f"{path} line {number} has {', '.join(line) or 'nothing'}; give prompt_length, output_length and "
-            f"group, or prompts in a column {column} (--chat-column names another)"
-        )
+        names = ", ".join(line) or "nothing"
+        raise BadFile(f"{path} line {number} has {names}, and no column {column}; {_ACCEPTED}")
     raise BadFile(f"{path} has no line with anything in it")
 
 
@@ -141,7 +147,7 @@ def _lines(path: Path, memory_bytes: int | None = None) -> Iterator[tuple[int, d
     """Number and content of every line that is not empty."""
     most = None if memory_bytes is None else memory_bytes // SAMPLE_BYTES
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, text in enumerate(file, 1):
                 if not text.strip():
                     continue
@@ -154,22 +160,30 @@ def _lines(path: Path, memory_bytes: int | None = None) -> Iterator[tuple[int, d
                     content = json.loads(text)
                 except json.JSONDecodeError as error:
                     why = f"{error.msg} at column {error.colno}"
-                    raise BadFile(f"{path} line {number} is not JSON: {why}") from None
+                    raise BadFile(f"{path} line {number} is not JSON: {why}{_seems(path, text)}") from None
                 except (ValueError, RecursionError) as error:  # too long a number, too deep a list
                     raise BadFile(f"{path} line {number} cannot be read: {error}") from None
                 if not isinstance(content, dict):
-                    raise BadFile(f"{path} line {number} is no JSON object")
+                    raise BadFile(f"{path} line {number} is no JSON object{_seems(path, text)}")
                 yield number, content
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{path} cannot be read: {error}") from None
 
 
+def _seems(path: Path, text: str) -> str:
+    """What a file seems to be that has such a line, and what it should be."""
+    text, kind = text.strip(), ""
+    if path.suffix in (".csv", ".tsv"):
+        kind = f"CSV with {text}"
+    elif text.startswith("["):
+        kind = "a JSON array"
+    elif text == "{":
+        kind = "a JSON object over many lines"
+    return f"; it seems to be {kind}; {_ACCEPTED}" if kind else f"; {_ACCEPTED}"
+
+
 def _length(line: dict[str, Any], name: str, where: str) -> int:
-    value = line.get(name)
+    value = line[name]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadFile(f"{where}: {name} is {_given(line, name)}; it must be a whole number, at least 1")
+        raise BadFile(f"{where}: {name} is {json.dumps(value)}; it must be a whole number, at least 1")
     return value
-
-
-def _given(line: dict[str, Any], name: str) -> str:
-    return json.dumps(line[name]) if name in line else "missing"
