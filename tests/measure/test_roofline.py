@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from rollout_bench.measure.roofline import Device, context_tokens, device, floor_seconds
+from rollout_bench.measure.roofline import Device, context_tokens, device, floor_seconds, kv_token_bytes
 from rollout_bench.measure.workload import Workload
 
 from rollout_perf.models import find_model
@@ -46,14 +46,27 @@ def test_the_weights_of_qwen_are_as_many_as_published():
     assert read.kv_token_bytes == 2 * 24 * 2 * 64 * 2
 
 
-@pytest.mark.parametrize("name", ["num_experts", "quantization_config"])
+@pytest.mark.parametrize("name", ["num_experts", "quantization_config", "kv_lora_rank"])
 def test_a_model_of_another_kind_has_no_roofline(name):
     with pytest.raises(ValueError, match=f"dense decoders alone; this config has {name}"):
         device(CONFIG | {name: 8}, 2, 1, 1e9)
 
 
+@pytest.mark.parametrize(
+    ("more", "tokens"),
+    [
+        ({"num_experts": 8, "quantization_config": {"bits": 4}, "intermediate_size": [16, 32]}, 16),
+        ({"num_key_value_heads": None}, 32),  # as many as heads
+        ({"kv_lora_rank": 5, "qk_rope_head_dim": 3}, 16),  # 2 layers x (5 + 3), undivided on two ranks
+    ],
+)
+def test_keys_and_values_take_as_much_whatever_the_weights_are_like(more, tokens):
+    assert kv_token_bytes(CONFIG | more, 2, 1) == tokens * 2
+    assert kv_token_bytes(CONFIG | more, 2, 2) == tokens * (2 if "kv_lora_rank" in more else 1)
+
+
 def test_a_config_without_a_field_names_it():
-    with pytest.raises(ValueError, match="has no vocab_size"):
+    with pytest.raises(ValueError, match="has no number as vocab_size"):
         device({name: value for name, value in CONFIG.items() if name != "vocab_size"}, 2, 1, 1e9)
 
 

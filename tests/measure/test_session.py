@@ -11,12 +11,15 @@ import pytest
 from leaks import nothing_left
 from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
+from rollout_bench.errors import UsageError
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
+
+from rollout_perf.models import find_model
 
 
 def record(path: str, samples: list[float]) -> Record:
@@ -151,6 +154,19 @@ def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest
     assert compare._room(given, [load])["kv_cache_memory_bytes"] == int(1500 * token_bytes * 1.25) + (
         64 << 20
     )
+
+
+def test_the_room_for_experts_and_quantized_weights_is_known_and_else_asked_for(tmp_path):
+    config = find_model("qwen2.5-7b").config() | {"num_experts": 8, "quantization_config": {"bits": 4}}
+    given = SimpleNamespace(preset=str(tmp_path), tp=2)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    dense = compare._room(SimpleNamespace(preset="qwen2.5-7b", tp=2), [Workload(prompts=1)])
+    assert compare._room(given, [Workload(prompts=1)]) == dense
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_key_value_heads": [4, 2]}))
+    with pytest.raises(
+        UsageError, match=r"no number as num_key_value_heads; .* --engine-arg kv_cache_memory"
+    ):
+        compare._room(given, [Workload(prompts=1)])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rollout_perf.transports import TRANSPORTS
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.equal_work import check_equal_work
-from ..measure.roofline import device as roofline_device
+from ..measure.roofline import kv_token_bytes
 from ..measure.sequence import engine_arguments as sized_arguments
 from ..measure.session import Contestant, run_session
 from ..report.idle import idle_table, stage_table, tail_table
@@ -30,6 +30,8 @@ from .options import (
     output_file,
     timeline_argument,
 )
+
+_ROOM = "kv_cache_memory_bytes"
 
 _KV_SPARE = 1.25
 """Room in the KV cache beyond what the workload's tokens take: blocks are not all full."""
@@ -103,7 +105,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
     engine = engine_arguments(given.engine_arg)
-    more = _room(given, loads) if gpus else {}
+    more = _room(given, loads) if gpus and _ROOM not in engine else {}
     sessions: list[list[Any]] = []
     for start in range(given.starts):
         say(f"start {start + 1} of {given.starts}")
@@ -128,7 +130,13 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
 def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:
     """A KV cache for the sequences that run at once and no more, so that all engines find room on one GPU."""
     config = find_model(given.preset).config()
-    device = roofline_device(config, 2, given.tp, 1.0)
+    try:
+        token_bytes = kv_token_bytes(config, 2, given.tp)
+    except ValueError as error:
+        raise UsageError(
+            f"the KV cache of {given.preset} is of unknown size: {error}; say how much each engine "
+            f"is to have: --engine-arg {_ROOM}=BYTES"
+        ) from None
     at_once = sized_arguments(loads)["max_num_seqs"]
     tokens = max(sum(sorted(load.lengths())[-at_once:]) for load in loads)
-    return {"kv_cache_memory_bytes": int(tokens * device.kv_token_bytes * _KV_SPARE) + (64 << 20)}
+    return {_ROOM: int(tokens * token_bytes * _KV_SPARE) + (64 << 20)}

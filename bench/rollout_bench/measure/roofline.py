@@ -16,7 +16,7 @@ SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention
          "num_key_value_heads", "head_dim", "vocab_size")  # fmt: skip
 """What of a model's config.json decides how much a step reads."""
 
-OTHER = ("num_experts", "num_local_experts", "n_routed_experts", "quantization_config")
+OTHER = ("num_experts", "num_local_experts", "n_routed_experts", "quantization_config", "kv_lora_rank")
 """What makes a model of another kind than the formulas are for: a dense decoder with a gated MLP."""
 
 
@@ -37,25 +37,37 @@ def device(
 ) -> Device:
     """What bounds a worker that holds its part of a model. Raises ValueError for another kind of model."""
     other = [name for name in OTHER if config.get(name)]
-    missing = [name for name in SHAPE if name != "head_dim" and not config.get(name)]
-    if other or missing:
+    if other:
         raise ValueError(
-            "the roofline is known for dense decoders alone; this config has "
-            + " and ".join([*other, *(f"no {name}" for name in missing)])
+            f"the roofline is known for dense decoders alone; this config has {' and '.join(other)}"
         )
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    head_size = config.get("head_dim") or hidden // heads
-    kv_heads = max(config["num_key_value_heads"], tensor_parallel_size)  # every rank has at least one
-    attention = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size
-    layer = attention + 3 * hidden * config["intermediate_size"]
+    hidden, inner, layers, heads, kv_heads, vocabulary = _numbers(
+        config, *(name for name in SHAPE if name != "head_dim")
+    )
+    head_size = _head_size(config)
+    kv_heads = max(kv_heads, tensor_parallel_size)  # every rank has at least one
+    layer = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size + 3 * hidden * inner
     # The output layer, once: of an embedding a step reads one row a token, and a tied one is the same.
-    weights = config["num_hidden_layers"] * layer + hidden * config["vocab_size"]
-    kv_token = 2 * config["num_hidden_layers"] * kv_heads * head_size
+    weights = layers * layer + hidden * vocabulary
     return Device(
         weights * element_bytes / tensor_parallel_size,
-        kv_token * element_bytes / tensor_parallel_size,
+        kv_token_bytes(config, element_bytes, tensor_parallel_size),
         bandwidth_bytes_per_second,
     )
+
+
+def kv_token_bytes(config: Mapping[str, Any], element_bytes: int, tensor_parallel_size: int) -> float:
+    """Bytes of a token's keys and values in a worker, whatever the weights: of experts, quantized.
+
+    Raises ValueError where the config does not say.
+    """
+    if config.get("kv_lora_rank"):  # one vector for all heads, on every rank (DeepSeek-V2, arXiv 2405.04434)
+        layers, rank, rotary = _numbers(config, "num_hidden_layers", "kv_lora_rank", "qk_rope_head_dim")
+        return layers * (rank + rotary) * element_bytes
+    heads = "num_key_value_heads" if config.get("num_key_value_heads") else "num_attention_heads"
+    layers, kv_heads = _numbers(config, "num_hidden_layers", heads)
+    kv_heads = max(kv_heads, tensor_parallel_size)
+    return 2 * layers * kv_heads * _head_size(config) * element_bytes / tensor_parallel_size
 
 
 def context_tokens(workload: Workload) -> int:
@@ -73,3 +85,18 @@ def floor_seconds(workload: Workload, engine_steps: int, device: Device) -> floa
     weights = engine_steps * device.weight_bytes
     context = context_tokens(workload) * device.kv_token_bytes
     return (weights + context) / device.bandwidth_bytes_per_second
+
+
+def _head_size(config: Mapping[str, Any]) -> int:
+    if config.get("head_dim"):
+        return _numbers(config, "head_dim")[0]
+    hidden, heads = _numbers(config, "hidden_size", "num_attention_heads")
+    return hidden // heads
+
+
+def _numbers(config: Mapping[str, Any], *names: str) -> list[int]:
+    """What a config has by these names. Raises ValueError where that is no number, or one for each layer."""
+    missing = [name for name in names if type(config.get(name)) is not int or config[name] < 1]
+    if missing:
+        raise ValueError(f"this config has no number as {', '.join(missing)}")
+    return [config[name] for name in names]
