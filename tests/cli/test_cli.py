@@ -137,10 +137,14 @@ def test_a_model_folder_without_config_is_named(tmp_path, capsys):
     assert "no config.json" in capsys.readouterr().err
 
 
-def test_a_config_that_is_no_json_is_named(tmp_path, capsys):
-    (tmp_path / "config.json").write_text("{")
-    assert cli.main([*MEASURE, "--preset", str(tmp_path)]) == 2
-    assert "config.json" in capsys.readouterr().err
+@pytest.mark.parametrize("text", ["{", "[]", '{"num_attention_heads": "four"}'])
+@pytest.mark.parametrize("command", ["measure", "limit", "compare"])
+def test_a_config_that_is_none_is_named(command, text, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(text)
+    assert cli.main([command, "--path", "zmq", "--preset", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path / "config.json") in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["gate", "A", "B"], ["track"]])
@@ -232,6 +236,19 @@ def test_a_replay_file_is_a_workload(tmp_path, monkeypatch, capsys):
         path.write_text(f'{{{line}, "group": 0}}\n')
         assert cli.main([*MEASURE, "--workload", str(path), *more]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [MEASURE, [*MEASURE, "--workload", "grpo", "--batch", "16"], ["limit", "--path", "zmq"]]
+)
+def test_a_small_vocabulary_holds_every_id_that_is_drawn(arguments, tmp_path, monkeypatch, capsys):
+    """vLLM refused an id above it after the engine's start. Protein models have 33, ZymCTRL 458."""
+    (tmp_path / "config.json").write_text('{"vocab_size": 33}')
+    loads, _options = asked_for([*arguments, "--preset", str(tmp_path)], monkeypatch)
+    drawn = {token for load in loads for prompt in load.token_ids() for token in prompt}
+    assert max(drawn) == 32
+    assert len(drawn) > 10
+    assert "has no weights: vLLM makes random ones" in capsys.readouterr().err
 
 
 def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Real prompts of a local file, through the tokenizer and the chat template of a local model folder."""
 
 import json
+import shutil
 
 import pytest
 from rollout_bench.cli import main as cli
@@ -64,8 +65,18 @@ def test_answers_that_leave_no_room_for_a_prompt_are_refused(model, chats):
 
 
 def test_a_model_without_a_chat_template_or_tokenizer_is_named(model, chats, tmp_path):
-    (tmp_path / "config.json").write_text((model / "config.json").read_text())
-    with pytest.raises(UsageError, match=f"the tokenizer of {tmp_path}"):
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text((model / name).read_text())
+    with pytest.raises(UsageError, match=f"the tokenizer of {tmp_path} has no chat template"):
         chosen(tmp_path, chats)
-    with pytest.raises(UsageError, match="the preset nano has no tokenizer: give a local model folder"):
-        chosen("nano", chats)
+    (tmp_path / "tokenizer.json").unlink()
+    for preset in (tmp_path, "nano"):
+        with pytest.raises(UsageError, match="has no tokenizer: give a model folder with one"):
+            chosen(preset, chats)
+
+
+def test_ids_beyond_the_vocabulary_are_refused_before_an_engine_starts(model, chats, tmp_path):
+    shutil.copytree(model, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "config.json").write_text('{"vocab_size": 9}')
+    with pytest.raises(UsageError, match=r"have the token id 9; the vocabulary of .* has 9"):
+        chosen(tmp_path, chats)

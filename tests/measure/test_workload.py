@@ -19,6 +19,13 @@ def test_prompts_have_the_asked_shape_and_fit_every_vocabulary():
     assert all(100 <= token < 2000 for prompt in prompts for token in prompt)
 
 
+@pytest.mark.parametrize(("vocabulary", "least"), [(2000, 100), (458, 100), (33, 16), (1, 0)])
+def test_a_small_vocabulary_is_drawn_from_as_a_whole(vocabulary, least):
+    load = replace(LOAD, vocabulary=vocabulary, prompt_tokens=20 * vocabulary)
+    drawn = {token for prompt in load.token_ids() for token in prompt}
+    assert (load.first_id, min(drawn), max(drawn)) == (least, least, vocabulary - 1)
+
+
 def test_the_same_seed_draws_the_same_prompts_and_another_one_others():
     assert LOAD.token_ids() == LOAD.token_ids()
     assert LOAD.token_ids() != replace(LOAD, seed=2).token_ids()
@@ -41,6 +48,7 @@ CHANGED = {
     "output_tokens": 8,
     "seed": 2,
     "name": "other",
+    "vocabulary": 458,
     "ids": ((1, 2, 3, 4, 5), (1, 2, 3, 4, 6)),
 }
 

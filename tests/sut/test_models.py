@@ -37,7 +37,6 @@ def test_the_presets_are_those_that_the_docs_name():
 def test_a_preset_is_a_config_alone_with_random_weights(name):
     model = find_model(name)
     assert [file.name for file in model.folder.iterdir()] == ["config.json"]
-    assert model.random_weights
     assert model.engine_arguments() == {
         "model": str(model.folder),
         "load_format": "dummy",
@@ -51,12 +50,41 @@ def test_the_vocabulary_holds_every_token_id_of_a_workload(name):
     assert find_model(name).config()["vocab_size"] >= 2000
 
 
-def test_a_local_folder_is_a_model_with_weights_of_its_own(tmp_path):
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [
+        (["model-00001-of-00002.safetensors", "tokenizer.json"], {}),
+        (["pytorch_model.bin"], {"skip_tokenizer_init": True}),
+        (["tokenizer_config.json", "vocab.json"], {"load_format": "dummy"}),
+        (["generation_config.json"], {"load_format": "dummy", "skip_tokenizer_init": True}),
+    ],
+)
+def test_a_local_folder_is_a_model_with_what_it_has(files, arguments, tmp_path):
+    """Without weights they are random, and without a tokenizer token ids are rolled out all the same."""
+    for name in files:
+        (tmp_path / name).touch()
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 2}))
     model = find_model(str(tmp_path))
-    assert (model.name, model.folder, model.random_weights) == (tmp_path.name, tmp_path.resolve(), False)
-    assert model.engine_arguments() == {"model": str(tmp_path.resolve())}
+    assert (model.name, model.folder) == (tmp_path.name, tmp_path.resolve())
+    assert model.engine_arguments() == {"model": str(tmp_path.resolve()), **arguments}
     assert model.config() == {"num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[1]", "is no JSON object"),
+        ('{"num_attention_heads": [4, 8]}', r"num_attention_heads is \[4, 8\]; it must be a whole number"),
+        ('{"vocab_size": "many"}', 'vocab_size is "many"'),
+        ('{"text_config": {"max_position_embeddings": 1.5}}', r"max_position_embeddings is 1\.5"),
+    ],
+)
+def test_a_config_that_cannot_be_counted_with_is_refused_by_its_field(text, says, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"config\.json.* {says}"):
+        find_model(str(tmp_path)).config()
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

@@ -62,6 +62,7 @@ def run(given: argparse.Namespace) -> int:
         if getattr(given, name) is not None
     }
     loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
+    loads = workloads.within_vocabulary(loads, given.preset)
     records = measure_cases(
         check_model(given.preset, given.tp, loads, gpus),
         list(dict.fromkeys(given.path)),

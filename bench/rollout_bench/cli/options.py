@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout_perf.models import find_model
+from rollout_perf.models import PRESETS, find_model
 from rollout_perf.transports import TRANSPORTS, find_transport
 
 from ..errors import UsageError
 from ..measure.labels import LABELS
 from ..measure.workload import Workload
+from .console import say
 from .outputs import check_records_file
 
 
@@ -106,10 +107,7 @@ def check_model(
     Raises UsageError where the model does not take the tensor-parallel size or a workload's lengths.
     """
     model = find_model(preset)
-    try:
-        config = model.config()
-    except ValueError as error:
-        raise UsageError(f"{model.folder / 'config.json'} is not JSON: {error}") from None
+    config = model.config()
     heads, longest = config.get("num_attention_heads"), config.get("max_position_embeddings")
     if tensor_parallel_size < 1 or (heads and heads % tensor_parallel_size):
         raise UsageError(
@@ -123,4 +121,8 @@ def check_model(
             f"a prompt of {prompt} tokens (--prompt-tokens) and its answer of {answer} (--output-tokens) "
             f"make {prompt + answer}; {model.name} takes {longest} at most"
         )
-    return model.name if model.random_weights else str(model.folder)
+    if preset in PRESETS:
+        return preset
+    if not model.has_weights:
+        say(f"{model.folder} has no weights: vLLM makes random ones, which are as fast")
+    return str(model.folder)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..errors import UsageError
 from ..measure import replay
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO
-from ..measure.workload import Workload
+from ..measure.workload import VOCABULARY, Workload
 
 NAMES = ("fixed", "grpo", "verl")
 
@@ -38,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chat-column", default="prompt", help="of a file of prompts (default: prompt)")
 
 
-def choose(given: argparse.Namespace) -> list[Any]:
+def choose(given: argparse.Namespace) -> list[Workload]:
     """The workloads, one for each batch. Raises UsageError for what cannot be done, in a line."""
     for name in ("samples", "prompt_tokens", "output_tokens"):
         value = getattr(given, name)
@@ -48,15 +49,29 @@ def choose(given: argparse.Namespace) -> list[Any]:
         check_batch("--batch", batch)
     try:
         if given.workload == "fixed":
-            return _fixed(given)
-        if given.workload in NAMES:
-            return _long_tailed(given)
-        return _from_file(given, Path(given.workload).expanduser())
+            loads = _fixed(given)
+        elif given.workload in NAMES:
+            loads = _long_tailed(given)
+        else:
+            loads = _from_file(given, Path(given.workload).expanduser())
     except ValueError as error:
         raise UsageError(str(error)) from None
+    return within_vocabulary(loads, given.preset)
 
 
-def _fixed(given: argparse.Namespace) -> list[Any]:
+def within_vocabulary(loads: list[Workload], preset: str) -> list[Workload]:
+    """The workloads, with ids that the model knows. Raises UsageError where prompts of a file have others."""
+    size = find_model(preset).config().get("vocab_size") or VOCABULARY
+    for load in loads:
+        highest = max(map(max, load.ids or ((0,),)))
+        if highest >= size:
+            raise UsageError(
+                f"the prompts have the token id {highest}; the vocabulary of {preset} has {size}"
+            )
+    return [replace(load, vocabulary=min(size, VOCABULARY)) for load in loads]
+
+
+def _fixed(given: argparse.Namespace) -> list[Workload]:
     own = dict(FIXED.get(given.preset, {}))
     own |= _given(given, prompt_tokens="prompt_tokens", output_tokens="output_tokens")
     samples = given.samples or 1
@@ -66,7 +81,7 @@ def _fixed(given: argparse.Namespace) -> list[Any]:
     ]
 
 
-def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Any]:
+def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Workload]:
     """At the workload's own size, but for the preset without a GPU; or as the command says."""
     scale = dict(GRPO["nano"]) if given.preset == "nano" else {}
     scale |= {"seed": given.seed, **more}
@@ -79,7 +94,7 @@ def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Any]:
     return [make(**scale | {"prompts": _prompts(batch, samples)}) for batch in sorted(set(given.batch))]
 
 
-def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
+def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:
     if not path.is_file():
         raise UsageError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
     model = find_model(given.preset)
@@ -120,9 +135,9 @@ def _from_file(given: argparse.Namespace, path: Path) -> list[Any]:
 
 
 def _tokenizer(model: Model, path: Path) -> Any:
-    if model.random_weights:
+    if not model.has_tokenizer:
         raise UsageError(
-            f"{path} holds prompts, and the preset {model.name} has no tokenizer: give a local model folder"
+            f"{path} holds prompts, and {model.name} has no tokenizer: give a model folder with one"
         )
     try:
         from transformers import AutoTokenizer

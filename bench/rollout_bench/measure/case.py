@@ -174,8 +174,8 @@ class Cases:
         Their first rollouts come before all others, in an engine that is as it started: which blocks
         of the KV cache they get shows in the bytes.
         """
-        await exact.begin(rollout, forced)
         asked = list(self.pending)
+        await exact.begin(rollout, forced, asked[0])
         for workload in asked:
             if not self._search.covers(workload.name) and not self.too_large(workload):
                 self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one

@@ -48,7 +48,7 @@ class _CasesOnDemand(Cases):
         samples: dict[Workload, list[dict[str, float]]] = {}
         workers = [worker["pid"] for worker in self.observed["workers"]]
         workers = [pid for pid in workers if pid not in (os.getpid(), watch.engine_pid)]
-        await exact.begin(rollout, forced)
+        await exact.begin(rollout, forced, workloads[0])
         signal_all(workers, signal.SIGSTOP)
         try:
             self._answer(READY)

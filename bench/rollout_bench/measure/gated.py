@@ -19,8 +19,6 @@ from .probe import GO, HELD
 from .samples import Counts
 from .workload import Workload
 
-_PROMPT = 100
-
 _HOLD_SECONDS = 60.0
 """The longest that an engine is held. Its own deadline for a step is longer."""
 
@@ -49,9 +47,9 @@ class Exact:
         return {name: [self.totals[name] / self.totals["engine_steps"]] for name in names}
 
 
-async def begin(rollout: Rollout, sampling: Callable[[int], Any]) -> None:
+async def begin(rollout: Rollout, sampling: Callable[[int], Any], workload: Workload) -> None:
     """Generate a token, so that the front has asked the engine what it asks with its first request."""
-    await rollout.generate([[_PROMPT]], [sampling(1)])
+    await rollout.generate([[workload.first_id]], [sampling(1)])
 
 
 async def count(

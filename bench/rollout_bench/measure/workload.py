@@ -1,7 +1,4 @@
-"""What is generated: prompts, their lengths, forced output lengths, from a seed. Pure.
-
-Token ids that are drawn stay below 2000, so that one workload fits the vocabulary of every preset.
-"""
+"""What is generated: prompts, their lengths, forced output lengths, from a seed. Pure."""
 
 import hashlib
 import json
@@ -11,7 +8,11 @@ from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
 
-_FIRST_ID, _LAST_ID = 100, 1999
+_FIRST_ID = 100
+"""Ids below are rarely of words."""
+
+VOCABULARY = 2000
+"""Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
 
 Numbers = int | tuple[int, ...]
 """One number for all, or one for each."""
@@ -36,6 +37,8 @@ class Workload:
     """The prompts themselves, where they are real ones and not drawn."""
     source: str = ""
     """Where the lengths come from, for the reader of a record."""
+    vocabulary: int = VOCABULARY
+    """Ids that are drawn stay below; less than VOCABULARY where the model's own is smaller."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
@@ -78,6 +81,11 @@ class Workload:
         """Whether several sequences answer one prompt."""
         return self.batch > self.prompts
 
+    @property
+    def first_id(self) -> int:
+        """The lowest id that is drawn."""
+        return min(_FIRST_ID, self.vocabulary // 2)
+
     def prompt_lengths(self) -> list[int]:
         """Prompt tokens of every sequence."""
         return [length for length, count in self._prompts() for _ in range(count)]
@@ -98,9 +106,8 @@ class Workload:
         if self.ids is not None:
             return [list(prompt) for prompt in self.ids]
         draw = random.Random(f"{self.seed}/{rollout}" if rollout else self.seed)
-        return [
-            [draw.randint(_FIRST_ID, _LAST_ID) for _ in range(length)] for length, _count in self._prompts()
-        ]
+        first, last = self.first_id, self.vocabulary - 1
+        return [[draw.randint(first, last) for _ in range(length)] for length, _count in self._prompts()]
 
     def requests(self, rollout: int = 0) -> list[tuple[list[int], int]]:
         """Prompt ids and output tokens of every sequence; those of a prompt share its list."""
@@ -121,7 +128,7 @@ class Workload:
         return work | totals | ({"source": self.source} if self.source else {})
 
     def _work(self) -> dict[str, Any]:
-        left_out = ("ids", "source")
+        left_out = ("ids", "source", "vocabulary")
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
 
     def _pairs(self) -> Iterable[tuple[int, int]]:
