@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,39 @@ def test_the_module_exits_as_the_command_does(tmp_path):
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("rollout-perf: crashed: IndexError: list index out of range")
     assert len(list(tmp_path.glob("rollout-perf-crash-*.txt"))) == 1
+
+
+ENDED = """
+import sys, time
+from types import SimpleNamespace
+from rollout_bench.cli import main
+
+def run(given):
+    try:
+        print("up", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(0.5)
+        print("ended what it had started", flush=True)
+
+main._load = lambda name: SimpleNamespace(arguments=lambda parser: None, run=run)
+sys.argv = ["rollout-perf", "track"]
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM,) * 2]
+)
+def test_whoever_asks_for_the_end_gets_it_as_at_ctrl_c(signals):
+    """A timeout, a cancelled job, `docker stop`, a closed terminal: asv, engines and workers went on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "up\n"
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "ended what it had started\n")
+    assert err == "rollout-perf: interrupted\n"

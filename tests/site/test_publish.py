@@ -4,12 +4,17 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import time
+from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+from leaks import eventually, lives
 from rollout_bench.errors import UsageError
+from rollout_bench.history.results import Results
 from rollout_bench.site import asv_pages
-from rollout_bench.site.publish import commit_url, publish
+from rollout_bench.site.publish import _forks, commit_url, publish
 from simulated import MACHINE, write_asv, write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +51,23 @@ def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
     assert '"index.json": {' in files
     assert '"graphs/' in files
     publish(folder / "results", folder, say=lambda text: None)  # over the one that is there
+
+
+def test_forks_end_with_the_block_that_is_interrupted():
+    """They were left to work on, and publish to wait for them."""
+    begin = time.monotonic()
+    with suppress(KeyboardInterrupt), _forks(Results(), None) as pool:
+        pool.map(time.sleep, [60] * 9)
+        raise KeyboardInterrupt
+    assert not active_children()
+    assert time.monotonic() - begin < 10
+
+
+def test_the_forks_of_a_tool_end_with_it(tmp_path):
+    """asv publishes with a pool of its own, whose processes outlived asv."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        asv_pages._run(["sh", "-c", "sleep 60 & echo $! > pid; wait"], tmp_path, 1.0)
+    assert eventually(lambda: not lives(int((tmp_path / "pid").read_text())))
 
 
 def test_without_results_the_page_says_so(checkout):

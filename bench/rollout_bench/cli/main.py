@@ -10,16 +10,18 @@
 Progress goes to standard error, tables to standard output; the last line of all but `track`, `publish`
 and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
 slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
-3: a crash, in one line that names a report of it; 130: interrupted, and nothing is left running;
-141: the reader of the output has gone. `gate` has its own: 0 nothing is worse, 1 something is, 2
-something could not be measured; a crash of it is 3 too.
+3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
+nothing is left running; 141: the reader of the output has gone. `gate` has its own: 0 nothing is worse,
+1 something is, 2 something could not be measured; a crash of it is 3 too.
 """
 
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from rollout_perf.errors import RolloutError
@@ -50,6 +52,10 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # a process of its own
+        for number in _ENDS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+                signal.signal(number, _interrupt)
     try:
         given = _parser(words).parse_args(words)
         code: int = given.run(given)
@@ -67,6 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # never 1: to `gate`, `detect` and a bisection that is a verdict
         print(f"rollout-perf: {crash_line(error, words)}", file=sys.stderr)
         return 3
+
+
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask for the end: Ctrl-C; a timeout, a cancelled job, `docker stop`; a closed terminal."""
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as at Ctrl-C, once: a cancelled job gets one signal after the other, and ending takes seconds."""
+    for number in _ENDS[1:]:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -7,8 +7,10 @@ the classic page says so, and makes no request either.
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -53,16 +55,9 @@ def write_asv_pages(asv: str, root: Path, folder: Path, commits: list[Commit]) -
 
     Raises BenchError with asv's words where it fails.
     """
-    done = subprocess.run(
-        [asv, "publish", f"--html-dir={folder}"],
-        cwd=root,
-        env=git.environment(),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise BenchError(f"asv publish failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    code, said = _run([asv, "publish", f"--html-dir={folder}"], root)
+    if code:
+        raise BenchError(f"asv publish failed: {said[-1] if said else f'exit code {code}'}")
     index = json.loads((folder / "index.json").read_text())
     left_out = leave_out_markup(index)
     _say_which_way_is_better(index)
@@ -74,6 +69,30 @@ def write_asv_pages(asv: str, root: Path, folder: Path, commits: list[Commit]) -
     _write_explorer(folder)
     _write_files(folder)
     return left_out
+
+
+def _run(command: list[str], folder: Path, seconds: float | None = None) -> tuple[int, list[str]]:
+    """The exit code of a tool, and the lines that it has printed.
+
+    It has a process group of its own: where it takes too long or this is interrupted, its forks end too.
+    """
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=git.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, printed.strip().splitlines()
 
 
 def leave_out_markup(index: dict[str, Any]) -> list[str]:
@@ -182,11 +201,11 @@ def _fetch(npm: Path) -> str | None:
     (npm / "package.json").write_text((files(__package__) / "classic" / "package.json").read_text())
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
     try:
-        done = subprocess.run(command, cwd=npm, capture_output=True, text=True, timeout=120)
+        code, _said = _run(command, npm, 120)
     except subprocess.TimeoutExpired:
         return "not done within two minutes"
-    if done.returncode:
-        return f"not able to (exit code {done.returncode})"
+    if code:
+        return f"not able to (exit code {code})"
     have.write_text(lock)
     return None
 

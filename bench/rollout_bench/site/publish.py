@@ -4,16 +4,19 @@ asv's part may fail, as it does without any result of asv's own: our pages are w
 and say so.
 """
 
+import contextlib
+import ctypes
 import importlib.util
 import json
 import re
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -65,27 +68,18 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     if line := results.outside_line():
         say(line)
     facts: dict[str, Any] = {}
-    # Forks, so that a long history is shared with the other cores and not sent to them.
-    with ProcessPoolExecutor(
-        mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
-    ) as pool:
-        asv = (
-            None
-            if root is None
-            else pool.submit(write_asv_pages, asv_command(), root, folder / "asv", commits)
-        )
-        change_points = [
-            point for found in pool.map(_change_points_of, metrics_of(results)) for point in found
-        ]
+    with _forks(results, root) as pool:
+        found = pool.map(_change_points_of, metrics_of(results))
         try:
-            if asv is None:
+            if root is None:
                 raise BenchError("asv makes them in a checkout alone")
-            for line in asv.result():
+            for line in write_asv_pages(asv_command(), root, folder / "asv", commits):
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
             facts = {"asv": False, "asv_reason": str(error)}
             say(f"asv's own pages are left out: {error}")
+        change_points = [point for points in found for point in points]
     gates = read_gates(kept, say)
     page = write_pages(
         folder,
@@ -100,13 +94,33 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     return page
 
 
+@contextlib.contextmanager
+def _forks(results: Results, root: Path | None) -> Iterator[ProcessPoolExecutor]:
+    """Forks of this process, with which a long history is shared and not sent. They do not outlive the block,
+    nor the process, whatever ends it."""
+    with ProcessPoolExecutor(
+        mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
+    ) as pool:
+        try:
+            yield pool
+        except BaseException:  # the pool would wait until they have done all that they were given
+            for fork in active_children():
+                fork.kill()
+            raise
+
+
 _shared: tuple[Results, Path | None]
 """What a forked process of the pool works on."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def _share(results: Results, root: Path | None) -> None:
     global _shared
     _shared = results, root
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # who forked this one ends it
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _change_points_of(metric: str) -> list[ChangePoint]:
