@@ -271,7 +271,12 @@ class Installer:
         print(what, end=" ... ", flush=True)
         start = time.monotonic()
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.variables
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=self.variables,
         )
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n{done.stdout}\n")

@@ -63,6 +63,7 @@ def local_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": python_path()} | admission,
         text=True,
+        errors="replace",
     )
     assert holder.stdin is not None
     assert holder.stdout is not None

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from leaks import eventually
-from rollout_bench.measure.process import _environment, kill_marked, marked
-from rollout_bench.schema.variables import MARK
+from rollout_bench.measure.marked import kill_marked, marked
+from rollout_bench.measure.process import Outcome, _environment, run_module
+from rollout_bench.schema.variables import LOG, MARK
 
 TITLED = """
 import setproctitle, time
@@ -24,6 +25,34 @@ memory = shared_memory.SharedMemory(create=True, size=4096)
 print(memory.name, flush=True)
 time.sleep(60)
 """
+
+
+TALKS = r"""
+import os
+os.write(1, b"progress half of it \xff\n" + b"\xff a line of the log\n" * 20_000 + b"progress all of it\n")
+"""
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("listener", ["goes on", "has gone"])
+@pytest.mark.parametrize("log", [None, "log", "/dev/full"])
+def test_who_prints_is_always_read(log, listener, tmp_path, monkeypatch):
+    """Bytes that are no text, a full disk, a listener that has gone: it stalled at a full pipe."""
+    (tmp_path / "talks.py").write_text(TALKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    if log:
+        monkeypatch.setenv(LOG, str(tmp_path / log))
+    said = []
+
+    def say(text):
+        said.append(text)
+        if listener == "has gone":
+            raise BrokenPipeError
+
+    assert run_module("talks", {}, say, 10.0) == Outcome("")
+    assert said == ["half of it \ufffd", "all of it"]
+    if log == "log":
+        assert (tmp_path / log).read_text(encoding="utf-8").count("\ufffd a line of the log\n") == 20_000
 
 
 def test_who_is_killed_leaves_no_shared_memory():

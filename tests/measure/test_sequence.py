@@ -72,7 +72,7 @@ def test_a_path_that_hangs_or_dies_fails_alone_and_leaves_no_process(tmp_path, m
 
 @pytest.mark.engine
 @pytest.mark.timeout(120)
-def test_cases_end_when_whoever_asked_is_killed(tmp_path, monkeypatch):
+def test_cases_end_and_their_folder_goes_when_whoever_asked_is_killed(tmp_path, monkeypatch):
     """asv's own process may be killed by its time limit or by hand; a GPU would stay taken."""
     fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
     code = (
@@ -81,15 +81,21 @@ def test_cases_end_when_whoever_asked_is_killed(tmp_path, monkeypatch):
         "measure_cases('nano', ['zmq'], fixed('nano', [1]))"
     )
     asker = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": f"{os.environ['PYTHONPATH']}{os.pathsep}{ROOT / 'bench'}"},
     )
     written = tmp_path / "pids"
     assert eventually(lambda: written.exists() and len(written.read_text().split()) == 2, 30.0)
+    pids = [int(pid) for pid in written.read_text().split()]
+    folder = Path(f"/proc/{pids[0]}/cwd").resolve()
+    assert folder.name.startswith("rp-")
     asker.kill()
     asker.wait()
-    pids = [int(pid) for pid in written.read_text().split()]
     try:
-        assert eventually(lambda: not any(map(lives, pids)), 40.0)
+        assert eventually(lambda: not any(map(lives, pids)))
+        assert eventually(lambda: not folder.exists())
     finally:
         for pid in filter(lives, pids):
             psutil.Process(pid).kill()

@@ -12,6 +12,7 @@ from leaks import nothing_left
 from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
+from rollout_bench.measure import sequence
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
@@ -144,6 +145,24 @@ def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeyp
     }
     assert found == {"base": ("measured", "basebase", [1000.0]), "head": ("measured", "headhead", [1001.0])}
     assert [len(one.metrics["step_seconds"]) for one in records] == [3, 3]
+
+
+@pytest.mark.timeout(60)
+def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up(tmp_path, monkeypatch):
+    """What is left of the deadline for those asked after it is 0 s, and not less."""
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
+    monkeypatch.setattr(sequence, "_START_DEADLINE_SECONDS", 3.0)
+    with nothing_left():
+        records = run_session(
+            "nano",
+            [*map(Contestant, ["zmq", "vllm-mp"])],
+            fixed("nano", [1]),
+            2,
+            1,
+            [].append,
+            deadline_seconds=30.0,
+        )
+    assert {one.path: one.status for one in records} == {"vllm-mp": "measured", "zmq": FAILED}
 
 
 def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..errors import BenchError
 from ..history import asv_runs
 from ..history.results import Commit, Results, read_results
-from ..measure import machine, process
+from ..measure import machine
+from ..measure.marked import kill_marked, marked
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
 from ..schema.record import FAILED, REFERENCE, Record
@@ -88,13 +89,13 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text().strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it said nothing"
 
 
 def _end_processes(name: str, value: str, grace_seconds: float) -> None:
     """Wait for processes that carry a mark to end, then kill them."""
     end = time.monotonic() + grace_seconds
-    while process.marked(name, value) and time.monotonic() < end:
+    while marked(name, value) and time.monotonic() < end:
         time.sleep(0.2)
-    process.kill_marked(name, value)
+    kill_marked(name, value)

@@ -138,7 +138,10 @@ def run_asv(
     command += [f"--machine={machine}", *([f"--bench={bench}"] if bench else [])]
     log = root / ".asv" / "rollout-perf-track.log"
     log.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress, log.open("w") as output:
+    with (
+        tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress,
+        log.open("w", encoding="utf-8") as output,
+    ):
         process = subprocess.Popen(
             command,
             cwd=root,
@@ -148,7 +151,8 @@ def run_asv(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,  # so that Ctrl-C reaches it once, from here
         )
         try:
@@ -203,7 +207,7 @@ def _lines(process: subprocess.Popen[str], progress: Path) -> Iterator[tuple[str
         lines.put(None)
 
     threading.Thread(target=read, name="asv-output", daemon=True).start()
-    with progress.open() as file:
+    with progress.open(encoding="utf-8", errors="replace") as file:
         while True:
             try:
                 line = lines.get(timeout=_POLL_SECONDS)

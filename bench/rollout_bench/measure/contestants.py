@@ -21,13 +21,13 @@ from . import drive
 from . import gated as exact
 from .case import Cases
 from .door import Rollout
-from .process import signal_all
+from .marked import signal_all
 from .samples import gather, rollout_metrics
 from .session import END, ORDER_BYTES, READY, WORKLOAD_FAILED
-from .supervisor import Keep, end_marked, fork_case, import_vllm, leave
+from .supervisor import Keep, fork_case, import_vllm, leave
 from .workload import Workload
 
-_GRACE_SECONDS = 10.0
+_STOP_SECONDS = 10.0
 
 
 class _CasesOnDemand(Cases):
@@ -114,8 +114,8 @@ def _close(request: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Hold the contestants that standard input asks for, until each has been told to end."""
-    asked = json.loads(sys.stdin.readline())  # and no thread that watches it: forks would lack it
+    """Hold the contestants that standard input asks for, until each has ended or standard input has."""
+    asked = json.loads(sys.stdin.readline())
     requests = asked["requests"]
     for request in requests:
         for descriptor in (request["orders"], request["answers"]):
@@ -129,14 +129,22 @@ def main() -> int:
     asker = sys.stdin.fileno()
     while running:
         ended, _, _ = select.select([*running, asker], [], [])
-        if asker in ended:  # it is gone; the contestants see it by their orders' end
-            time.sleep(_GRACE_SECONDS)
-            end_marked()
-            return 1
+        if asker in ended:
+            _stop(running)
+            return 0
         for one in ended:
             os.waitpid(running.pop(one), 0)
             os.close(one)
     return 0
+
+
+def _stop(running: dict[int, int]) -> None:
+    """End those that are not up any more, or not yet, and so take no order; `running` has pids by pidfd."""
+    signal_all(running.values(), signal.SIGINT)
+    for one, pid in running.items():
+        if not select.select([one], [], [], _STOP_SECONDS)[0]:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from typing import Any
 
 from ..schema.record import now
 from . import asv_records, machine
+from .marked import signal_all
 from .pipe_contenders import BARE, Absent, Contender, open_contender
-from .process import run_module, say, signal_all, take_request
+from .process import run_module, say
 from .samples import percentile
 
 METHOD = 2
@@ -197,7 +198,7 @@ def _versions() -> dict[str, str]:
 
 def main() -> int:
     """Measure what standard input asks for and write the result."""
-    request = take_request()
+    request = json.loads(sys.stdin.readline())
     with contextlib.ExitStack() as stack:
         pipes = Pipes([tuple(pair) for pair in request["round_trips"]], Path.cwd(), stack)
         try:

@@ -1,9 +1,8 @@
 """Runs a module of the harness in a fresh process, with a deadline, and leaves nothing after it.
 
-Whoever asks calls `run_module`; the module calls `take_request`, reports its progress with
-`say`, and writes its answer to the file that the request names as "output". Standard input
-stays open as long as the asker lives: at its end the module stops as if interrupted. Standard
-library only: asv's own processes do not see what ASV_PYTHONPATH provides.
+Whoever asks calls `run_module`; the module reads the request from its standard input, reports its progress
+with `say`, and writes its answer to the file that the request names as "output". Where the asker is killed,
+`marked` ends the module. Standard library only: asv's own processes do not see what ASV_PYTHONPATH provides.
 """
 
 import contextlib
@@ -14,19 +13,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..schema import variables
+from .marked import end_with_asker, kill_marked
 
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
-_STOP_SECONDS = 30.0
-_KILL_SECONDS, _TRACKER_SECONDS = 4.0, 2.0
 _LOG_LINES, _REPORTED_LINES = 200, 15
 
 
@@ -61,31 +58,32 @@ def run_module(
     mark = uuid.uuid4().hex
     chosen = interpreter or Interpreter(sys.executable, os.environ)
     # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.
-    with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        output = Path(folder) / "output"
-        process = _start(module, chosen, mark, Path(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        log: list[str] = []
-        try:
-            _ask(process, {**request, "output": str(output)})
-            reader = threading.Thread(target=_read, args=(process, log, say), daemon=True)
-            reader.start()
-            ended = _ends_within(process, deadline_seconds)
-            if ended:
-                reader.join(_GRACE_SECONDS)
-            answer = output.read_text() if output.exists() else ""
-            if ended and process.returncode == 0:
-                return Outcome(answer)
-            how = (
-                f"ended with exit code {process.returncode}"
-                if ended
-                else f"did not end within {deadline_seconds:g} s"
-            )
-            return Outcome(
-                answer,
-                f"the process of {module} {how}; its last lines:\n" + "\n".join(log[-_REPORTED_LINES:]),
-            )
-        finally:
-            _end(process, mark)
+    folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
+    output = folder / "output"
+    end = end_with_asker(variables.MARK, mark, folder)
+    process = _start(module, chosen, mark, folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log: list[str] = []
+    try:
+        _ask(process, {**request, "output": str(output)})
+        reader = threading.Thread(target=_read, args=(process, log, say), daemon=True)
+        reader.start()
+        ended = _ends_within(process, deadline_seconds)
+        if ended:
+            reader.join(_GRACE_SECONDS)
+        answer = output.read_text() if output.exists() else ""
+        if ended and process.returncode == 0:
+            return Outcome(answer)
+        how = (
+            f"ended with exit code {process.returncode}"
+            if ended
+            else f"did not end within {deadline_seconds:g} s"
+        )
+        return Outcome(
+            answer,
+            f"the process of {module} {how}; its last lines:\n" + "\n".join(log[-_REPORTED_LINES:]),
+        )
+    finally:
+        _end(process, mark, end)
 
 
 def _start(
@@ -97,7 +95,8 @@ def _start(
         cwd=folder,
         env=_environment(mark, interpreter.variables, _harness_path(folder)),
         stdin=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
         **streams,
     )
@@ -138,12 +137,18 @@ def _environment(mark: str, inherited: Mapping[str, str], harness: str) -> dict[
 
 
 def _read(process: subprocess.Popen[str], log: list[str], say: Callable[[str], None]) -> None:
+    """Take what the process prints: its progress goes to `say`, the rest to the log.
+
+    Whatever becomes of those two: a process of which nobody reads stalls when the pipe is full.
+    """
     assert process.stdout is not None
     log_file = os.environ.get(variables.LOG)
-    with open(log_file, "a", buffering=1) if log_file else contextlib.nullcontext() as copy:
-        for line in process.stdout:
-            if copy is not None:
-                copy.write(line)
+    for line in process.stdout:
+        with contextlib.suppress(OSError):
+            if log_file:
+                with open(log_file, "a", encoding="utf-8") as copy:
+                    copy.write(line)
+        with contextlib.suppress(OSError):
             if line.startswith(_PROGRESS):
                 say(line.removeprefix(_PROGRESS).rstrip())
             else:
@@ -159,67 +164,27 @@ def _ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen[str], mark: str) -> None:
-    """End the process and every other that it has started and that is still there."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_GRACE_SECONDS)
-    kill_marked(variables.MARK, mark)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+def _end(process: subprocess.Popen[str], mark: str, end: subprocess.Popen[bytes]) -> None:
+    """End the process and every other that it has started and that is still there, and remove its folder.
 
-
-def marked(name: str, value: str) -> list[int]:
-    """Processes that have `name` set to `value` in their environment, other than this one."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            if f"{name}={value}".encode() in environment and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return found
-
-
-def signal_all(pids: Iterable[int], number: int) -> None:
-    """Send a signal to each of these processes that is still there."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def kill_marked(name: str, value: str) -> None:
-    """Kill the processes that `marked` finds, until there are none.
-
-    Python's resource trackers come last: they end with those they serve, and unlink their shared memory.
+    A second interruption cuts its grace short and no more.
     """
-    begin = time.monotonic()
-    while (waited := time.monotonic() - begin) < _KILL_SECONDS:
-        processes = marked(name, value)
-        if not processes:
-            return
-        late = waited > _TRACKER_SECONDS
-        signal_all((pid for pid in processes if late or not _is_tracker(pid)), signal.SIGKILL)
-        time.sleep(0.1)
-
-
-def _is_tracker(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+    try:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_GRACE_SECONDS)
+    finally:
+        kill_marked(variables.MARK, mark)
+        end.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 # --- in the process that is run ------------------------------------------------------------------
-
-
-def take_request() -> dict[str, Any]:
-    """Read what is asked for; from then on, stop as if interrupted when the asker is gone."""
-    request: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with_asker, name="asker-watch", daemon=True).start()
-    return request
 
 
 def start_beside(
@@ -239,11 +204,3 @@ def say(text: str) -> None:
     """Report progress to whoever waits, as a line of standard output."""
     sys.stdout.write(f"{_PROGRESS}{text}\n")  # print writes the end of a line by itself
     sys.stdout.flush()
-
-
-def _stop_with_asker() -> None:
-    # Not sys.stdin.read: it holds a lock that a forked engine would wait for, forever.
-    os.read(sys.stdin.fileno(), 1)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(_STOP_SECONDS)
-    os._exit(1)

@@ -15,6 +15,7 @@ holds their engines (`contestants`). The one that says which rollout comes next 
     PYTHONPATH=bench python -P -m rollout_bench.measure.session < request.json
 """
 
+import json
 import os
 import select
 import sys
@@ -29,7 +30,7 @@ from typing import Any
 from ..schema.record import Record, read_records
 from . import machine
 from .equal_work import check_equal_work
-from .process import Interpreter, run_module, say, start_beside, take_request
+from .process import Interpreter, run_module, say, start_beside
 from .sequence import case_request, engine_arguments, failed_records
 from .supervisor import end_marked, leave, targets_of
 from .workload import Workload
@@ -40,7 +41,7 @@ READY, WORKLOAD_FAILED = "ready", "failed"
 ORDER_BYTES, END = 4, -1
 """An order is the number of a workload, or the end."""
 
-_ROLLOUT_DEADLINE_SECONDS = 300.0
+_ROLLOUT_DEADLINE_SECONDS, _END_SECONDS = 300.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,17 @@ def _run(asked: dict[str, Any]) -> None:
             rounds.run(number, f"{load}: round {done + 1}/{shared['rollouts']}")
     for one in seats:
         one.order(END)
+    end = time.monotonic() + _END_SECONDS
+    for one in rounds.up:
+        one.answer(max(0.0, end - time.monotonic()))  # none: it has ended
     for process in processes:
-        process.wait()
+        process.communicate()  # the end of its input has it end whoever is left
 
 
 def main() -> int:
     """Run the session that standard input asks for."""
     try:
-        _run(take_request())
+        _run(json.loads(sys.stdin.readline()))
     finally:
         end_marked()
     return 0

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol
 
 from ..schema import variables
 from ..schema.record import Record, read_records
-from .process import kill_marked
+from .marked import kill_marked
 from .workload import unmeasured
 
 _STOP_SECONDS = 10.0
@@ -94,7 +94,7 @@ def measure_paths(asked: dict[str, Any], make: Make) -> int:
 
 
 def end_marked() -> None:
-    """End what this run of the harness has started: whoever asked for it would, but may be gone."""
+    """End what this run of the harness has started."""
     kill_marked(variables.MARK, os.environ[variables.MARK])
 
 
@@ -121,20 +121,20 @@ def _measure_in_fork(request: dict[str, Any], targets: list[str], make: Make) ->
     pid = fork_case(lambda keep: make(request, keep), targets)
     end = os.pidfd_open(pid)
     try:
-        ready, _, _ = select.select([end, sys.stdin], [], [], request["deadline_seconds"])
-    except KeyboardInterrupt:
-        ready = [sys.stdin]
-    if end not in ready:
+        ready, _, _ = select.select([end], [], [], request["deadline_seconds"])
         if not ready:
             print(f"{request['path']} did not end within {request['deadline_seconds']:g} s", flush=True)
+    except KeyboardInterrupt:
+        ready = []
+    if not ready:
         os.kill(pid, signal.SIGINT)
         select.select([end], [], [], _STOP_SECONDS)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(end)
     code = os.waitstatus_to_exitcode(status)
-    if end in ready and code in (0, BROKE):
+    if ready and code in (0, BROKE):
         return code
-    if end in ready:
+    if ready:
         print(f"the process of {request['path']} ended with status {status}", flush=True)
     return None
