@@ -65,7 +65,7 @@ def mapped(folder: str, pipe: str) -> set[str]:
 
 
 def end(folder: str, pipe: str, grace_seconds: float, known: Iterable[str] = ()) -> None:
-    """Wait for the run's processes to end, kill those that do not, and remove what they leave.
+    """Wait for the run's processes to end, kill those that do not or cannot, and remove what they leave.
 
     `known` are names of shared memory that the run has used: who has ended cannot be asked any more.
     """
@@ -88,7 +88,8 @@ def end(folder: str, pipe: str, grace_seconds: float, known: Iterable[str] = ())
             else:
                 quiet = False
             late = waited >= grace_seconds + _TRACKER_SECONDS
-            kill(pid for pid in found if late or (waited >= grace_seconds and not _is_tracker(pid)))
+            over = waited >= grace_seconds
+            kill(pid for pid in found if late or _is_stopped(pid) or (over and not _is_tracker(pid)))
             time.sleep(_LOOK_SECONDS)
     finally:
         for descriptor in ends.values():
@@ -111,6 +112,11 @@ def _is_forked(pid: int) -> bool:
 
 def _is_tracker(pid: int) -> bool:
     return _TRACKER in _read(pid, "cmdline")
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it, so that it does not end by itself."""
+    return _read(pid, "stat").rpartition(b")")[2].split()[:1] == [b"T"]
 
 
 def _holds(pid: int, pipe: str) -> bool:
