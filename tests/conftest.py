@@ -1,6 +1,7 @@
 """What the tests share: the mark of GPU tests, and the fixtures of the contract of transports."""
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from contract import CARRIERS, PATHS, started
 from rollout_bench.measure import machine
+from rollout_bench.schema import variables
 
 from rollout_perf.transports.base import Transport
+
+# Tests run beside each other, and none waits for another's lock.
+os.environ[variables.ALONE] = "the tests"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ from ..history.asv_runs import results_folder
 from ..history.order import read_in_order
 from ..history.results import Results
 from .console import say
+from .outputs import check_folder
 
 _RESULTS = "results"
 
@@ -35,6 +36,15 @@ def checkout_around(start: Path) -> Path | None:
         if (folder / "asv.conf.json").is_file() and (folder / "benchmarks").is_dir():
             return folder
     return None
+
+
+def checkout_lock(root: Path) -> Path:
+    """The file whose lock whoever uses asv's environments and results there holds.
+
+    Raises UsageError where it cannot be made.
+    """
+    check_folder("asv's own folder", root / ".asv")
+    return root / ".asv" / "rollout-perf.lock"
 
 
 def provenance() -> dict[str, str]:

@@ -10,6 +10,7 @@ from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
 from ..measure.roofline import kv_token_bytes
 from ..measure.sequence import engine_arguments as sized_arguments
@@ -107,23 +108,24 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     engine = engine_arguments(given.engine_arg)
     more = _room(given, loads) if gpus and _ROOM not in engine else {}
     sessions: list[list[Any]] = []
-    for start in range(given.starts):
-        say(f"start {start + 1} of {given.starts}")
-        sessions.append(
-            run_session(
-                preset,
-                [*map(Contestant, paths)],
-                loads,
-                given.rounds,
-                given.warmups,
-                say,
-                given.tp,
-                provenance=provenance() | {"start": start},
-                arguments=more | engine,
-                keep=output,
-                timeline=given.timeline,
+    with alone(say, output):
+        for start in range(given.starts):
+            say(f"start {start + 1} of {given.starts}")
+            sessions.append(
+                run_session(
+                    preset,
+                    [*map(Contestant, paths)],
+                    loads,
+                    given.rounds,
+                    given.warmups,
+                    say,
+                    given.tp,
+                    provenance=provenance() | {"start": start},
+                    arguments=more | engine,
+                    keep=output,
+                    timeline=given.timeline,
+                )
             )
-        )
     return sessions
 
 

@@ -16,6 +16,7 @@ from ..gate import alternation
 from ..gate import report as gate_report
 from ..history import asv_runs, environments, git
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.equal_work import work
 from ..measure.labels import LABELS
 from ..measure.process import Interpreter
@@ -24,7 +25,7 @@ from ..measure.tracked import BATCHES, TRACKED, fixed
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, now
 from ..stats.paired import THRESHOLD
-from .checkout import find_checkout, provenance
+from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
 from .outputs import check_file, check_folder
 
@@ -66,15 +67,18 @@ def run(given: argparse.Namespace) -> int:
         say(note)
     entry = asv_runs.machine_entry(given.machine, machine.gpus())
     folder = _folder(asv_runs.results_folder(root), entry)
-    base = environments.build(root, alternation.BASE, commits[alternation.BASE], "", say)
-    head = environments.build(
-        root, alternation.HEAD, commits[alternation.HEAD], "-head", say, base.python_build
-    )
-    built = {alternation.BASE: base, alternation.HEAD: head}
-    begin = now()
-    name = f"{commits[alternation.BASE][:8]}-{commits[alternation.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
-    records = _Records(built, folder / f"{name}.jsonl")
-    outcome = alternation.run_gate(question, records.measure, say)
+    with alone(say, checkout_lock(root)):
+        base = environments.build(root, alternation.BASE, commits[alternation.BASE], "", say)
+        head = environments.build(
+            root, alternation.HEAD, commits[alternation.HEAD], "-head", say, base.python_build
+        )
+        built = {alternation.BASE: base, alternation.HEAD: head}
+        begin = now()
+        name = (
+            f"{commits[alternation.BASE][:8]}-{commits[alternation.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
+        )
+        records = _Records(built, folder / f"{name}.jsonl")
+        outcome = alternation.run_gate(question, records.measure, say)
     notes += environments.differences(base, head) + records.differences()
     facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)

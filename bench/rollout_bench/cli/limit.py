@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.saturation import find_limit
 from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
 from ..measure.tracked import FIXED
@@ -63,19 +64,22 @@ def run(given: argparse.Namespace) -> int:
     }
     loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
     loads = workloads.within_vocabulary(loads, given.preset)
-    records = measure_cases(
-        check_model(given.preset, given.tp, loads, gpus),
-        list(dict.fromkeys(given.path)),
-        loads,
-        given.tp,
-        provenance=provenance(),
-        say=say,
-        rollouts=given.rollouts,
-        arguments=engine_arguments(given.engine_arg),
-        keep=output_file(given.output),
-        deadline_seconds=given.deadline + CASE_DEADLINE_SECONDS,
-        until_limit_seconds=given.deadline,
-    )
+    preset = check_model(given.preset, given.tp, loads, gpus)
+    output, arguments = output_file(given.output), engine_arguments(given.engine_arg)
+    with alone(say, output):
+        records = measure_cases(
+            preset,
+            list(dict.fromkeys(given.path)),
+            loads,
+            given.tp,
+            provenance=provenance(),
+            say=say,
+            rollouts=given.rollouts,
+            arguments=arguments,
+            keep=output,
+            deadline_seconds=given.deadline + CASE_DEADLINE_SECONDS,
+            until_limit_seconds=given.deadline,
+        )
     limits = {}
     for path in dict.fromkeys(given.path):
         mine = [record for record in records if record.path == path]

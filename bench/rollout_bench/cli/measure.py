@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
 from ..report.rollouts import rollout_table
@@ -58,20 +59,26 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
     preset = check_model(given.preset, given.tp, loads, gpus)
-    records = measure_cases(
-        preset,
-        list(dict.fromkeys(given.path)),
-        loads,
-        given.tp,
-        provenance=provenance(),
-        say=say,
-        rollouts=given.rollouts,
-        arguments=engine_arguments(given.engine_arg),
-        keep=output_file(given.output),
-        profile=_folder(given.profile),
-        compare_probe=given.compare_probe,
-        timeline=given.timeline,
+    output, arguments, traces = (
+        output_file(given.output),
+        engine_arguments(given.engine_arg),
+        _folder(given.profile),
     )
+    with alone(say, output):
+        records = measure_cases(
+            preset,
+            list(dict.fromkeys(given.path)),
+            loads,
+            given.tp,
+            provenance=provenance(),
+            say=say,
+            rollouts=given.rollouts,
+            arguments=arguments,
+            keep=output,
+            profile=traces,
+            compare_probe=given.compare_probe,
+            timeline=given.timeline,
+        )
     print(rollout_table(records, REFERENCE, given.metric))
     for text in filter(None, (tail_table(records), idle_table(records), stage_table(records))):
         print(f"\n{text}")

@@ -9,12 +9,13 @@ from ..errors import BenchError
 from ..history import asv_runs
 from ..history.results import Commit, Results, read_results
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.marked import kill_marked, marked
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
 from ..schema.record import FAILED, REFERENCE, Record
 from ..site.publish import check_tools, publish
-from .checkout import find_checkout
+from .checkout import checkout_lock, find_checkout
 from .console import say
 from .outputs import check_folder
 
@@ -38,13 +39,15 @@ def run(given: argparse.Namespace) -> int:
     root = find_checkout("track")
     wanted, commits = asv_runs.find_range(root, given.range)
     name = asv_runs.name_machine(given.machine, machine.gpus())
+    check_folder("the folder of results", asv_runs.results_folder(root))
     check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
-    check_folder("asv's own folder", root / ".asv")
+    lock = checkout_lock(root)
     say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")
     for commit in commits:
         say(f"  {commit}")
     try:
-        code, log = asv_runs.run_asv(root, wanted, commits, name, given.bench, say, _end_processes)
+        with alone(say, lock):
+            code, log = asv_runs.run_asv(root, wanted, commits, name, given.bench, say, _end_processes)
     except asv_runs.Interrupted:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")

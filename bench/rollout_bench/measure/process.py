@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
+from .alone import alone
 from .marked import end_with_asker, kill_marked
 
 _PROGRESS = "progress "
@@ -52,9 +53,21 @@ def run_module(
 ) -> Outcome:
     """Run `python -P -m module` on a request; its progress goes to `say`, a line at a time.
 
-    `interpreter` is this process's own where none is given. When this returns or raises, every
-    process that it started has ended, and its folder is gone.
+    It waits while another process measures on this machine; the deadline begins afterwards. `interpreter` is
+    this process's own where none is given. When this returns or raises, every process that it started has
+    ended, and its folder is gone.
     """
+    with alone(say):
+        return _run(module, request, say, deadline_seconds, interpreter)
+
+
+def _run(
+    module: str,
+    request: dict[str, Any],
+    say: Callable[[str], None],
+    deadline_seconds: float,
+    interpreter: Interpreter | None,
+) -> Outcome:
     mark = uuid.uuid4().hex
     chosen = interpreter or Interpreter(sys.executable, os.environ)
     # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's are long.

@@ -8,6 +8,11 @@ MARK = "ROLLOUT_PERF_CASE"
 """A value of its own for each run of a module of the harness. `measure.process` sets it; every process of the
 run inherits it, and is found and ended by it."""
 
+ALONE = "ROLLOUT_PERF_ALONE"
+"""The process that has the machine's lock for this one, which it has started: without it a measuring process
+waits until no other measures. `measure.alone` sets and reads it; people who know that two do not disturb each
+other, on GPUs and cores of their own, may set it to anything."""
+
 LOG = "ROLLOUT_PERF_LOG"
 """A file to which all that measuring processes print is appended, vLLM's log among it. People set it;
 `measure.process` reads it."""
