@@ -1,7 +1,15 @@
-"""history/asv_runs.py: asv's output is read to its end, whatever it is."""
+"""history/asv_runs.py: asv's output is read to its end, whatever it is; a damaged file does not end asv."""
+
+import json
+import shutil
+from pathlib import Path
 
 import pytest
+from asv.results import Results
 from rollout_bench.history import asv_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE = "box"
 
 ASV = r"""#!/bin/sh
 printf '\267 caf\351 \n'
@@ -19,3 +27,34 @@ def test_a_byte_of_asv_that_is_no_text_does_not_stall_it(tmp_path, monkeypatch):
     code, log = asv_runs.run_asv(tmp_path, "HEAD", [], "box", None, print, lambda *_mark: None)
     assert code == 0
     assert len(log.read_text(encoding="utf-8").splitlines()) == 3001
+
+
+DAMAGED = [
+    "",
+    "[]",
+    '{"version": 2, "commit',
+    '{"version": 2}',
+    "[" * 100_000,
+    '{"version": 2, "results": 5}',
+]
+
+
+def test_what_asv_cannot_read_is_set_aside_and_said(tmp_path):
+    """A full disk leaves an empty file: each run of that commit ended at it, as long as it was there."""
+    results, said = tmp_path / "results", []
+    shutil.copytree(ROOT / "results" / "h200-1x", results / MACHINE)
+    good = sorted((results / MACHINE).glob("*-*.json"))
+    assert good
+    newer = results / MACHINE / "eeeeeeee-env.json"
+    newer.write_text(json.dumps(json.loads(good[0].read_text()) | {"version": Results.api_version + 1}))
+    bad = [results / MACHINE / f"{number}0000000-env" for number in range(len(DAMAGED))]
+    for file, text in zip(bad, DAMAGED, strict=True):
+        Path(f"{file}.json").write_text(text)
+        Path(f"{file}.damaged-1.txt").write_text("an earlier one")
+    asv_runs.set_damaged_aside(results, MACHINE, said.append)
+    assert sorted((results / MACHINE).glob("*-*.json")) == sorted([*good, newer])
+    assert [Path(f"{file}.damaged-2.txt").read_text() for file in bad] == DAMAGED
+    names = [f"{file}.json, now {file.name}.damaged-2.txt" for file in bad]
+    assert all(name in line for name, line in zip(names, said, strict=True))
+    for file in good:
+        Results.load(str(file))

@@ -11,8 +11,9 @@ import pytest
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure import sequence
 from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, measure_cases
+from rollout_bench.measure.supervisor import append_line
 from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
-from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,6 +143,16 @@ def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_pat
     kept = sequence._kept(keep, "nano", 1, loads)
     assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [("zmq", [2.0])] * 2
     assert sequence._kept(keep, "nano", 2, loads) == sequence._kept(tmp_path / "none", "nano", 1, loads) == []
+
+
+def test_a_record_behind_half_a_line_has_a_line_of_its_own(tmp_path):
+    """A full disk or a kill leaves the half: it took the next record, of the run that went on, with it."""
+    line = Record("zmq", "nano", 1, fixed("nano", [1])[0].as_dict(), MEASURED).to_json()
+    for begin in ("", line[:50], f"{line}\n"):
+        (tmp_path / "keep").write_text(begin)
+        append_line(str(tmp_path / "keep"), line)
+        assert (tmp_path / "keep").read_text().endswith(f"{line}\n")
+        assert len(read_records((tmp_path / "keep").read_text())) == 1 + begin.endswith("\n")
 
 
 def test_a_path_whose_limit_was_found_is_not_measured_again(tmp_path):

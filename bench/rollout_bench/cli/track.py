@@ -47,6 +47,7 @@ def run(given: argparse.Namespace) -> int:
         say(f"  {commit}")
     try:
         with alone(say, lock):
+            asv_runs.set_damaged_aside(asv_runs.results_folder(root), name, say)
             code, log = asv_runs.run_asv(root, wanted, commits, name, given.bench, say, _end_processes)
     except asv_runs.Interrupted:
         done = asv_runs.saved(root, name, commits)

@@ -5,6 +5,8 @@ the harness only as a folder: a checkout with asv.conf.json and benchmarks/.
 """
 
 import contextlib
+import itertools
+import json
 import os
 import platform
 import queue
@@ -256,6 +258,25 @@ def configuration(root: Path) -> dict[str, Any]:
 def results_folder(root: Path) -> Path:
     """Where asv keeps its results."""
     return root / str(configuration(root).get("results_dir", "results"))
+
+
+def set_damaged_aside(results: Path, machine: str, say: Callable[[str], None]) -> None:
+    """Rename asv's results of a machine that asv cannot read, which would end its run, and say so.
+
+    A disk that was full leaves such a file; it is measured again. One of another version of asv stays.
+    """
+    from asv.results import Results
+
+    for file in sorted((results / machine).glob("*-*.json")):
+        try:
+            content = json.loads(file.read_bytes())
+            if content.get("version", Results.api_version) == Results.api_version:
+                Results.load(str(file))
+        except Exception as error:  # whatever asv stumbles over
+            names = (file.with_name(f"{file.stem}.damaged-{number}.txt") for number in itertools.count(1))
+            aside = next(name for name in names if not name.exists())
+            file.rename(aside)
+            say(f"damaged, and measured again: {file}, now {aside.name}: {' '.join(str(error).split())}")
 
 
 def saved(root: Path, machine: str, commits: Sequence[Commit]) -> int:

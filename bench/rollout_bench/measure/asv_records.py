@@ -43,10 +43,18 @@ def _results_folder(folder: Path) -> Path:
 
 def save(records: Sequence[Record], path: Path) -> None:
     """Write records, whole or not at all; what was kept on the way to them goes."""
-    scratch = path.with_suffix(".part")
-    scratch.write_text("".join(record.to_json() + "\n" for record in records))
-    scratch.replace(path)
+    write_whole(path, "".join(record.to_json() + "\n" for record in records))
     unfinished(path).unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, or, where that fails, leave what was there."""
+    scratch = path.with_suffix(".part")
+    try:
+        scratch.write_text(text)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def unfinished(path: Path) -> Path:

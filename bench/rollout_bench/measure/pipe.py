@@ -85,7 +85,7 @@ def save(result: dict[str, Any]) -> None:
     if target is not None:
         target = target.parent.with_name("pipe") / f"{target.stem.removesuffix('-pipe')}.jsonl"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(result) + "\n")
+        asv_records.write_whole(target, json.dumps(result) + "\n")
 
 
 def summarise(blocks: Sequence[Sequence[float]]) -> dict[str, Any]:

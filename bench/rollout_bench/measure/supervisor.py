@@ -56,6 +56,14 @@ def targets_of(asked: dict[str, Any]) -> list[str]:
     return [target for target in (asked["output"], asked["keep"]) if target]
 
 
+def append_line(target: str, line: str) -> None:
+    """Append a line; behind half a one, as a full disk or a kill leaves it, on a line of its own."""
+    with open(target, "ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        begin = b"" if file.read() in (b"", b"\n") else b"\n"
+        file.write(begin + line.encode() + b"\n")
+
+
 def fork_case(make: Callable[[Keep], Measuring], targets: list[str]) -> int:
     """Measure in a fork, which appends its records to the targets and ends with its code; the fork's pid.
 
@@ -68,8 +76,7 @@ def fork_case(make: Callable[[Keep], Measuring], targets: list[str]) -> int:
 
     def keep(record: Record) -> None:
         for target in targets:
-            with open(target, "a") as file:
-                file.write(record.to_json() + "\n")
+            append_line(target, record.to_json())
 
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
