@@ -212,7 +212,7 @@ def test_a_caller_that_waits_gets_an_error_when_the_transport_is_closed(path, fo
             caught.append(error)
 
     with started(path, folder) as transport:
-        waiter = threading.Thread(target=wait, args=[transport.send(say("sleep", 30), [0], DEADLINE)])
+        waiter = threading.Thread(target=wait, args=[transport.send(say("sleep", 1.5), [0], DEADLINE)])
         waiter.start()
         time.sleep(0.3)
         begin = time.monotonic()
