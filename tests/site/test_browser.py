@@ -9,6 +9,7 @@ import pytest
 from browser import open_browser, why_no_browser
 from rollout_bench.history.detect import find_change_points
 from rollout_bench.history.results import Commit, read_results
+from rollout_bench.site.link import link
 from rollout_bench.site.pages import write_pages
 from rollout_bench.site.publish import publish
 from simulated import MACHINE, PATHS, write_records
@@ -148,8 +149,75 @@ def test_a_selection_is_in_the_address_and_a_link_shows_it_again(committed, visi
 
 
 def test_an_address_that_names_nothing_there_is_shows_what_there_is(committed, visit):
-    tab = visit(committed, "#machine=moon&batch=7&metric=beauty&commit=zzzz&hide=nobody")
+    tab = visit(committed, "#machine=moon&batch=7&metric=beauty&commit=zzzz&hide=nobody&batches=1&tp=1")
     assert "at batch 256" in text(tab, "#lead")
+    said = text(tab, "#unknown")
+    for missing in (
+        'machine "moon" (shown: h200-1x)',
+        'batch "7" (shown: 256)',
+        'metric "beauty" (shown: step_seconds)',
+        'commit "zzzz" (shown: none)',
+        'hide "nobody" (shown: none)',
+        '"batches", which is no part of a link',
+    ):
+        assert missing in said
+    assert "tp" not in said
+    tab.click("#batches label:has-text('64')")
+    assert text(tab, "#unknown") == ""
+
+
+CHOOSE = """() => {
+  RP.draw = RP.columns = () => {};
+  const wrong = [];
+  const groups = RP.front.groups.map(RP.chosenBy);
+  const choose = (from, name, value) => {
+    const select = document.getElementById(name);
+    select.value = value;
+    select.dispatchEvent(new Event("change"));
+    if (RP.selection[name] !== value || select.value !== value) wrong.push([from, name, value, RP.selection]);
+  };
+  for (const from of groups) {
+    for (const to of groups) {
+      RP.select(from);
+      for (const name of Object.keys(to)) choose(from, name, to[name]);
+      if (RP.group() !== RP.front.groups[groups.indexOf(to)]) wrong.push([from, to, RP.selection]);
+    }
+    for (const name of Object.keys(from)) {
+      RP.select(from);
+      for (const option of [...document.getElementById(name).options].map((one) => one.value)) {
+        RP.select(from);
+        choose(from, name, option);
+      }
+    }
+  }
+  return wrong;
+}"""
+
+
+def test_whatever_is_chosen_stays_chosen_and_every_result_can_be_reached(tmp_path, visit):
+    for machine, workload, environment, commits in (
+        ("here", "fixed", "py3.12", 3),
+        ("here", "grpo", "py3.12-rl", 3),
+        ("there", "fixed", "py3.11", 2),
+        ("there", "fixed", "py3.12", 1),
+        ("there", "grpo", "py3.11-rl", 2),
+        ("afar", "grpo", "py3.13", 2),
+        ("afar", "verl", "py3.12", 2),
+    ):
+        write_records(
+            tmp_path / "results", COMMITS[:commits], [8], {"zmq": 1.0}, ["step_seconds"], workload,
+            machine=machine, environment=environment, gpu=machine != "here",
+        )  # fmt: skip
+    results = read_results(tmp_path / "results", COMMITS)
+    page = write_pages(tmp_path / "html", results, datetime.now(UTC))
+    tab = visit(page)
+    newest = {"machine": "here", "workload": "fixed", "env": "py3.12"}
+    assert tab.evaluate("RP.selection").items() >= newest.items()
+    assert tab.evaluate(CHOOSE) == []
+    tab.goto(link(page, [point for point in results.points if point.machine == "there"]))
+    tab.reload()
+    assert tab.evaluate("RP.selection").items() >= {"machine": "there", "commit": COMMITS[1].hash[:8]}.items()
+    assert text(tab, "#unknown") == ""
 
 
 def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit):

@@ -58,6 +58,7 @@ def write_records(
     versions: Callable[[int], dict[str, str]] = lambda number: {"vllm": "0.26.0", "ray": "2.60.0"},
     machine: str = MACHINE,
     gpu: bool = True,
+    environment: str = ENVIRONMENT,
 ) -> None:
     """records/*.jsonl of every commit, and machine.json. `metrics` are those kept (default: all)."""
     folder = results / machine / "records"
@@ -77,7 +78,7 @@ def write_records(
                 values = simulated(draw, step, path in ("zmq", "ray"))
                 kept = {name: values[name] for name in metrics or values if name in values}
                 lines.append(_record(path, load, kept, commit, number, versions(number), gpu).to_json())
-        name = f"{commit.hash[:8]}-{ENVIRONMENT}-simulated.jsonl"
+        name = f"{commit.hash[:8]}-{environment}-simulated.jsonl"
         with (folder / name).open("a") as file:
             file.write("".join(f"{line}\n" for line in lines))
 

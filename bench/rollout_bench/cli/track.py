@@ -14,6 +14,7 @@ from ..measure.marked import kill_marked, marked
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
 from ..schema.record import FAILED, REFERENCE, Record
+from ..site.link import link
 from ..site.publish import check_tools, publish
 from .checkout import checkout_lock, find_checkout
 from .console import say
@@ -59,7 +60,8 @@ def run(given: argparse.Namespace) -> int:
     results = read_results(asv_runs.results_folder(root), commits[::-1])
     failed = _show(results, name, commits, log)
     if site is not None:
-        print(f"site: {site.relative_to(root)}")
+        mine = [point for point in results.points if point.machine == name]
+        print(f"site: {link(site, mine)}")
     return 1 if failed or code else 0
 
 

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..history.results import Commit, Pipe, Point, Results
-from ..report.answer import STEP_TIME, answers, comparable, grouped, sentence
+from ..report.answer import STEP_TIME, answers, comparable, group_of, grouped, sentence
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE
 from ..stats.change_points import LEAST_POINTS
+from .link import measured_at, newest
 from .names import slug
 
 _DIGITS = 4
@@ -42,6 +43,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
             {
                 "id": f"g{number}",
                 **group._asdict(),
+                "measured": max((measured_at(point) for point in points), default=""),
                 "commits": len({point.commit for point in points}),
                 "paths": _paths(points),
                 "batches": list(batches),
@@ -62,6 +64,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 },
             }
         )
+    opened = newest(results.points)
     names = {name for group in groups for some in group["metrics"].values() for name in some}
     return {
         "made": made.astimezone(UTC).isoformat(timespec="seconds"),
@@ -82,6 +85,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "machines_without_gpu": _without_gpu(results),
         "records": len(results.points),
         "groups": groups,
+        "start": None if opened is None else list(grouped(results.points)).index(group_of(opened)),
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
         "outside": results.outside_line(),
@@ -118,7 +122,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
             "samples": _folded([len(point.samples(metric)) for point, _value in row]),
             "starts": _folded([engine_starts(point.record) for point, _value in row]),
             "warnings": _folded([_joined(value) for _point, value in row]),
-            "measured": _folded([_day(point) for point, _value in row]),
+            "measured": _folded([measured_at(point) for point, _value in row]),
             "source": _folded([_source_of_any(point) for point, _value in row]),
             "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
         }
@@ -197,7 +201,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         "tokens": record.observed.get("tokens_generated") or record.workload.get("tokens"),
         "starts": engine_starts(record),
         "warnings": warnings,
-        "measured": _day(point),
+        "measured": measured_at(point),
         "source": source(point),
         **_surroundings(point),
     }
@@ -277,10 +281,6 @@ def _pipe(pipe: Pipe, place: Mapping[Commit, int]) -> dict[str, Any]:
         "versions": {name: str(value) for name, value in (given.get("versions") or {}).items() if value},
         "source": source(pipe),
     }
-
-
-def _day(point: Point) -> str:
-    return str(point.record.provenance.get("measured_at", ""))[:16]
 
 
 def _distance(value: Estimate, bound: float, scale: float) -> int | None:

@@ -57,13 +57,7 @@ function controls() {
       values.length < 2 && !["machine", "preset", "workload", "metric"].includes(id);
     RP.put(
       id,
-      values.map((one) =>
-        RP.el(
-          "option",
-          { value: one[0] || one, selected: (one[0] || one) === value },
-          Array.isArray(one) ? one[1] : one,
-        ),
-      ),
+      values.map(([one, words]) => RP.el("option", { value: one, selected: one === value }, words)),
     );
   };
   const pairs = (values, words) => values.map((value) => [value, words(value)]);

@@ -27,7 +27,7 @@ function elsewhere(metric) {
   const links = others.map((group) =>
     RP.el(
       "a",
-      { href: RP.address({ machine: group.machine, preset: group.preset, workload: group.workload }) },
+      { href: RP.address(RP.chosenBy(group)) },
       `${group.machine}, ${group.preset}, ${group.workload}`,
     ),
   );

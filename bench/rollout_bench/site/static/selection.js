@@ -1,37 +1,40 @@
 // What is being looked at: kept in the address behind #, so that a link shows the same view.
 "use strict";
 
-RP.group = function () {
-  const wanted = RP.selection;
-  const same = (group) => ["machine", "preset", "workload"].every((name) => group[name] === wanted[name]);
-  const size = (group) =>
-    String(group.tensor_parallel_size) === wanted.tp && group.environment === wanted.env;
-  const groups = RP.front.groups;
-  return groups.find((group) => same(group) && size(group)) || groups.find(same) || groups[0];
-};
+const NAMES = ["machine", "preset", "workload", "tp", "env"];
+
+// What tells a group apart, by the names that an address has for it.
+RP.chosenBy = (group) => ({
+  machine: group.machine,
+  preset: group.preset,
+  workload: group.workload,
+  tp: String(group.tensor_parallel_size),
+  env: group.environment,
+});
+
+const agrees = (group, given) => NAMES.map((name) => RP.chosenBy(group)[name] === given[name]);
+
+RP.group = () => RP.front.groups.find((group) => agrees(group, RP.selection).every(Boolean));
 
 RP.batch = () => Number(RP.selection.batch);
 
-// The whole selection, from what the address gives and what there is.
-RP.complete = function (given) {
+// The whole selection, from what is given and what there is. Of what is given and not there together, what the
+// reader has just `chosen` weighs most, and then each of NAMES more than all that follow.
+RP.complete = function (given, chosen = {}) {
   const groups = RP.front.groups;
   if (!groups.length) return {};
+  const order = [...NAMES].sort((a, b) => (b in chosen) - (a in chosen));
+  const weight = Object.fromEntries(order.map((name, place) => [name, 2 ** (order.length - place)]));
   const score = (group) =>
-    ["machine", "preset", "workload", "env"].filter(
-      (name) => given[name] === group[name === "env" ? "environment" : name],
-    ).length + (given.tp === String(group.tensor_parallel_size) ? 0.5 : 0);
-  const group = groups.reduce((best, one) => (score(one) > score(best) ? one : best), groups[RP.start()]);
+    agrees(group, given).reduce((sum, same, place) => sum + (same ? weight[NAMES[place]] : 0), 0);
+  const group = groups.reduce((best, one) => (score(one) > score(best) ? one : best), groups[RP.front.start]);
   const batches = group.batches.map(String);
-  const metrics =
-    group.metrics[batches.includes(given.batch) ? given.batch : batches[batches.length - 1]] || [];
+  const batch = batches.includes(given.batch) ? given.batch : batches[batches.length - 1];
+  const metrics = group.metrics[batch] || [];
   const commit = RP.front.commits.hash.findIndex((hash) => given.commit && hash.startsWith(given.commit));
   return {
-    machine: group.machine,
-    preset: group.preset,
-    workload: group.workload,
-    tp: String(group.tensor_parallel_size),
-    env: group.environment,
-    batch: batches.includes(given.batch) ? given.batch : batches[batches.length - 1],
+    ...RP.chosenBy(group),
+    batch,
     metric: metrics.includes(given.metric) ? given.metric : metrics[0] || RP.front.step_time,
     hide: (given.hide || "")
       .split(",")
@@ -41,32 +44,31 @@ RP.complete = function (given) {
   };
 };
 
-// The group that is shown first: the one measured last, with a GPU before one without.
-RP.start = function () {
-  let best = 0;
-  const rank = (group) => [
-    RP.front.machines[group.machine] && RP.front.machines[group.machine].gpu ? 1 : 0,
-    group.workload === "fixed" ? 1 : 0,
-    Math.max(-1, ...group.cases.map((cell) => cell.at)),
-  ];
-  RP.front.groups.forEach((group, number) => {
-    const [a, b] = [rank(group), rank(RP.front.groups[best])];
-    const differ = a.findIndex((value, place) => value !== b[place]);
-    if (differ >= 0 && a[differ] > b[differ]) best = number;
-  });
-  return best;
-};
-
 RP.address = function (selection) {
   const words = new URLSearchParams();
   for (const [name, value] of Object.entries(selection)) if (value) words.set(name, value);
   return `#${words}`;
 };
 
-RP.fromAddress = () => RP.complete(Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
+// The selection of a link. What it names and is not there is said on the page.
+RP.fromAddress = function () {
+  const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const selection = RP.complete(given);
+  const shown = { ...selection, commit: selection.commit && given.commit };
+  const missing = Object.keys(given).filter((name) => given[name] && given[name] !== shown[name]);
+  const said = missing.map((name) =>
+    name in shown ? `${name} "${given[name]}" (shown: ${shown[name] || "none"})` : `"${name}", which is no part of a link`,
+  );
+  RP.put(
+    "unknown",
+    said.length ? RP.el("p", {}, `The link asks for what is not here, or not together: ${said.join("; ")}.`) : "",
+  );
+  return selection;
+};
 
 RP.select = function (change) {
-  RP.selection = RP.complete({ ...RP.selection, ...change });
+  RP.selection = RP.complete({ ...RP.selection, ...change }, change);
+  RP.put("unknown");
   history.replaceState(null, "", RP.address(RP.selection));
   RP.render();
 };

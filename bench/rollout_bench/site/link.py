@@ -1,0 +1,58 @@
+"""What the site's first page opens on, and a link to it; static/selection.js reads the link. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from ..history.results import Point
+from ..report.answer import group_of
+
+
+def measured_at(point: Point) -> str:
+    """When, to the minute and in UTC, so that later is greater; nothing where that is not kept."""
+    try:
+        given = datetime.fromisoformat(str(point.record.provenance.get("measured_at", "")))
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()[:16]
+    except (ValueError, OverflowError):
+        return ""
+
+
+def newest(points: Sequence[Point]) -> Point | None:
+    """The point that was measured last; of those beside it the one of the fixed workload's own engines.
+
+    Beside it are others of its machine, preset and commit: a commit is measured with several workloads, and
+    an environment's name is longer where a part of them had engines of its own.
+    """
+    if not points:
+        return None
+
+    def beside(point: Point) -> tuple[object, ...]:
+        return point.machine, point.commit, point.record.preset, point.record.tensor_parallel_size
+
+    last = max(points, key=measured_at)
+    return max(
+        (point for point in points if beside(point) == beside(last)),
+        key=lambda point: (
+            point.record.workload["name"] == "fixed",
+            -len(point.environment),
+            measured_at(point),
+        ),
+    )
+
+
+def link(page: Path, points: Sequence[Point]) -> str:
+    """The address of `page` with the selection that shows the newest of the points."""
+    point = newest(points)
+    if point is None:
+        return page.as_uri()
+    group = group_of(point)
+    chosen = {
+        "machine": group.machine,
+        "preset": group.preset,
+        "workload": group.workload,
+        "tp": group.tensor_parallel_size,
+        "env": group.environment,
+        "commit": point.commit.hash[:8],
+    }
+    return f"{page.as_uri()}#{urlencode(chosen, quote_via=quote)}"
