@@ -8,11 +8,12 @@ import time
 from contextlib import suppress
 from multiprocessing import active_children
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from leaks import eventually, lives
 from rollout_bench.errors import UsageError
-from rollout_bench.history.results import Results
+from rollout_bench.history.results import Results, read_results
 from rollout_bench.site import asv_pages
 from rollout_bench.site.publish import _forks, commit_url, publish
 from simulated import MACHINE, write_asv, write_records, write_repository
@@ -29,19 +30,37 @@ def checkout(tmp_path):
     return folder, commits
 
 
+@pytest.fixture(scope="module")
+def slowed(tmp_path_factory):
+    """A published checkout: asv finds a step in both series; the records have one, in zmq, elsewhere."""
+    folder = tmp_path_factory.mktemp("slowed") / "checkout"
+    commits = write_repository(folder, 14)
+    shutil.copy2(ROOT / "asv.conf.json", folder / "asv.conf.json")
+    paths = {"sync": 1.0, "zmq": 1.0}
+    write_records(
+        folder / "results", commits, [8], paths, ["step_seconds"],
+        slower=lambda path, batch, number: 1.5 if path == "zmq" and number >= 7 else 1.0,
+    )  # fmt: skip
+    [fingerprint] = {
+        point.record.workload["fingerprint"] for point in read_results(folder / "results").points
+    }
+    write_asv(
+        folder / "results", commits, 2, slower=lambda number: 1.5 if number >= 5 else 1.0,
+        version=f"1-{fingerprint}", param_names=["path", "batch"], params=[["'sync'", "'zmq'"], ["8"]],
+    )  # fmt: skip
+    return folder, commits, publish(folder / "results", folder, say=lambda text: None)
+
+
 def front(folder):
     text = (folder / "html" / "data" / "front.js").read_text()
     return json.loads(text.removeprefix("RP.front = ").rstrip(";\n"))
 
 
-def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(checkout):
-    folder, commits = checkout
-    write_records(folder / "results", commits, batches=[8])
-    write_asv(folder / "results", commits, 3)
-    page = publish(folder / "results", folder, say=lambda text: None)
+def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(slowed):
+    folder, _commits, page = slowed
     assert page == folder / "html" / "index.html"
     content = front(folder)
-    assert (content["asv"], content["records"], len(content["commits"]["hash"])) == (True, 10, 2)
+    assert (content["asv"], content["records"], len(content["commits"]["hash"])) == (True, 28, 14)
     index = json.loads((folder / "html" / "asv" / "index.json").read_text())
     assert [one["less_is_better"] for one in index["benchmarks"].values()] == [True]
     for html in ("index.html", "asv/index.html", "asv/classic.html"):
@@ -68,6 +87,23 @@ def test_the_forks_of_a_tool_end_with_it(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         asv_pages._run(["sh", "-c", "sleep 60 & echo $! > pid; wait"], tmp_path, 1.0)
     assert eventually(lambda: not lives(int((tmp_path / "pid").read_text())))
+
+
+def test_asvs_regressions_and_feed_are_what_detect_finds(slowed):
+    _folder, commits, page = slowed
+    asv = page.parent / "asv"
+    [row] = json.loads((asv / "regressions.json").read_text())["regressions"]
+    name, graph, _parameters, number, last, best, [[before, after, *_values]] = row
+    assert name.startswith("rollout.Simulated.track_step_seconds('zmq', 8), ")
+    assert number == 1
+    assert last / best == pytest.approx(1.5, rel=0.02)
+    revisions = json.loads((asv / "index.json").read_text())["revision_to_hash"]
+    assert [revisions[str(one)] for one in (before, after)] == [commits[6].hash, commits[7].hash]
+    assert (asv / graph).is_file()
+    assert '"regressions.json": {"regressions": [["rollout.Sim' in (asv / "files.js").read_text()
+    [entry] = ElementTree.parse(asv / "regressions.xml").iter("{http://www.w3.org/2005/Atom}entry")
+    [link] = entry.iter("{http://www.w3.org/2005/Atom}link")
+    assert (asv / link.attrib["href"]).is_file()
 
 
 def test_without_results_the_page_says_so(checkout):

@@ -123,8 +123,15 @@ def _record(
     )
 
 
-def write_asv(results: Path, commits: Sequence[Commit], series: int, machine: str = MACHINE) -> None:
-    """asv's own results and benchmarks.json: one benchmark with that many values."""
+def write_asv(
+    results: Path,
+    commits: Sequence[Commit],
+    series: int,
+    machine: str = MACHINE,
+    slower: Callable[[int], float] = lambda number: 1.0,
+    **facts: Any,
+) -> None:
+    """asv's own results and benchmarks.json: one benchmark with that many values. `facts` are more of it."""
     from asv.benchmarks import Benchmarks
     from asv.results import Results
 
@@ -133,16 +140,16 @@ def write_asv(results: Path, commits: Sequence[Commit], series: int, machine: st
         "name": name, "param_names": ["case"], "params": [[str(number) for number in range(series)]],
         "type": "track", "unit": "seconds", "version": "1", "code": "", "timeout": 60,
         "pretty_name": "step time", "setup_cache_key": None,
-    }  # fmt: skip
+    } | facts  # fmt: skip
     (results / "benchmarks.json").write_text(json.dumps({name: benchmark, "version": Benchmarks.api_version}))
-    facts = json.loads((results / machine / "machine.json").read_text())
-    parameters = {key: value for key, value in facts.items() if key != "version"} | {"python": "3.12"}
+    known = json.loads((results / machine / "machine.json").read_text())
+    parameters = {key: value for key, value in known.items() if key != "version"} | {"python": "3.12"}
     draw = random.Random(0)
     for number, commit in enumerate(commits):
         date = (1_700_000_000 + number * 86400) * 1000
         kept = Results(parameters, {}, commit.hash, date, "3.12", ENVIRONMENT, {})
-        kept._results[name] = [draw.gauss(0.2, 0.002) for _ in range(series)]
-        kept._benchmark_version[name] = "1"
+        kept._results[name] = [draw.gauss(0.2, 0.002) * slower(number) for _ in range(series)]
+        kept._benchmark_version[name] = benchmark["version"]
         kept._benchmark_params[name] = benchmark["params"]
         kept._started_at[name] = date
         kept._duration[name] = 1.0

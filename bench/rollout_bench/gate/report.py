@@ -3,14 +3,13 @@
 The content is what results/MACHINE/gates/*.json holds, and the last line of standard output.
 """
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report.numbers import change, change_interval, quantity
 from ..report.reasons import first_line
-from ..report.table import items, table
+from ..report.table import in_xml, items, table
 from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
 from .alternation import BASE, HEAD, Outcome, Verdict
@@ -20,7 +19,6 @@ NOTHING = "nothing measured"
 _OVERALL = (WORSE, FAILED, BETTER, CANNOT_TELL, SAME)
 _COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "interval", "would see")
 _RIGHT = (1, 4, 5, 6, 8)
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EXPLAINED = (
     "change is head against base; the intervals hold all together with 95 %; would see: "
     "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
@@ -97,7 +95,7 @@ def junit(gate: Mapping[str, Any]) -> str:
         )
         if kind:
             counts[kind] += 1
-            ET.SubElement(case, kind, message=_NOT_IN_XML.sub("?", f"{row['verdict']}: {detail}"))
+            ET.SubElement(case, kind, message=in_xml(f"{row['verdict']}: {detail}"))
     suite.set("tests", str(len(gate["verdicts"])))
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))

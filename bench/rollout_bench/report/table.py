@@ -1,10 +1,12 @@
 """Rows and columns as text: plain, aligned to WIDTH columns, or Markdown. Knows no records. Pure."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 100
 GAP = "  "
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(
@@ -60,6 +62,11 @@ def items(lines: Iterable[str]) -> list[str]:
 def escaped(text: str) -> str:
     """Text as Markdown that shows it as it is, in a table too."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def in_xml(text: str) -> str:
+    """Text with a ? for each letter that XML cannot hold; what writes the XML escapes the rest."""
+    return _NOT_IN_XML.sub("?", text)
 
 
 def wrapped(text: str) -> str:

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 
 from ..errors import BenchError
 from ..history import git
-from ..history.results import Commit
+from ..history.detect import ChangePoint
+from ..history.results import Commit, Results
+from .asv_regressions import write_regressions
 
 EXPLORER, CLASSIC = "asv/index.html", "asv/classic.html"
 
@@ -50,16 +53,20 @@ _NO_LIBRARIES = (
 )
 
 
-def write_asv_pages(asv: str, root: Path, folder: Path, commits: list[Commit]) -> list[str]:
-    """Run `asv publish` into `folder` and make its pages work offline; what they leave out, a line each.
-
-    Raises BenchError with asv's words where it fails.
-    """
+def run_asv_publish(asv: str, root: Path, folder: Path) -> None:
+    """Have asv write its pages into `folder`. Raises BenchError with asv's words where it fails."""
     code, said = _run([asv, "publish", f"--html-dir={folder}"], root)
     if code:
         raise BenchError(f"asv publish failed: {said[-1] if said else f'exit code {code}'}")
+
+
+def finish_asv_pages(
+    root: Path, folder: Path, commits: list[Commit], change_points: Sequence[ChangePoint], results: Results
+) -> list[str]:
+    """Make asv's pages show what `detect` has found, and work offline; what they leave out, a line each."""
     index = json.loads((folder / "index.json").read_text())
     left_out = leave_out_markup(index)
+    left_out += write_regressions(folder, index, change_points, results)
     _say_which_way_is_better(index)
     (folder / "index.json").write_text(json.dumps(index))
     subjects = {commit.hash: commit.subject for commit in commits}

@@ -13,8 +13,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..history.asv_runs import asv_command, configuration
 from ..history.detect import ChangePoint, find_change_points, metrics_of
 from ..history.order import read_in_order
 from ..history.results import Results, history
-from .asv_pages import write_asv_pages
+from .asv_pages import finish_asv_pages, run_asv_publish
 from .folder import check, put
 from .pages import write_pages
 
@@ -69,17 +69,18 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         say(line)
     facts: dict[str, Any] = {}
     with _forks(results, root) as pool:
-        found = pool.map(_change_points_of, metrics_of(results))
+        found = [pool.submit(_change_points_of, metric) for metric in metrics_of(results)]
         try:
             if root is None:
                 raise BenchError("asv makes them in a checkout alone")
-            for line in write_asv_pages(asv_command(), root, folder / "asv", commits):
+            run_asv_publish(asv_command(), root, folder / "asv")  # while the forks work
+            for line in finish_asv_pages(root, folder / "asv", commits, _gathered(found), results):
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
             facts = {"asv": False, "asv_reason": str(error)}
             say(f"asv's own pages are left out: {error}")
-        change_points = [point for points in found for point in points]
+        change_points = _gathered(found)
     gates = read_gates(kept, say)
     page = write_pages(
         folder,
@@ -125,6 +126,10 @@ def _share(results: Results, root: Path | None) -> None:
 
 def _change_points_of(metric: str) -> list[ChangePoint]:
     return find_change_points(*_shared, [metric])
+
+
+def _gathered(found: Sequence[Future[list[ChangePoint]]]) -> list[ChangePoint]:
+    return [point for one in found for point in one.result()]
 
 
 def _counted(results: Results) -> str:

@@ -1,0 +1,104 @@
+"""asv's regressions page and its feed over what `detect` finds, in place of what asv's own steps are.
+
+asv-tachyon's explorer shows the same file. asv names a series by its benchmark, a record by its workload: the
+version of a benchmark holds the fingerprints of its workloads (`measure.asv_cases`).
+"""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from asv.feed import FeedEntry, write_atom
+from asv.graph import Graph
+
+from ..history.detect import ChangePoint, measured
+from ..history.results import Results
+from ..report.change_points import series_name
+from ..report.numbers import change
+from ..report.table import in_xml
+from ..schema.metrics import title
+from .change_points import page_name
+
+
+def write_regressions(
+    folder: Path, index: Mapping[str, Any], change_points: Sequence[ChangePoint], results: Results
+) -> list[str]:
+    """Write regressions.json and regressions.xml of asv's pages; what the first leaves out, a line each.
+
+    Both have what is worse and was not reverted. asv's page can show what asv has a benchmark and a graph of.
+    """
+    worse = [one for one in change_points if one.worse and one.reverted_by is None]
+    rows = [_row(folder, index, one, results) for one in worse]
+    kept = [row for row in rows if row is not None]
+    (folder / "regressions.json").write_text(json.dumps({"regressions": kept}))
+    write_atom(
+        str(folder / "regressions.xml"),
+        [_entry(one) for one in worse],
+        author="rollout-perf",
+        title=f"{index['project']}: what has become slower, as rollout-perf detect finds it",
+        address=f"{index['project']}.asv",
+    )
+    return [
+        f"asv's regressions page leaves out {series_name(one.key)}, {one.metric}: asv has no graph of it"
+        for one, row in zip(worse, rows, strict=True)
+        if row is None
+    ]
+
+
+def _row(folder: Path, index: Mapping[str, Any], found: ChangePoint, results: Results) -> list[Any] | None:
+    """What asv's page reads: name, graph and its parameters, number of the case, last, best, the change."""
+    benchmark = _benchmark(index["benchmarks"], found)
+    revisions = {commit: int(revision) for revision, commit in index["revision_to_hash"].items()}
+    last, first = (revisions.get(commit.hash) for commit in (found.last_before, found.first))
+    if benchmark is None or last is None or first is None:
+        return None
+    name, number, values = benchmark
+    for params in index["graph_param_list"]:
+        path = Graph.get_file_path(params, name) + ".json"
+        if params["machine"] == found.key.machine and _has(folder / path, first, number):
+            break
+    else:
+        return None
+    series = measured(results.series(found.metric)[found.key], found.metric)
+    levels = [
+        value for commit, value in zip(series.commits, series.values, strict=True) if commit in found.before
+    ]
+    before = median(levels)
+    after = before * found.ratio
+    entry = f"{name}({', '.join(values)}), {series_name(found.key)}"
+    apart = {param: value for param, value in params.items() if len(index["params"].get(param, ())) > 1}
+    return [entry, path, apart, number, after, before, [[last, first, before, after]]]
+
+
+def _benchmark(benchmarks: Mapping[str, Any], found: ChangePoint) -> tuple[str, int, list[str]] | None:
+    """The benchmark that tracks the metric of a case, the number of the case in it, and its parameters."""
+    case = {"path": repr(found.key.path), "batch": repr(found.key.batch)}
+    for name, facts in benchmarks.items():
+        tracks = name.endswith(f".track_{found.metric}") and found.key.fingerprint in facts["version"].split(
+            "-"
+        )
+        wanted = [case.get(param) for param in facts["param_names"]]
+        for number, values in enumerate(product(*facts["params"])) if tracks else ():
+            if list(values) == wanted:
+                return name, number, list(values)
+    return None
+
+
+def _has(graph: Path, revision: int, number: int) -> bool:
+    """Whether a graph has a value of that case at a revision."""
+    return graph.is_file() and any(
+        at == revision and values[number] is not None for at, values in json.loads(graph.read_text())
+    )
+
+
+def _entry(found: ChangePoint) -> FeedEntry:
+    what = f"{change(found.ratio)} {title(found.metric)}: {series_name(found.key)}"
+    between = f"after {found.last_before}, up to {found.first}"
+    page = f"../change-points/{page_name(found)}.html"
+    when = datetime.fromtimestamp(found.first.time, UTC)
+    return FeedEntry(in_xml(what), when, page, in_xml(html.escape(f"{what}, {between}")), [page])
