@@ -24,7 +24,7 @@ def main() -> None:
     if reason:
         sys.exit(f"no pictures: {reason}")
     with tempfile.TemporaryDirectory() as made, open_browser() as browser:
-        page = publish(ROOT, say=lambda text: None, folder=Path(made) / "html")
+        page = publish(ROOT / "results", ROOT, say=lambda text: None, folder=Path(made) / "html")
         for scheme in ("light", "dark"):
             tab = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
             tab.goto(page.as_uri() + ADDRESS)

@@ -1,71 +1,105 @@
-"""report/answer.py: who leads, by how much, since when; and when it is too close to call."""
+"""report/answer.py and side_by_side.py: a path is fastest where sessions say so, and not by values alone."""
 
 import pytest
 from rollout_bench.history.results import Commit, read_results
-from rollout_bench.report.answer import Group, answers, rank, sentence
-from rollout_bench.report.estimate import Estimate
+from rollout_bench.report.answer import answers, groups_of, sentence
+from rollout_bench.report.side_by_side import cases_of, side_by_side
 from rollout_bench.schema.metrics import METRICS, Metric
-from simulated import write_records
+from simulated import MACHINE, write_records, write_session
 
-GROUP = Group("box", "env", "nano", 1, "fixed")
-A, B, C, D = (Commit(letter * 40, letter) for letter in "abcd")
-
-
-def value(middle, spread=0.01):
-    return Estimate(middle, middle - spread, middle + spread)
+A, B = (Commit(letter * 40, letter) for letter in "ab")
 
 
-HISTORY = {
-    A: {"zmq": value(0.9), "vllm-mp": value(1.0)},
-    B: {"zmq": value(1.1), "vllm-mp": value(1.0)},
-    C: {"zmq": value(0.8), "vllm-mp": value(1.0), "ray": value(0.81)},
-    D: {"zmq": value(0.5), "vllm-mp": value(1.0), "ray": value(0.6)},
-}
+@pytest.fixture
+def folder(tmp_path):
+    """Two commits at which zmq took half the time of ray, each path alone, with intervals far apart."""
+    write_records(tmp_path, [A, B], [8], {"ray": 2.0, "zmq": 1.0, "vllm-mp": 1.9}, ["step_seconds"])
+    return tmp_path
 
 
-def test_the_lowest_median_leads_since_the_oldest_commit_of_its_run():
-    answer = rank(GROUP, 8, HISTORY)
-    assert [standing.path for standing in answer.standings] == ["zmq", "ray", "vllm-mp"]
-    against = answer.standings[0].against_reference
-    assert (against.middle, against.low, against.high) == pytest.approx((0.5, 0.49 / 1.01, 0.51 / 0.99))
-    assert (answer.since, answer.commits, answer.before) == (C, 2, "vllm-mp")
-    assert answer.level == []
-    assert sentence(answer) == (
-        "zmq is fastest: 500 ms [490 .. 510], 0.50 of vllm-mp, since cccccccc (2 commits); before it vllm-mp."
+def answer_of(folder):
+    [answer] = answers(read_results(folder, [A, B]))
+    return answer
+
+
+def test_what_was_measured_apart_has_no_winner_however_far_apart_it_is(folder):
+    answer = answer_of(folder)
+    assert list(answer.values) == ["zmq", "vllm-mp", "ray"]
+    assert (answer.commit, answer.sessions) == (B, None)
+    assert sentence(answer).startswith(
+        "no clear winner, as nothing was measured side by side; lowest median: zmq, 2"
     )
 
 
-def test_paths_whose_intervals_overlap_the_leaders_are_too_close_to_call():
-    answer = rank(GROUP, 8, HISTORY, until=C)
-    assert answer.level == ["ray"]
-    assert sentence(answer).startswith("zmq leads: ")
-    assert sentence(answer).endswith("Too close to call against ray: the intervals overlap.")
+@pytest.mark.parametrize(
+    ("paths", "fastest", "said"),
+    [
+        ({"vllm-mp": [1, 1], "zmq": [0.8, 0.82], "ray": [1.2, 1.3]}, "zmq", "fastest is zmq, 0.81 ["),
+        ({"vllm-mp": [1, 1], "zmq": [1.2, 1.3]}, "vllm-mp", "fastest is vllm-mp (2 replicates, 2026-01-02"),
+        ({"vllm-mp": [1, 1, 1], "zmq": [0.8, 0.9, 1.1]}, None, "no clear winner, lowest ratio: zmq, 0.90 ["),
+        ({"vllm-mp": [1], "zmq": [0.5]}, None, "(1 replicate, 2026-01-02, aaaaaaaa)"),
+        ({"zmq": [1, 1], "ray": [2, 2]}, "zmq", "fastest is zmq"),  # the first is the reference
+    ],
+)  # fmt: skip
+def test_sessions_say_which_path_is_fastest_where_its_interval_is_apart(paths, fastest, said, folder):
+    write_session(folder, paths)
+    answer = answer_of(folder)
+    assert answer.sessions.fastest == fastest
+    assert said in sentence(answer)
 
 
-def test_where_the_reference_leads_the_next_one_is_named():
-    answer = rank(GROUP, 8, HISTORY, until=B)
-    assert "zmq takes 1.10 times as long" in sentence(answer)
+def test_the_newest_sessions_of_the_same_work_count(folder):
+    paths = {"vllm-mp": [1.0, 1.0], "zmq": [0.5, 0.5]}
+    write_session(folder, paths, day="2026-01-03", name="replicate")
+    write_session(folder, paths, day="2026-01-04", name="another")
+    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, name="old", provenance={"commit": "b" * 40})
+    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01", batch=9)
+    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01", name="x", machine="else")
+    found = answer_of(folder).sessions
+    assert [row["path"] for row in found.rows] == ["zmq", "vllm-mp"]
+    assert (found.replicates, found.measured, found.commit) == (4, "2026-01-04", "a" * 8)
+    assert found.sources == [
+        f"results/{MACHINE}/turns/2026-01-0{day}.jsonl" for day in ("3-replicate", "4-another")
+    ]
 
 
-def test_where_higher_is_better_the_highest_median_leads(monkeypatch):
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"metrics": {"step_seconds": [float("nan")] * 4}},
+        {"metrics": {"step_seconds": [0.0] * 4}},
+        {"metrics": {}, "status": "failed"},
+        {"observed": {}},
+    ],
+)
+def test_records_that_give_no_ratio_are_passed_over(record, folder):
+    write_session(folder, {"vllm-mp": [1.0], "zmq": [0.5]}, **record)
+    assert answer_of(folder).sessions is None
+
+
+def test_where_higher_is_better_the_highest_comes_first(folder, monkeypatch):
     monkeypatch.setitem(METRICS, "tokens", Metric("", "tokens/s", "", better="higher"))
-    answer = rank(GROUP, 8, HISTORY, metric="tokens")
-    assert [standing.path for standing in answer.standings] == ["vllm-mp", "ray", "zmq"]
-    assert (answer.since, answer.before, answer.level) == (C, "zmq", [])
-    close = rank(GROUP, 8, {A: {"zmq": value(1.0), "ray": value(0.99)}}, metric="tokens")
-    assert close.level == ["ray"]
+    for file in folder.glob("*/records/*"):
+        file.write_text(file.read_text().replace('"step_seconds"', '"tokens"'))
+    write_session(folder, {"vllm-mp": [1, 1], "zmq": [0.5, 0.5]})
+    for file in folder.glob("*/turns/*"):
+        file.write_text(file.read_text().replace('"step_seconds"', '"tokens"'))
+    results = read_results(folder, [A, B])
+    [answer] = answers(results, "tokens")
+    assert list(answer.values) == ["ray", "vllm-mp", "zmq"]
+    assert answer.sessions.fastest == "vllm-mp"
 
 
-def test_without_the_reference_there_is_no_ratio_and_without_values_no_answer():
-    assert rank(GROUP, 8, {A: {"zmq": value(1)}}).standings[0].against_reference is None
-    assert rank(GROUP, 8, {}) is None
-    assert rank(GROUP, 8, HISTORY, until=Commit("e" * 40)) is None
-
-
-def test_there_is_an_answer_for_each_group_and_batch(tmp_path):
+def test_there_is_an_answer_for_each_group_and_batch_and_a_group_for_each_session(tmp_path):
     write_records(tmp_path, [A, B], batches=[1, 8], metrics=["step_seconds"])
     write_records(tmp_path, [A, B], batches=[8], metrics=["step_seconds"], workload="grpo")
-    found = answers(read_results(tmp_path, [A, B]))
+    write_session(tmp_path, {"vllm-mp": [1.0], "zmq": [0.5]}, batch=64)
+    write_session(tmp_path, {"vllm-mp": [1.0], "zmq": [0.5]}, machine="another")
+    results = read_results(tmp_path, [A, B])
+    found = answers(results)
     assert [(one.group.workload, one.batch) for one in found] == [("fixed", 1), ("fixed", 8), ("grpo", 8)]
-    assert {one.standings[0].path for one in found} == {"sync"}
-    assert {one.commits for one in found} == {2}
+    assert [(key.machine, key.workload, list(batches)) for key, batches in groups_of(results).items()] == [
+        ("another", "fixed", [8]), (MACHINE, "fixed", [1, 8, 64]), (MACHINE, "grpo", [8]),
+    ]  # fmt: skip
+    assert all(side_by_side(kept, "step_seconds") for kept in cases_of(results).values())
+    assert answers(results, until=Commit("e" * 40)) == []

@@ -6,7 +6,7 @@ import pytest
 from rollout_bench.cli import main as cli
 from rollout_bench.history.results import read_results
 from rollout_bench.report.commits import report
-from simulated import MACHINE, write_asv, write_records, write_repository
+from simulated import MACHINE, write_asv, write_records, write_repository, write_session
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +32,56 @@ def here(checkout, monkeypatch):
     return [commit.hash for commit in checkout[1]]
 
 
-def test_it_names_the_fastest_and_every_path_in_a_terminals_width(here, capsys):
+def test_it_names_every_path_in_a_terminals_width(here, capsys):
     assert cli.main(["report", "newest"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"commit {here[2][:8]} change 2")
-    assert "batch 8: sync " in out
+    assert "batch 8: no clear winner" in out
     assert "ray       " in out
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_two_commits_are_compared_path_by_path(here, capsys):
+def test_two_commits_that_were_measured_apart_are_not_judged(here, capsys):
+    """Ray takes twice as long in the second one's only start: that may be the start."""
     assert cli.main(["report", here[0], "HEAD"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    [ray] = [line for line in lines if line.split()[1:2] == ["ray"]]
-    assert ray.endswith("worse")
-    [zmq] = [line for line in lines if line.split()[1:2] == ["zmq"]]
-    assert zmq.endswith("cannot tell")
+    out = capsys.readouterr().out
+    rows = [line for line in out.splitlines() if line.split()[:1] == ["8"]]
+    assert len(rows) == 5
+    assert all(line.endswith("  not judged") for line in rows)
+    assert f"`rollout-perf gate {here[0][:8]} {here[2][:8]}`" in " ".join(out.split())
+
+
+def test_counts_are_judged_by_equality(here, checkout):
+    folder, commits = checkout
+    results = read_results(folder / "results", commits)
+    counts = {
+        ("zmq", commits[0]): 2.0,
+        ("zmq", commits[2]): 3.0,
+        ("ray", commits[0]): 2.0,
+        ("ray", commits[2]): 2.0,
+    }
+    points = [
+        replace(point, record=replace(
+            point.record,
+            metrics={"wire_calls": [counts[point.record.path, point.commit]]},
+            observed={"counted": {"wire_calls": 1}},
+        ))
+        for point in results.points if (point.record.path, point.commit) in counts
+    ]  # fmt: skip
+    text = report(replace(results, points=points), [commits[0], commits[2]], metric="wire_calls")
+    rows = {line.split()[1]: line.split()[-1] for line in text.splitlines() if line.split()[:1] == ["8"]}
+    assert rows == {"zmq": "worse", "ray": "same"}
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_paths_are_compared_by_sessions_where_there_are_some(markdown, checkout, tmp_path):
+    _folder, commits = checkout
+    write_records(tmp_path, commits, batches=[8])
+    write_session(tmp_path, {"vllm-mp": [1.0, 1.0], "zmq": [0.8, 0.82]})
+    text = report(read_results(tmp_path, commits), [commits[2]], markdown=markdown)
+    assert "batch 8: side by side, fastest is zmq, 0.81 [0.80 .. 0.82] of vllm-mp" in " ".join(text.split())
+    [row] = [line for line in text.splitlines() if line.startswith("zmq ")]
+    assert row.split()[-3:] == ["0.80", "0.82", "8"]
 
 
 def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
@@ -55,8 +89,8 @@ def test_markdown_has_a_table_and_escapes_what_would_break_it(checkout):
     results = read_results(folder / "results", commits)
     text = report(results, [commits[0], commits[2]], markdown=True)
     [titles] = [line for line in text.splitlines() if line.startswith("| batch |")]
-    assert [cell.strip() for cell in titles.split("|")][1:6] == [
-        "batch", "path", "step time [99 %]", "ratio to vllm-mp", f"ratio to {commits[0].hash[:8]}",
+    assert [cell.strip() for cell in titles.split("|")][1:5] == [
+        "batch", "path", "step time [99 %]", f"ratio to {commits[0].hash[:8]}",
     ]  # fmt: skip
     [point] = [one for one in results.points if one.commit == commits[2] and one.record.path == "zmq"]
     renamed = replace(point, record=replace(point.record, path="<b>|"))

@@ -83,6 +83,34 @@ def write_records(
             file.write("".join(f"{line}\n" for line in lines))
 
 
+def write_session(
+    results: Path,
+    paths: Mapping[str, Sequence[float]],
+    batch: int = 8,
+    machine: str = MACHINE,
+    day: str = "2026-01-02",
+    name: str = "session",
+    **record: Any,
+) -> None:
+    """A file of a session: by path the step time of each replicate, of which every round took the same."""
+    load = Workload(prompts=batch).as_dict()
+    observed = {"workers": [], "tokens_generated": load["tokens"], "vllm": "0.26.0", "engine": {}}
+    provenance = {"measured_at": f"{day}T00:00:00+00:00", "commit": "a" * 40}
+    lines = [
+        Record(
+            **{"path": path, "preset": "simulated", "tensor_parallel_size": 1, "workload": load}
+            | {"status": MEASURED, "metrics": {"step_seconds": [seconds] * 4}}
+            | {"observed": observed, "provenance": provenance}
+            | record
+        ).to_json()
+        for replicate in zip(*paths.values(), strict=True)
+        for path, seconds in zip(paths, replicate, strict=True)
+    ]
+    folder = results / machine / "turns"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{day}-{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
 def simulated(draw: random.Random, step: float, ours: bool) -> dict[str, list[float]]:
     """Seven samples of every metric around a step time."""
 

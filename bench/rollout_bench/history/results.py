@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..schema.record import Record, read_pipe_run
 from . import git
+from .sessions import Session, read_session_record
 
 _NAMED = 5
 """Commits that a line names; of more it gives the number."""
@@ -100,6 +101,8 @@ class Results:
     """asv's facts of each machine, by name; empty facts where its machine.json is missing or damaged."""
     points: Sequence[Point] = ()
     pipes: Sequence[Pipe] = ()
+    sessions: Sequence[Session] = ()
+    """By name of file, which begins with the day; they are part of no series."""
     damaged: Sequence[Damage] = ()
     outside: Sequence[Point | Pipe] = ()
     """Those of commits that are not in the history, as after a rebase, by asv's date: part of no series."""
@@ -151,6 +154,7 @@ class Results:
             machines={name: facts for name, facts in self.machines.items() if name in names},
             points=[point for point in self.points if point.machine in names],
             pipes=[pipe for pipe in self.pipes if pipe.machine in names],
+            sessions=[session for session in self.sessions if session.machine in names],
             outside=[one for one in self.outside if one.machine in names],
         )
 
@@ -204,6 +208,7 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
     machines: dict[str, Mapping[str, Any]] = {}
     points: list[Point] = []
     pipes: list[Pipe] = []
+    sessions: list[Session] = []
     known = {commit.hash: commit for commit in commits}
     for machine in sorted(path for path in folder.glob("*") if path.is_dir()):
         facts = _object(machine / "machine.json", damaged) if (machine / "machine.json").exists() else None
@@ -219,6 +224,10 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
                 environment = file.stem.partition("-")[2]
                 commit = _commit(run.get("provenance"), file, known, dated)
                 pipes.append(Pipe(machine.name, environment, commit, run, file))
+        sessions += [
+            Session(machine.name, list(_lines(file, read_session_record, damaged)), file)
+            for file in sorted(machine.glob("turns/*.jsonl"))
+        ]
     place = {commit.hash: number for number, commit in enumerate(commits if whole else ())}
 
     def order(one: Point | Pipe) -> tuple[int, int, str]:
@@ -229,12 +238,13 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
     both: list[Point | Pipe] = [*points, *pipes]
     if not place:
         unordered = frozenset(one.commit for one in both if not one.commit.time)
-        return Results(machines, points, pipes, damaged, unordered=unordered)
+        return Results(machines, points, pipes, sessions, damaged, unordered=unordered)
     outside = [one for one in both if one.commit.hash not in place]
     return Results(
         machines,
         [point for point in points if point.commit.hash in place],
         [pipe for pipe in pipes if pipe.commit.hash in place],
+        sessions,
         damaged,
         outside,
     )

@@ -1,9 +1,9 @@
-"""The answer that readers come for: which path is fastest, by how much, and since when. Pure.
+"""What a commit's paths took, and which is fastest, where sessions have compared them. Pure.
 
     for answer in answers(read_results(Path("results"), history(Path(".")))): print(sentence(answer))
 
-Commits are in the order of the history that the results were read with. A path leads where its
-median is the best; paths whose interval overlaps the leader's are level with it, and said to be.
+Commits are in the order of the history that the results were read with. Values of a commit were measured one
+after the other, each path alone: they are shown, the best first, and none leads by them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from ..history.results import Commit, Point, Results
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import REFERENCE
-from .estimate import Estimate, estimate_of, ratio
+from .estimate import Estimate, estimate_of
 from .footnotes import Footnotes
-from .numbers import interval, number
+from .numbers import interval
+from .side_by_side import Case, SideBySide, cases_of, side_by_side
 
 STEP_TIME = "step_seconds"
 
@@ -35,32 +35,16 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A path at a commit."""
-
-    path: str
-    value: Estimate
-    against_reference: Estimate | None
-    """Its ratio to the reference; None where the reference was not measured there."""
-
-
-@dataclass(frozen=True)
 class Answer:
     """The paths of a group at a batch, at one commit."""
 
     group: Group
     batch: int
     commit: Commit
-    standings: Sequence[Standing]
-    """Best first."""
-    level: Sequence[str]
-    """Paths that are level with the fastest: their intervals overlap."""
-    since: Commit
-    """The oldest of the commits up to this one at all of which the fastest path led."""
-    commits: int
-    """How many commits that is."""
-    before: str | None
-    """Which path led before; None where the history has no other."""
+    values: Mapping[str, Estimate]
+    """By path, best first; each was measured alone."""
+    sessions: SideBySide | None
+    """What the newest sessions of the same work say, of whatever commit they are."""
 
 
 def group_of(point: Point) -> Group:
@@ -83,6 +67,16 @@ def grouped(points: Iterable[Point]) -> dict[Group, dict[int, list[Point]]]:
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 
+def groups_of(results: Results) -> dict[Group, dict[int, list[Point]]]:
+    """`grouped`, and with no points what sessions alone have measured."""
+    found = grouped(results.points)
+    for case in cases_of(results):
+        mine = [group for group in found if case_of(group, case.batch) == case]
+        for group in mine or [Group(case.machine, "", *case[1:-1])]:
+            found.setdefault(group, {}).setdefault(case.batch, [])
+    return {group: dict(sorted(found[group].items())) for group in sorted(found)}
+
+
 def comparable(points: Sequence[Point]) -> list[Point]:
     """Those of a group and batch that did the same work as the newest: its workload's fingerprint."""
     if not points:
@@ -94,76 +88,37 @@ def comparable(points: Sequence[Point]) -> list[Point]:
 def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = None) -> list[Answer]:
     """One answer for each group and batch that has been measured, at its newest commit or at `until`."""
     found = []
+    sign = 1 if metric_facts(metric).better == "lower" else -1
+    sessions = cases_of(results)
     for group, batches in grouped(results.points).items():
         for batch, points in batches.items():
-            medians: dict[Commit, dict[str, Estimate]] = {}
+            values: dict[Commit, dict[str, Estimate]] = {}
             for point in comparable(points):
                 value = estimate_of(point.record, metric)
                 if value is not None:
-                    medians.setdefault(point.commit, {})[point.record.path] = value
-            answer = rank(group, batch, medians, until, metric)
-            if answer is not None:
-                found.append(answer)
+                    values.setdefault(point.commit, {})[point.record.path] = value
+            commit = until or next(reversed(values), None)
+            if commit is not None and commit in values:
+                order = sorted(values[commit].items(), key=lambda item: sign * item[1].middle)
+                work = points[-1].record.workload["fingerprint"]
+                kept = sessions.get(case_of(group, batch), ())
+                found.append(Answer(group, batch, commit, dict(order), side_by_side(kept, metric, work)))
     return found
 
 
-def rank(
-    group: Group,
-    batch: int,
-    values: Mapping[Commit, Mapping[str, Estimate]],
-    until: Commit | None = None,
-    metric: str = STEP_TIME,
-) -> Answer | None:
-    """The answer from values by commit, oldest first, and path; None where there are none (at `until`)."""
-    commits = list(values)
-    if until is not None:
-        if until not in values:
-            return None
-        commits = commits[: commits.index(until) + 1]
-    if not commits:
-        return None
-    at = values[commits[-1]]
-    sign = 1 if metric_facts(metric).better == "lower" else -1
-    order = sorted(at, key=lambda path: sign * at[path].middle)
-    reference = at.get(REFERENCE)
-    leaders = [min(values[commit].items(), key=lambda item: sign * item[1].middle)[0] for commit in commits]
-    run = 1
-    while run < len(leaders) and leaders[-run - 1] == order[0]:
-        run += 1
-    return Answer(
-        group,
-        batch,
-        commits[-1],
-        [Standing(path, at[path], None if reference is None else _against(at, path)) for path in order],
-        [path for path in order[1:] if _overlap(at[path], at[order[0]])],
-        commits[-run],
-        run,
-        leaders[-run - 1] if run < len(leaders) else None,
-    )
-
-
-def _overlap(one: Estimate, other: Estimate) -> bool:
-    return one.low <= other.high and other.low <= one.high
-
-
-def _against(at: Mapping[str, Estimate], path: str) -> Estimate:
-    return Estimate(1.0, 1.0, 1.0) if path == REFERENCE else ratio(at[path], at[REFERENCE])
+def case_of(group: Group, batch: int) -> Case:
+    """What a session that compares the paths of a group holds fixed."""
+    return Case(group.machine, group.preset, group.tensor_parallel_size, group.workload, batch)
 
 
 def sentence(answer: Answer, metric: str = STEP_TIME, notes: Footnotes | None = None) -> str:
     """The answer in plain words; `notes` get the warnings of its values."""
-    first = answer.standings[0]
-    mark = "" if notes is None else notes.mark(first.value)
-    verb = "leads" if answer.level else "is fastest"
-    said = [f"{first.path} {verb}: {interval(first.value, metric)}{mark}"]
-    if first.path != REFERENCE and first.against_reference:
-        said.append(f"{number(first.against_reference.middle)} of {REFERENCE}")
-    elif len(answer.standings) > 1:
-        second = answer.standings[1]
-        said.append(f"{second.path} takes {number(second.value.middle / first.value.middle)} times as long")
-    commits = f"{answer.commits} commit{'s' * (answer.commits > 1)}"
-    said.append(f"since {answer.since.hash[:8]} ({commits})")
-    text = ", ".join(said) + (f"; before it {answer.before}" if answer.before else "")
-    if answer.level:
-        text += f". Too close to call against {', '.join(answer.level)}: the intervals overlap"
-    return f"{text}."
+    if answer.sessions is not None:
+        return f"side by side, {answer.sessions}."
+    path, value = next(iter(answer.values.items()))
+    mark = "" if notes is None else notes.mark(value)
+    shown = f"{path}, {interval(value, metric)}{mark}"
+    if len(answer.values) == 1:
+        return f"{shown}; no other path was measured."
+    best = "lowest" if metric_facts(metric).better == "lower" else "highest"
+    return f"no clear winner, as nothing was measured side by side; {best} median: {shown}."

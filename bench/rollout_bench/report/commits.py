@@ -6,16 +6,19 @@ Plain text fits a terminal; Markdown is for pull requests and issues.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Results
 from ..schema.metrics import is_worse, title
-from ..schema.record import MEASURED, REFERENCE
+from ..schema.metrics import metric as metric_facts
+from ..schema.record import MEASURED
 from .answer import STEP_TIME, Answer, Group, answers, sentence
 from .estimate import Estimate, ratio
 from .footnotes import Footnotes
 from .numbers import change, interval
 from .pipe import pipe_table
+from .ratios import ratio_table
 from .reasons import first_line
 from .table import escaped, items, listed, table, wrapped
 
@@ -43,6 +46,11 @@ def report(
         said = [f"batch {answer.batch}: {sentence(answer, metric, notes)}" for answer in some]
         parts.append("\n".join(items(said) if markdown else map(wrapped, said)))
         parts.append(_table(some, then, base, metric, markdown, notes))
+        parts += _sessions(some, metric, markdown)
+    if base is not None and now and not metric_facts(metric).exact:
+        judge = f"`rollout-perf gate {base.hash[:8]} {head.hash[:8]}`"
+        apart = f"the commits were measured apart, so that nothing is judged; side by side: {judge}"
+        parts.append(escaped(apart) if markdown else wrapped(apart))
     if lines := notes.lines():
         parts.append("\n".join(items(lines) if markdown else map(wrapped, lines)))
     for pipe in [pipe for pipe in results.pipes if pipe.commit == head][-1:]:
@@ -67,37 +75,44 @@ def _table(
     markdown: bool,
     notes: Footnotes,
 ) -> str:
-    """A row a path and batch, fastest first; with a base, what changed since."""
-    titles = ["batch", "path", f"{title(metric)} [99 %]", f"ratio to {REFERENCE}"]
+    """A row a path and batch, the best first; with a base, the ratio to its value."""
+    titles = ["batch", "path", f"{title(metric)} [99 %]"]
     if base is not None:
         titles += [f"ratio to {base.hash[:8]}", ""]
     rows = []
     for answer in now:
         old = then.get((answer.group, answer.batch))
-        before = {one.path: one.value for one in old.standings} if old else {}
-        for standing in answer.standings:
-            against = standing.against_reference
-            own = "reference" if standing.path == REFERENCE else "" if against is None else interval(against)
-            if against is not None:
-                own += notes.mark(against, marked=[standing.value])
-            value = interval(standing.value, metric) + notes.mark(standing.value)
-            row = [str(answer.batch), standing.path, value, own]
+        before = old.values if old else {}
+        for path, value in answer.values.items():
+            row = [str(answer.batch), path, interval(value, metric) + notes.mark(value)]
             if base is not None:
-                row += _since(standing.value, before.get(standing.path), metric, notes)
+                row += _since(value, before.get(path), metric, notes)
             rows.append(row)
     return table(titles, rows, right=[0], markdown=markdown, width=None)
 
 
 def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnotes) -> list[str]:
-    """Ratio to an earlier value, and in a word what it says."""
+    """Ratio to an earlier value, and in a word what it says: of values that were measured apart nothing."""
     if before is None:
         return ["not measured there", ""]
     against = ratio(value, before)
-    if against.low <= 1 <= against.high:
-        word = "cannot tell"
+    if against.warnings or not metric_facts(metric).exact:
+        word = "not judged"
+    elif against.middle == 1:
+        word = "same"
     else:
         word = "worse" if is_worse(against.middle, metric) else "better"
     return [interval(against) + notes.mark(against, marked=[value]), word]
+
+
+def _sessions(some: Sequence[Answer], metric: str, markdown: bool) -> list[str]:
+    """What sessions say of the paths: a table for each reference."""
+    by_reference: dict[str, list[Any]] = {}
+    for answer in some:
+        if answer.sessions is not None:
+            by_reference.setdefault(answer.sessions.reference, []).extend(answer.sessions.rows)
+    tables = [ratio_table(rows, reference, metric) for reference, rows in by_reference.items()]
+    return [f"Side by side:\n\n```\n{one}\n```" if markdown else f"side by side\n{one}" for one in tables]
 
 
 def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:

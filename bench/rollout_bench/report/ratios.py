@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -71,7 +72,8 @@ def _case(record: Record) -> Case:
 def _samples(records: Sequence[Record], path: str, batch: int, name: str, metric: str) -> list[float]:
     for one in records:
         if (one.path, one.workload["batch"], one.workload["name"]) == (path, batch, name):
-            return one.metrics.get(metric, [])
+            samples = one.metrics.get(metric, [])
+            return samples if all(0 < sample < inf for sample in samples) else []  # JSON may hold NaN
     return []
 
 

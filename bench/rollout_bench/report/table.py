@@ -71,7 +71,7 @@ def in_xml(text: str) -> str:
 
 def wrapped(text: str) -> str:
     """Text in lines of WIDTH, all but the first set in."""
-    return textwrap.fill(text, WIDTH, subsequent_indent=GAP)
+    return textwrap.fill(text, WIDTH, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False)
 
 
 def clipped(line: str, width: int = WIDTH) -> str:

@@ -101,6 +101,15 @@ class Record:
         return replace(self, status=FAILED, reason=reason, metrics={})
 
 
+def measured_at(record: Record) -> str:
+    """When, to the minute and in UTC, so that later is greater; nothing where that is not kept."""
+    try:
+        given = datetime.fromisoformat(str(record.provenance.get("measured_at", "")))
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()[:16]
+    except (ValueError, OverflowError):
+        return ""
+
+
 @dataclass(frozen=True)
 class PipeRunFacts:
     """What every run of the pipe alone says, and is relied on."""

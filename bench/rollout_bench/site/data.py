@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..history.results import Commit, Pipe, Point, Results
-from ..report.answer import STEP_TIME, answers, comparable, group_of, grouped, sentence
+from ..report.answer import STEP_TIME, case_of, comparable, group_of, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
+from ..report.side_by_side import cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import MEASURED, REFERENCE
+from ..schema.record import MEASURED, REFERENCE, measured_at
 from ..stats.change_points import LEAST_POINTS
-from .link import measured_at, newest
+from .link import newest
 from .names import slug
 
 _DIGITS = 4
@@ -34,16 +35,16 @@ def commits_of(results: Results) -> list[Commit]:
 def front(results: Results, commits: Sequence[Commit], commit_url: str, made: datetime) -> dict[str, Any]:
     """What the front page loads at once; `commit_url` has {commit} where the hash goes, or is empty."""
     place = {commit: number for number, commit in enumerate(commits)}
-    said = {(answer.group, answer.batch): answer for answer in answers(results)}
+    sessions = cases_of(results)
     groups = []
-    for number, (group, batches) in enumerate(grouped(results.points).items()):
+    for number, (group, batches) in enumerate(groups_of(results).items()):
         kept = {batch: comparable(points) for batch, points in batches.items()}
         points = [point for some in kept.values() for point in some]
         groups.append(
             {
                 "id": f"g{number}",
                 **group._asdict(),
-                "measured": max((measured_at(point) for point in points), default=""),
+                "measured": max((measured_at(point.record) for point in points), default=""),
                 "commits": len({point.commit for point in points}),
                 "paths": _paths(points),
                 "batches": list(batches),
@@ -51,16 +52,9 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 "left_out": {batch: len(batches[batch]) - len(some) for batch, some in kept.items()},
                 "changes": changes(points, place),
                 "cases": [_case(point, place) for point in _newest(points)],
-                "answers": {
-                    batch: {
-                        "text": sentence(said[group, batch]),
-                        "level": list(said[group, batch].level),
-                        "since": place[said[group, batch].since],
-                        "commits": said[group, batch].commits,
-                        "before": said[group, batch].before,
-                    }
-                    for batch in batches
-                    if (group, batch) in said
+                "side_by_side": {
+                    batch: _sessions(sessions.get(case_of(group, batch), ()), points)
+                    for batch, points in batches.items()
                 },
             }
         )
@@ -85,11 +79,18 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "machines_without_gpu": _without_gpu(results),
         "records": len(results.points),
         "groups": groups,
-        "start": None if opened is None else list(grouped(results.points)).index(group_of(opened)),
+        "start": list(groups_of(results)).index(group_of(opened)) if opened else 0,
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
         "outside": results.outside_line(),
     }
+
+
+def _sessions(kept: Sequence[Any], points: Sequence[Point]) -> dict[str, Any] | None:
+    """The paths of a case side by side, best first, where sessions have compared them."""
+    work = points[-1].record.workload["fingerprint"] if points else None
+    found = side_by_side(kept, STEP_TIME, work)
+    return asdict(found) if found else None
 
 
 def _facts(name: str) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
             "samples": _folded([len(point.samples(metric)) for point, _value in row]),
             "starts": _folded([engine_starts(point.record) for point, _value in row]),
             "warnings": _folded([_joined(value) for _point, value in row]),
-            "measured": _folded([measured_at(point) for point, _value in row]),
+            "measured": _folded([measured_at(point.record) for point, _value in row]),
             "source": _folded([_source_of_any(point) for point, _value in row]),
             "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
         }
@@ -201,7 +202,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         "tokens": record.observed.get("tokens_generated") or record.workload.get("tokens"),
         "starts": engine_starts(record),
         "warnings": warnings,
-        "measured": measured_at(point),
+        "measured": measured_at(point.record),
         "source": source(point),
         **_surroundings(point),
     }

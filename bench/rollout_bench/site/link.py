@@ -1,21 +1,12 @@
 """What the site's first page opens on, and a link to it; static/selection.js reads the link. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from ..history.results import Point
 from ..report.answer import group_of
-
-
-def measured_at(point: Point) -> str:
-    """When, to the minute and in UTC, so that later is greater; nothing where that is not kept."""
-    try:
-        given = datetime.fromisoformat(str(point.record.provenance.get("measured_at", "")))
-        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()[:16]
-    except (ValueError, OverflowError):
-        return ""
+from ..schema.record import measured_at
 
 
 def newest(points: Sequence[Point]) -> Point | None:
@@ -30,13 +21,13 @@ def newest(points: Sequence[Point]) -> Point | None:
     def beside(point: Point) -> tuple[object, ...]:
         return point.machine, point.commit, point.record.preset, point.record.tensor_parallel_size
 
-    last = max(points, key=measured_at)
+    last = max(points, key=lambda point: measured_at(point.record))
     return max(
         (point for point in points if beside(point) == beside(last)),
         key=lambda point: (
             point.record.workload["name"] == "fixed",
             -len(point.environment),
-            measured_at(point),
+            measured_at(point.record),
         ),
     )
 

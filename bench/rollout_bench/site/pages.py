@@ -16,7 +16,7 @@ from typing import Any
 
 from ..history.detect import ChangePoint
 from ..history.results import Results
-from ..report.answer import grouped
+from ..report.answer import groups_of
 from .change_points import change_point_data, page_name
 from .data import column_name, columns, commits_of, front
 from .names import literal
@@ -66,7 +66,7 @@ def write_pages(
         {name: value for name, value in one.items() if name != "page"} for one in shown
     ]
     _script(data / "front.js", f"RP.front = {literal(content | dict(facts or {}))};")
-    for number, batches in enumerate(grouped(results.points).values()):
+    for number, batches in enumerate(groups_of(results).values()):
         for batch, points in batches.items():
             for metric in content["groups"][number]["metrics"][batch]:
                 name = column_name(content["groups"][number]["id"], batch, metric)

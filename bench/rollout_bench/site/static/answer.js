@@ -1,4 +1,4 @@
-// The answer at the top of the front page: which path leads, by how much, since when, at every batch.
+// The answer at the top of the front page: which path is fastest side by side, and what each took alone.
 "use strict";
 
 // Cases of a batch that have step time, fastest first, all at the newest commit of them.
@@ -14,72 +14,76 @@ const perSecond = (cell) => (cell.tokens ? cell.tokens / cell.metrics[RP.front.s
 RP.answer = function () {
   const time = RP.front.step_time;
   const order = ranking(RP.batch());
-  const said = RP.group().answers[RP.batch()];
-  if (!order.length || !said) {
+  const sessions = RP.group().side_by_side[RP.batch()];
+  if (!order.length && !sessions) {
     RP.put("lead", `No path has been measured at batch ${RP.batch()}.`);
     RP.put("facts", RP.say("Further down stands what became of each case."));
     return;
   }
-  const [first, second] = order;
-  const base = order.find((cell) => cell.path === RP.front.reference);
-  const clear = !said.level.length;
-  RP.put(
-    "lead",
-    RP.sign(first.path),
-    " ",
-    RP.el("strong", {}, first.path),
-    clear ? " is fastest" : " leads",
-    ` at batch ${RP.batch()}`,
-    clear ? "" : RP.el("span", { class: "aside" }, ", too close to call"),
-  );
-  const rate = perSecond(first);
-  const facts = [
-    fact(
-      "Step time",
-      RP.quantity(first.metrics[time][0], time),
-      [RP.interval(first.metrics[time], time), rate && `, ${RP.rate(rate)}`],
-      RP.caseFigure(first, time),
-    ),
-  ];
-  if (base && base !== first) {
-    const ratio = RP.ratio(first.metrics[time], base.metrics[time]);
-    facts.push(
-      fact(
-        `Against ${base.path}`,
-        `${RP.number(ratio[0])} ×`,
-        [`${RP.interval(ratio)}, ${saved(ratio[0])}`],
-        RP.caseFigure(base, time),
-      ),
+  const best = sessions ? sessions.rows[0].path : order[0].path;
+  const name = [RP.sign(best), " ", RP.el("strong", {}, best)];
+  const aside = (...content) => RP.el("span", { class: "aside" }, ...content);
+  if (sessions && sessions.fastest) RP.put("lead", name, ` is fastest at batch ${RP.batch()}`, aside(", side by side"));
+  else
+    RP.put(
+      "lead",
+      `No clear winner at batch ${RP.batch()}`,
+      aside(sessions ? "; lowest side by side: " : "; lowest median: ", name),
     );
-  } else if (second) {
+  const [of, ...table] = sessions ? sideBySide(sessions) : [];
+  const facts = [of];
+  if (order.length) {
+    const [first] = order;
+    const rate = perSecond(first);
     facts.push(
       fact(
-        `Next: ${second.path}`,
-        `${RP.number(second.metrics[time][0] / first.metrics[time][0])} ×`,
-        ["as long; the leader is the reference itself"],
-        RP.caseFigure(second, time),
+        `Lowest median: ${first.path}`,
+        RP.quantity(first.metrics[time][0], time),
+        [RP.interval(first.metrics[time], time), rate && `, ${RP.rate(rate)}`],
+        RP.caseFigure(first, time),
       ),
     );
   }
-  const commits = `${said.commits} commit${said.commits > 1 ? "s" : ""} in a row`;
-  facts.push(
-    fact("Since", RP.commitLink(said.since), [
-      `${RP.date(RP.front.commits.time[said.since])}, ${commits}`,
-      said.before ? `; before it ${said.before}` : "",
-    ]),
-  );
-  const notes = [];
-  if (!clear) notes.push(`Too close to call against ${said.level.join(", ")}: the 99 % intervals overlap.`);
-  notes.push(...RP.warnings(order.map((cell) => RP.caseFigure(cell, time))));
+  const notes = RP.warnings(order.map((cell) => RP.caseFigure(cell, time)));
+  if (!sessions)
+    notes.unshift(
+      "Nothing was measured side by side here, so that no path is ahead of another: rollout-perf compare does so.",
+    );
   RP.put(
     "facts",
-    facts,
+    facts.filter(Boolean),
+    table,
     notes.map((note) => RP.el("p", { class: "note" }, note)),
   );
 };
 
-const saved = (ratio) =>
-  ratio < 1 ? `${RP.number((1 - ratio) * 100)} % less time` : `${RP.number((ratio - 1) * 100)} % more time`;
+// What sessions say of the paths: the best one's ratio, all of them, and where they come from.
+function sideBySide(sessions) {
+  const { rows, reference, replicates } = sessions;
+  const [first] = rows;
+  const bounds = (row) => `[${row.interval.map(RP.number).join(" .. ")}]`;
+  const many = `${replicates} replicate${replicates > 1 ? "s" : ""}`;
+  const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
+  return [
+    fact(
+      `Side by side: ${first.path}`,
+      first.path === reference ? "the reference" : `${RP.number(first.ratio)} × ${reference}`,
+      [first.path === reference ? "" : `95 % ${bounds(first)}, `, many],
+    ),
+    RP.table(
+      ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
+      rows.map((row) => [
+        [RP.sign(row.path), ` ${row.path}`],
+        row.path === reference ? "reference" : `${RP.number(row.ratio)} ×`,
+        row.path === reference ? "" : bounds(row),
+        row.path === reference ? "" : row.by_replicate.map(RP.number).join(" "),
+        RP.quantity(row.median, RP.front.step_time),
+        row.rounds,
+      ]),
+    ),
+    RP.say(made.filter(Boolean).join(", ")),
+  ];
+}
 
 function fact(name, value, more, figure) {
   return RP.el(
@@ -94,7 +98,7 @@ function fact(name, value, more, figure) {
 RP.matrix = function () {
   const time = RP.front.step_time;
   const group = RP.group();
-  const best = Object.fromEntries(group.batches.map((batch) => [batch, (ranking(batch)[0] || {}).path]));
+  const sessions = (batch) => group.side_by_side[batch] || { rows: [] };
   const rows = group.paths.map((path) =>
     RP.el(
       "tr",
@@ -102,12 +106,12 @@ RP.matrix = function () {
       RP.el("th", { scope: "row" }, RP.sign(path), " ", path),
       group.batches.map((batch) => {
         const cell = group.cases.find((one) => one.path === path && one.batch === batch);
-        const leads = best[batch] === path;
+        const leads = sessions(batch).fastest === path;
         const classes = [leads ? "leads" : "", batch === RP.batch() ? "chosen" : ""].join(" ").trim() || null;
         return RP.el(
           "td",
           { class: classes },
-          cell ? inside(cell, time, ranking(batch), leads) : "not asked for",
+          cell ? inside(cell, time, ranking(batch), sessions(batch)) : "not asked for",
         );
       }),
     ),
@@ -139,7 +143,7 @@ RP.matrix = function () {
         {},
         "Step time at ",
         RP.commitLink(newest),
-        `, ${RP.date(RP.front.commits.time[newest])}; ★ is the lowest of its batch; × is against ${RP.front.reference}; ${RP.LOWER}`,
+        `, ${RP.date(RP.front.commits.time[newest])}; each path alone; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
       ),
       RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
       RP.el("tbody", {}, rows),
@@ -147,7 +151,7 @@ RP.matrix = function () {
   );
 };
 
-function inside(cell, time, order, leads) {
+function inside(cell, time, order, sessions) {
   const value = cell.metrics[time];
   if (!value)
     return RP.el(
@@ -155,22 +159,21 @@ function inside(cell, time, order, leads) {
       { class: "absent", title: cell.reason || "" },
       RP.measured(cell) ? "no step time" : cell.status,
     );
-  const base = order.find((one) => one.path === RP.front.reference);
+  const row = sessions.rows.find((one) => one.path === cell.path);
   const rate = perSecond(cell);
-  const old = order.length && cell.at !== order[0].at ? ` at ${RP.commitName(cell.at)}` : "";
+  const old = order.length && cell.at !== order[0].at ? `at ${RP.commitName(cell.at)} ` : "";
   return [
     RP.el(
       "button",
       { type: "button", class: "value", onclick: () => RP.origin(RP.caseFigure(cell, time)) },
-      leads ? "★ " : "",
+      sessions.fastest === cell.path ? "★ " : "",
       RP.quantity(value[0], time),
     ),
     RP.el(
       "small",
       {},
-      base && base.at === cell.at
-        ? RP.el("span", {}, cell === base ? "reference" : `${RP.number(value[0] / base.metrics[time][0])} ×`)
-        : old,
+      old,
+      row ? RP.el("span", {}, cell.path === sessions.reference ? "reference" : `${RP.number(row.ratio)} ×`) : "",
       " ",
       rate ? RP.el("span", {}, RP.rate(rate)) : "",
     ),

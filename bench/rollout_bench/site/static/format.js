@@ -47,12 +47,6 @@ RP.interval = function (value, name) {
   return `[${RP.number(value[1] / divisor)} .. ${RP.number(value[2] / divisor)}]`;
 };
 
-// One value over another; its bounds are those of the two intervals at their farthest.
-RP.ratio = function (value, base) {
-  const bounded = value[1] !== null && base[1] !== null;
-  return [value[0] / base[0], bounded ? value[1] / base[2] : null, bounded ? value[2] / base[1] : null];
-};
-
 RP.rate = (perSecond) => `${Math.round(perSecond).toLocaleString("en")} tokens/s`;
 
 RP.payload = (size) =>

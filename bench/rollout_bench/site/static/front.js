@@ -9,6 +9,10 @@ RP.render = function () {
   if (!RP.front.groups.length) return empty();
   controls();
   RP.answer();
+  read();
+  const alone = RP.cases().length > 0; // else sessions alone have measured it
+  charts(alone);
+  if (!alone) return RP.put("matrix");
   RP.matrix();
   const metric = RP.selection.metric;
   RP.put("history-title", `${capital(RP.title(metric))} over the commits`);
@@ -25,8 +29,14 @@ RP.render = function () {
   RP.limit();
   RP.pipe();
   changePoints();
-  read();
 };
+
+// Show what stands on records of commits, or hide it.
+function charts(there) {
+  for (const section of document.querySelectorAll("main > section:not(#answer, #read-section), #view, .two"))
+    section.hidden = !there;
+  if (!there) document.body.dataset.drawn = "all";
+}
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
@@ -40,12 +50,9 @@ function empty() {
       " measures the last two commits and writes this page again.",
     ),
   );
-  for (const section of document.querySelectorAll(
-    "main > section:not(#answer):not(#read-section), .choices, .two",
-  ))
-    section.hidden = true;
+  byId("selection").hidden = true;
+  charts(false);
   read();
-  document.body.dataset.drawn = "all";
 }
 
 function controls() {
@@ -142,7 +149,7 @@ function compare(content, metric) {
     .sort((a, b) => (RP.better(metric) === RP.LOWER ? 1 : -1) * (a.value[0] - b.value[0]));
   RP.put(
     "compare-title",
-    "Side by side at ",
+    "The paths at ",
     RP.commitLink(at),
     chosen === null ? " (newest)" : " ",
     chosen === null
@@ -162,20 +169,16 @@ function compare(content, metric) {
         "path",
         RP.title(metric),
         "99 % interval",
-        `against ${RP.front.reference}`,
         "samples",
         "engine starts",
         "",
       ],
       entries.map((one) => {
-        const base = entries.find((other) => other.path === RP.front.reference);
-        const ratio = base && RP.ratio(one.value, base.value);
         const count = one.samples ? one.samples.length : one.figure.samples;
         return [
           one.path,
           RP.quantity(one.value[0], metric),
           RP.interval(one.value, metric),
-          ratio ? `${RP.number(ratio[0])} ${RP.interval(ratio)}` : "",
           count,
           one.figure.starts,
           RP.askButton(one.figure),

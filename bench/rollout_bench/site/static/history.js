@@ -1,4 +1,4 @@
-// The two large charts of the front page: over the commits, and side by side. Each returns what RP.draw takes.
+// The two large charts of the front page: over the commits, and the paths at one. Each returns what RP.draw takes.
 "use strict";
 
 RP.marker = (path, size) => {
@@ -186,12 +186,6 @@ RP.compareChart = function (entries, metric) {
       hovertemplate: `${RP.quantity(one.value[0], metric)} ${RP.interval(one.value, metric)}<extra>${RP.plain(one.path)}</extra>`,
     })),
   ];
-  const against = (one) => {
-    if (!base) return "";
-    if (one === base) return "reference";
-    const ratio = RP.ratio(one.value, base.value);
-    return `${RP.number(ratio[0])} × ${RP.narrow() ? "" : RP.interval(ratio)}`;
-  };
   return {
     traces,
     layout: {
@@ -207,16 +201,6 @@ RP.compareChart = function (entries, metric) {
         zeroline: false,
       },
       shapes: base ? [{ ...upright(base.value[0] / divisor, "dash", 0.8) }] : [],
-      annotations: entries.map((one, number) => ({
-        xref: "paper",
-        x: 1,
-        xanchor: "left",
-        y: number,
-        showarrow: false,
-        text: ` ${against(one)}`,
-        align: "left",
-      })),
-      margin: { l: 8, r: RP.narrow() ? 66 : 150, t: 12, b: 8 },
       height: 110 + entries.length * 46,
     },
     clicked: ([point]) => point.customdata !== undefined && RP.origin(entries[point.customdata].figure),

@@ -1,0 +1,117 @@
+"""Which path is fastest, where that can be said: by sessions, whose rollouts were interleaved. Pure.
+
+    found = side_by_side(results, group, batch=64, metric="step_seconds")
+
+A path is fastest where its interval is apart from every other's and no ratio rests on one replicate. What was
+measured alone, commit by commit, says nothing of the kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..history.results import Results
+from ..history.sessions import Session
+from ..measure.equal_work import check_equal_work
+from ..schema.metrics import metric as metric_facts
+from ..schema.record import REFERENCE, Record, measured_at
+from .numbers import bounds, number
+from .ratios import ratios, sessions_of
+
+
+class Case(NamedTuple):
+    """What a session holds fixed while it compares paths."""
+
+    machine: str
+    preset: str
+    tensor_parallel_size: int
+    workload: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The paths of a case as sessions have compared them."""
+
+    reference: str
+    rows: Sequence[Mapping[str, Any]]
+    """Those of `report.ratios`, best first."""
+    fastest: str | None
+    """The path that is; None where none can be told apart from all others."""
+    replicates: int
+    measured: str
+    """The day of the last of them."""
+    commit: str
+    """What was checked out, which may have had changes; empty where that is not kept."""
+    sources: Sequence[str]
+    """The files, below results/."""
+
+    def __str__(self) -> str:
+        best = self.rows[0]
+        ratio = f"{number(best['ratio'])} {bounds(*map(number, best['interval']))} of {self.reference}"
+        lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
+        what = f"fastest is {lowest}" if self.fastest else f"no clear winner, lowest ratio: {lowest}"
+        of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
+        return f"{what} ({of}, {self.measured}{f', {self.commit}' if self.commit else ''})"
+
+
+def cases_of(results: Results) -> dict[Case, list[tuple[Session, Record]]]:
+    """The measured records of sessions by what they compare, in the order in which they were measured."""
+    found: dict[Case, list[tuple[Session, Record]]] = {}
+    for session in results.sessions:
+        for record in session.records:
+            if record.metrics:
+                load = record.workload
+                case = Case(
+                    session.machine, record.preset, record.tensor_parallel_size, load["name"], load["batch"]
+                )
+                found.setdefault(case, []).append((session, record))
+    return found
+
+
+def side_by_side(
+    kept: Sequence[tuple[Session, Record]], metric: str, fingerprint: str | None = None
+) -> SideBySide | None:
+    """What the newest sessions of a case say of a metric: those of the commit that was measured last.
+
+    `kept` is of `cases_of`; with a fingerprint those of that work count. None where there are no ratios.
+    """
+    kept = [one for one in kept if fingerprint in (None, one[1].workload["fingerprint"])]
+    if not kept:
+        return None
+    last = max((record for _session, record in kept), key=measured_at)
+    same = [one for one in kept if _what(one[1]) == _what(last)]
+    sources = list(dict.fromkeys(session.source for session, _record in same))
+    sessions = [
+        check_equal_work(session)
+        for source in sources
+        for session in sessions_of([record for its, record in same if its.source == source])
+    ]
+    paths = [record.path for _session, record in same]
+    reference = REFERENCE if REFERENCE in paths else paths[0]
+    sign = 1 if metric_facts(metric).better == "lower" else -1
+    rows = sorted(
+        (row for row in ratios(sessions, reference, metric) if row.get("interval")),
+        key=lambda row: sign * row["ratio"],
+    )
+    if len(rows) < 2:
+        return None
+    best, *others = rows
+    apart = all(min(row["interval"]) > max(best["interval"]) for row in others)
+    if sign < 0:
+        apart = all(max(row["interval"]) < min(best["interval"]) for row in others)
+    return SideBySide(
+        reference,
+        rows,
+        best["path"] if apart and min(row["replicates"] for row in rows) > 1 else None,
+        len(sessions),
+        measured_at(last)[:10],
+        _what(last)[1],
+        ["/".join(("results", *source.parts[-3:])) for source in sources],
+    )
+
+
+def _what(record: Record) -> tuple[str, str]:
+    """The work that was done, and the commit in short."""
+    commit, dirty, _ = (record.provenance.get("commit") or "").partition("-dirty")
+    return record.workload["fingerprint"], f"{commit[:8]}{dirty}"
