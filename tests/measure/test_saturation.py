@@ -115,17 +115,18 @@ def test_the_deadline_and_the_end_of_the_batches_are_reported():
 def test_a_path_without_a_measured_batch_has_no_limit():
     records = [record(1, 0, status=ABSENT, reason="ray not installed")]
     assert find_limit(records) is None
-    assert limit_lines("ray", None, records) == ["ray absent: ray not installed"]
+    assert limit_lines("ray", None, records) == ["ray, nano, workload fixed absent: ray not installed"]
 
 
 def test_the_table_of_a_limit():
     records = [record(1, 1.0), record(2, 1.0), record(4, 2.0), record(8, 8.0)]
     assert limit_lines("zmq", find_limit(records), records) == [
-        "zmq  tokens/s   growth  step time  latency p99  preempted",
-        "  1      10.0              1.00 s       900 ms          0  ############",
-        "  2      20.0   +100 %     1.00 s       900 ms          0  ########################",
-        "  4      20.0   +0.0 %     2.00 s       1.80 s          0  ########################",
-        "  8      10.0  -50.0 %     8.00 s       7.20 s          0  ############",
+        "zmq, nano, workload fixed",
+        "batch  tokens/s   growth  step time  latency p99  preempted",
+        "    1      10.0              1.00 s       900 ms          0  ############",
+        "    2      20.0   +100 %     1.00 s       900 ms          0  ########################",
+        "    4      20.0   +0.0 %     2.00 s       1.80 s          0  ########################",
+        "    8      10.0  -50.0 %     8.00 s       7.20 s          0  ############",
         "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "best: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "stopped: throughput grew by 0.0% to 4 and by -50.0% to 8 from batch 2, less than 3%",

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import fake
@@ -57,6 +58,28 @@ def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
     assert "not measured" in ratio_table([zmq], "vllm-mp", "step_seconds")
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"preset": "qwen2.5-7b"}, "qwen2.5-7b, workload fixed"),
+        ({"tensor_parallel_size": 2}, "nano, tensor-parallel over 2, workload fixed"),
+    ],
+)
+def test_other_cases_among_kept_records_have_tables_of_their_own(other, named, tmp_path, capsys):
+    records = [record("vllm-mp", [1.0, 1.0]), record("zmq", [0.9, 0.9])]
+    records += [
+        replace(record(path, samples), **other) for path, samples in (("vllm-mp", [1.0]), ("zmq", [3.0]))
+    ]
+    file = tmp_path / "kept.jsonl"
+    file.write_text("".join(one.to_json() + "\n" for one in records))
+    assert cli.main(["compare", "--from", str(file)]) == 0
+    shown = capsys.readouterr().out
+    first, _, second = shown.partition(f"\n{named}\n")
+    assert first.startswith("nano, workload fixed\n")
+    assert "0.90 [" in first
+    assert "3.00 [" in second
+
+
 def test_kept_records_are_shown_again_replicate_by_replicate(tmp_path, capsys):
     """The same two replicates as measured: 1.1 and 0.9 of the reference, and idle times of both together."""
     replicates = [
@@ -75,7 +98,7 @@ def test_kept_records_are_shown_again_replicate_by_replicate(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "1.00 [0.90 .. 1.10]" in shown
     assert shown.count("30.0 %") == 2
-    assert [line.split()[0] for line in shown.splitlines()[1:3]] == ["vllm-mp", "zmq"]
+    assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["vllm-mp", "zmq"]
     found = {row["path"]: row for row in json.loads(shown.splitlines()[-1])["ratios"]}
     assert found["zmq"]["by_replicate"] == pytest.approx([1.1, 0.9])
 

@@ -115,7 +115,10 @@ def test_a_case_that_failed_and_a_damaged_file_are_reported(checkout, tmp_path):
     failed = failed.replace('"reason": null', '"reason": "out of memory\\nand more"')
     file.write_text("\n".join([*lines[:-1], failed, "{"]))
     text = report(read_results(tmp_path, commits), [commits[2]])
-    assert "ray batch 8 on simulated-1x: failed: out of memory" in text
+    assert (
+        "simulated-1x, virtualenv-py3.12, simulated, workload fixed, ray, batch 8: failed: out of memory"
+        in text
+    )
     assert "Damaged and passed over:" in text
 
 

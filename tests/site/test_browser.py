@@ -378,7 +378,10 @@ def test_failed_cases_damaged_files_and_machines_without_gpu_are_shown(simulated
     assert "failed" in text(tab, "#matrix")
     tab = visit(simulated[0], "#machine=bare")
     assert "no record of this selection has gpu_idle_share: no CUDA here." in text(tab, "#idle-absent")
-    assert f"It is there for {MACHINE}, simulated, fixed" in text(tab, "#idle-absent")
+    assert (
+        f"It is there for {MACHINE}, virtualenv-py3.12, simulated, tensor-parallel size 1, workload fixed"
+        in text(tab, "#idle-absent")
+    )
 
 
 @pytest.mark.parametrize("commits", [0, 1])

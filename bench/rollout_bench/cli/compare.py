@@ -16,6 +16,7 @@ from ..measure.roofline import kv_token_bytes
 from ..measure.sequence import engine_arguments as sized_arguments
 from ..measure.session import Contestant, run_session
 from ..report.idle import idle_table, stage_table, tail_table
+from ..report.names import work_name, work_of
 from ..report.ratios import ratio_table, ratios, sessions_of, together
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, read_records
@@ -73,11 +74,18 @@ def run(given: argparse.Namespace) -> int:
     order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their sessions ended
     sessions = [sorted(some, key=lambda one: order.get(one.path, len(order))) for some in sessions]
     found = ratios(sessions, given.reference, given.metric)
-    print(ratio_table(found, given.reference, given.metric))
-    cases = together(sessions)
-    for text in filter(None, (tail_table(cases), idle_table(cases), stage_table(cases))):
-        print(f"\n{text}")
-    failed = [one for records in sessions for one in records if one.status != MEASURED]
+    every = [one for records in sessions for one in records]
+    for number, work in enumerate(dict.fromkeys(map(work_of, every))):
+        rows = [
+            row for row in found
+            if work == work_name(row["preset"], row["tensor_parallel_size"], row["workload"])
+        ]  # fmt: skip
+        print("\n" * (number > 0) + work)
+        print(ratio_table(rows, given.reference, given.metric))
+        cases = [one for one in together(sessions) if work_of(one) == work]
+        for text in filter(None, (tail_table(cases), idle_table(cases), stage_table(cases))):
+            print(f"\n{text}")
+    failed = [one for one in every if one.status != MEASURED]
     for one in failed:
         say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
     print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ..errors import BenchError
 from ..history import asv_runs
-from ..history.results import Commit, Results, read_results
+from ..history.results import Commit, Results, key_of, read_results
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.marked import kill_marked, marked
+from ..report.names import Group, group_of
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
 from ..schema.record import FAILED, REFERENCE, Record
@@ -70,10 +71,10 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
     any_failed = False
     for number, commit in enumerate(commits):
         mine = [point for point in results.points if (point.machine, point.commit) == (machine, commit)]
-        by_environment: dict[str, list[Record]] = {}
+        by_group: dict[Group, list[Record]] = {}
         for point in mine:
-            by_environment.setdefault(point.environment, []).append(point.record)
-        records = [one for group in by_environment.values() for one in group]
+            by_group.setdefault(group_of(key_of(point)), []).append(point.record)
+        records = [point.record for point in mine]
         pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
         failed = any(one.status == FAILED for one in records)
         failed |= any(bool(pipe.result.get("failed")) for pipe in pipes)
@@ -84,7 +85,8 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
         print(f"commit {commit}")
         if empty:
             print(f"failed: nothing was measured; see {log}")
-        print("\n\n".join(rollout_table(group, REFERENCE) for group in by_environment.values()))
+        tables = (f"{group}\n{rollout_table(some, REFERENCE)}" for group, some in by_group.items())
+        print("\n\n".join(tables))
         if pipes:
             print()
             print(pipe_table(pipes[-1].result))

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..report.names import work_name
 from ..report.numbers import change, change_interval, quantity
 from ..report.reasons import first_line
 from ..report.table import in_xml, items, table
@@ -69,7 +70,7 @@ def exit_code(gate: Mapping[str, Any]) -> int:
 
 def text(gate: Mapping[str, Any]) -> str:
     """For a terminal."""
-    rows = table(_COLUMNS, _rows(gate), _RIGHT, width=None)
+    rows = table(_COLUMNS, _rows(gate), _RIGHT)
     return "\n".join([_headline(gate), rows, *_reasons(gate), _cost(gate), *gate["notes"]])
 
 
@@ -105,7 +106,12 @@ def junit(gate: Mapping[str, Any]) -> str:
 
 
 def _headline(gate: Mapping[str, Any]) -> str:
-    return f"{gate['verdict']}: {gate['base'][:8]}..{gate['head'][:8]} on {gate['machine']}"
+    works = [
+        work_name(row["preset"], row.get("tensor_parallel_size", 1), row.get("workload", "fixed"))
+        for row in gate["verdicts"]
+    ]
+    where = [gate["machine"], *dict.fromkeys(works)]
+    return f"{gate['verdict']}: {gate['base'][:8]}..{gate['head'][:8]} on {', '.join(where)}"
 
 
 def _cost(gate: Mapping[str, Any]) -> str:

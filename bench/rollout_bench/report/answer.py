@@ -8,30 +8,16 @@ after the other, each path alone: they are shown, the best first, and none leads
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ..history.results import Commit, Point, Results
+from ..history.results import Commit, Point, Results, key_of
 from ..schema.metrics import metric as metric_facts
 from .estimate import Estimate, estimate_of
 from .footnotes import Footnotes
+from .names import Group, group_of
 from .numbers import interval
 from .side_by_side import Case, SideBySide, cases_of, side_by_side
 
 STEP_TIME = "step_seconds"
-
-
-class Group(NamedTuple):
-    """What a comparison of paths holds fixed, the batch aside."""
-
-    machine: str
-    environment: str
-    preset: str
-    tensor_parallel_size: int
-    workload: str
-
-    def __str__(self) -> str:
-        size = f", tensor-parallel over {self.tensor_parallel_size}" * (self.tensor_parallel_size > 1)
-        return f"{self.machine}, {self.preset}{size}, workload {self.workload}"
 
 
 @dataclass(frozen=True)
@@ -47,23 +33,13 @@ class Answer:
     """What the newest sessions of the same work say, of whatever commit they are."""
 
 
-def group_of(point: Point) -> Group:
-    """The group of a point."""
-    record = point.record
-    return Group(
-        point.machine,
-        point.environment,
-        record.preset,
-        record.tensor_parallel_size,
-        record.workload["name"],
-    )
-
-
 def grouped(points: Iterable[Point]) -> dict[Group, dict[int, list[Point]]]:
     """Points by group and batch, both in the order of names and numbers, the points in their own."""
     found: dict[Group, dict[int, list[Point]]] = {}
     for point in points:
-        found.setdefault(group_of(point), {}).setdefault(point.record.workload["batch"], []).append(point)
+        found.setdefault(group_of(key_of(point)), {}).setdefault(point.record.workload["batch"], []).append(
+            point
+        )
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 

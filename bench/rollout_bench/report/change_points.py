@@ -1,14 +1,14 @@
 """Text of what `detect` found: a table for each range of commits, and what could not be judged."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
 from ..history.detect import ChangePoint, Changes, Short
-from ..history.results import Commit, Key, Results
+from ..history.results import Commit, Results
 from ..stats.change_points import LEAST_POINTS
+from .names import Group, group_of
 from .numbers import change, change_interval, confidence
-from .table import WIDTH, table
+from .table import table, wrapped
 
 
 def change_points_table(points: Sequence[ChangePoint], short: Sequence[Short], results: Results) -> str:
@@ -29,29 +29,26 @@ def change_points_table(points: Sequence[ChangePoint], short: Sequence[Short], r
 
 
 def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
-    rows = [
-        [
-            series_name(point.key),
-            point.metric,
-            f"{change(point.ratio)} {change_interval(*point.interval)}",
-            confidence(point.confidence),
-            _state(point),
-        ]
-        for point in sorted(points, key=lambda point: -abs(point.ratio - 1))
-    ]
+    groups: dict[Group, list[ChangePoint]] = {}
+    for point in sorted(points, key=lambda point: -abs(point.ratio - 1)):
+        groups.setdefault(group_of(point.key), []).append(point)
     largest = max(points, key=lambda point: (point.worse, abs(point.ratio - 1)))
     lines = [f"after {last}", f"up to {first}"]
-    lines.append(table(["series", "metric", "change [99 %]", "confidence", ""], rows))
+    for group, some in groups.items():
+        lines += [str(group), table(["path", "batch", "metric", "change [99 %]", "confidence", ""], [
+            [
+                point.key.path,
+                str(point.key.batch),
+                point.metric,
+                f"{change(point.ratio)} {change_interval(*point.interval)}",
+                confidence(point.confidence),
+                _state(point),
+            ]
+            for point in some
+        ], right=[1])]  # fmt: skip
     changed = {name: pair for point in points for name, pair in point.environment.items()}
-    lines += textwrap.wrap(f"changed between them: {environment(changed)}", WIDTH, subsequent_indent="  ")
+    lines.append(wrapped(f"changed between them: {environment(changed)}"))
     return "\n".join([*lines, f"confirm: {largest.confirm}", f"bisect:  {largest.bisect}"])
-
-
-def series_name(key: Key) -> str:
-    """A series in a few words: "h200-1x qwen2.5-0.5b zmq batch 64"."""
-    ranks = f" tp {key.tensor_parallel_size}" if key.tensor_parallel_size > 1 else ""
-    load = "" if key.workload == "fixed" else f" {key.workload}"
-    return f"{key.machine} {key.preset}{ranks}{load} {key.path} batch {key.batch}"
 
 
 def environment(changes: Changes) -> str:

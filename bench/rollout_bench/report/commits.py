@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..history.detect import ChangePoint
-from ..history.results import Commit, Results
+from ..history.results import Commit, Results, key_of
 from ..schema.metrics import is_worse, title
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED
-from .answer import STEP_TIME, Answer, Group, answers, sentence
+from .answer import STEP_TIME, Answer, answers, sentence
 from .estimate import Estimate, ratio
 from .footnotes import Footnotes
+from .names import Group, series_name
 from .numbers import change, interval
 from .pipe import pipe_table
 from .ratios import ratio_table
@@ -88,7 +89,7 @@ def _table(
             if base is not None:
                 row += _since(value, before.get(path), metric, notes)
             rows.append(row)
-    return table(titles, rows, right=[0], markdown=markdown, width=None)
+    return table(titles, rows, right=[0], markdown=markdown)
 
 
 def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnotes) -> list[str]:
@@ -117,7 +118,7 @@ def _sessions(some: Sequence[Answer], metric: str, markdown: bool) -> list[str]:
 
 def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:
     lines = [
-        f"{point.key.path} batch {point.key.batch}, {title(point.metric)}: "
+        f"{series_name(point.key)}, {title(point.metric)}: "
         f"{'worse' if point.worse else 'better'}, {change(point.ratio)}; confirm: {point.confirm}"
         for point in points
     ]
@@ -127,8 +128,7 @@ def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:
 def _missing(results: Results, commit: Commit) -> list[str]:
     """Cells of the commit that have no values, and the first line of why."""
     return [
-        f"{point.record.path} batch {point.record.workload['batch']} on {point.machine}: "
-        f"{point.record.status}: {first_line(point.record.reason)}"
+        f"{series_name(key_of(point))}: {point.record.status}: {first_line(point.record.reason)}"
         for point in results.points
         if point.commit == commit and point.record.status != MEASURED
     ]

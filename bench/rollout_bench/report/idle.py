@@ -6,6 +6,7 @@ from typing import Any
 
 from ..schema.record import MEASURED, Record
 from .estimate import estimate
+from .names import work_of
 from .numbers import change, interval, number, quantity, share
 from .reasons import first_line
 from .rollouts import batch
@@ -119,8 +120,8 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
     `limit` is a `saturation.Limit`, or None where nothing was measured.
     """
     if limit is None:
-        return [f"{path} {records[0].status}: {first_line(records[0].reason)}"]
-    titles = [path, "tokens/s", "growth", "step time", "latency p99", "preempted", ""]
+        return [f"{path}, {work_of(records[0])} {records[0].status}: {first_line(records[0].reason)}"]
+    titles = ["batch", "tokens/s", "growth", "step time", "latency p99", "preempted", ""]
     before = [None, *limit.points]
     rows = [
         [
@@ -135,6 +136,7 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
         for last, one in zip(before, limit.points, strict=False)
     ]
     return [
+        f"{path}, {work_of(records[0])}",
         *table(titles, rows, right=range(6)).splitlines(),
         f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
         f"best: batch {limit.best.batch}, {_speed(limit.best)}",

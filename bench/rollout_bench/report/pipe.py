@@ -6,7 +6,7 @@ from typing import Any
 from ..schema.record import ABSENT, FAILED
 from .numbers import payload, quantity
 from .reasons import first_line, indented
-from .table import GAP, WIDTH, clipped, table
+from .table import GAP, WIDTH, table, wrapped
 
 
 def pipe_table(result: Mapping[str, Any]) -> str:
@@ -25,8 +25,8 @@ def pipe_table(result: Mapping[str, Any]) -> str:
     for status in (ABSENT, FAILED):
         for path, reason in result.get(status, {}).items():
             lines += [""] * bool(lines)
-            lines.append(clipped(f"{path}{GAP}{status}: {first_line(reason)}"))
-            if "\n" in reason or len(lines[-1]) == WIDTH:
+            lines.append(wrapped(f"{path}{GAP}{status}: {first_line(reason)}"))
+            if "\n" in reason:
                 lines += indented(reason)
     return "\n".join(lines)
 

@@ -18,15 +18,14 @@ Case = tuple[str, str, int, str]
 
 
 def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) -> list[dict[str, Any]]:
-    """For each path and workload its ratio to the reference over all sessions, each a replicate."""
+    """For each path and case its ratio to the reference over all sessions, each a replicate."""
     rows: list[dict[str, Any]] = []
-    for path, batch, name in dict.fromkeys(
-        (one.path, one.workload["batch"], one.workload["name"]) for records in sessions for one in records
-    ):
-        mine = [_samples(records, path, batch, name, metric) for records in sessions]
-        its = [_samples(records, reference, batch, name, metric) for records in sessions]
+    for path, case in dict.fromkeys((one.path, _compared(one)) for records in sessions for one in records):
+        mine = [_samples(records, path, case, metric) for records in sessions]
+        its = [_samples(records, reference, case, metric) for records in sessions]
         medians = [median(samples) for samples in mine if samples]
-        row: dict[str, Any] = {"path": path, "workload": name, "batch": batch, "replicates": len(medians)}
+        named = dict(zip(("preset", "tensor_parallel_size", "workload", "batch"), case, strict=True))
+        row: dict[str, Any] = {"path": path, **named, "replicates": len(medians)}
         pairs = [pair for pair in zip(mine, its, strict=True) if pair[0] and len(pair[0]) == len(pair[1])]
         if medians:
             row |= {"median": median(medians), "rounds": sum(len(samples) for samples, _its in pairs)}
@@ -35,6 +34,12 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
             row |= {"ratio": found.middle, "by_replicate": found.by_replicate, "interval": found.interval}
         rows.append(row)
     return sorted(rows, key=lambda row: (row["workload"], row["batch"]))
+
+
+def _compared(record: Record) -> tuple[str, int, str, int]:
+    """What the paths that are compared have in common."""
+    load = record.workload
+    return record.preset, record.tensor_parallel_size, load["name"], load["batch"]
 
 
 def sessions_of(records: Sequence[Record]) -> list[list[Record]]:
@@ -69,16 +74,18 @@ def _case(record: Record) -> Case:
     return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
 
 
-def _samples(records: Sequence[Record], path: str, batch: int, name: str, metric: str) -> list[float]:
+def _samples(
+    records: Sequence[Record], path: str, case: tuple[str, int, str, int], metric: str
+) -> list[float]:
     for one in records:
-        if (one.path, one.workload["batch"], one.workload["name"]) == (path, batch, name):
+        if (one.path, _compared(one)) == (path, case):
             samples = one.metrics.get(metric, [])
             return samples if all(0 < sample < inf for sample in samples) else []  # JSON may hold NaN
     return []
 
 
 def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> str:
-    """One line a path and workload."""
+    """One line a path and batch."""
     titles = ["path", "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by replicate", "rounds"]
     lines = []
     notes = Footnotes()

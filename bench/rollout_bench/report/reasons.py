@@ -1,10 +1,9 @@
 """Why there is no value: in the line of a table, and whole below it. Pure."""
 
-import textwrap
 from collections.abc import Iterable
 
 from ..schema.record import MEASURED, Record
-from .table import WIDTH
+from .table import WIDTH, wrapped
 
 _MOST_LINES = 30
 
@@ -22,16 +21,12 @@ def whole_reasons(records: Iterable[Record]) -> list[str]:
         reason = record.reason or ""
         if record.status != MEASURED and reason not in shown:
             shown.add(reason)
-            if "\n" in reason or len(reason) > WIDTH * 2 // 3:
+            if "\n" in reason:
                 lines += ["", f"{record.path} {record.status}:", *indented(reason)]
     return lines
 
 
 def indented(reason: str) -> list[str]:
     """A reason's lines, set in and wrapped."""
-    parts = [
-        part
-        for line in reason.splitlines()
-        for part in textwrap.wrap(line, WIDTH - 4, subsequent_indent="  ") or [""]
-    ]
+    parts = [part for line in reason.splitlines() for part in wrapped(line, WIDTH - 4).splitlines() or [""]]
     return [f"    {line}".rstrip() for line in parts[:_MOST_LINES]]

@@ -14,18 +14,17 @@ def table(
     rows: Iterable[Sequence[str]],
     right: Iterable[int] = (),
     markdown: bool = False,
-    width: int | None = WIDTH,
 ) -> str:
-    """A table, the columns `right` set to the right; plain lines are clipped at `width`, if there is one.
+    """A table, the columns `right` set to the right; a plain line that is longer than WIDTH goes on below.
 
     A plain row with fewer cells than titles ends with free text, which may run on. Markdown is escaped here.
     """
     lines = [list(titles), *map(list, rows)]
     columns = set(right)
-    return "\n".join(_markdown(lines, columns) if markdown else _plain(lines, columns, width))
+    return "\n".join(_markdown(lines, columns) if markdown else _plain(lines, columns))
 
 
-def _plain(lines: list[list[str]], right: set[int], width: int | None) -> list[str]:
+def _plain(lines: list[list[str]], right: set[int]) -> list[str]:
     aligned = [line if len(line) == len(lines[0]) else line[:-1] for line in lines]
     columns = range(len(lines[0]))
     widths = [max(len(line[place]) for line in aligned if place < len(line)) for place in columns]
@@ -36,7 +35,7 @@ def _plain(lines: list[list[str]], right: set[int], width: int | None) -> list[s
             for place, (cell, wide) in enumerate(zip(cells, widths, strict=False))
         ]
         text = GAP.join([*placed, *line[len(cells) :]]).rstrip()
-        made.append(text if width is None else clipped(text, width))
+        made.append(wrapped(text))
     return made
 
 
@@ -69,11 +68,6 @@ def in_xml(text: str) -> str:
     return _NOT_IN_XML.sub("?", text)
 
 
-def wrapped(text: str) -> str:
-    """Text in lines of WIDTH, all but the first set in."""
-    return textwrap.fill(text, WIDTH, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False)
-
-
-def clipped(line: str, width: int = WIDTH) -> str:
-    """A line, cut at `width` with a sign that it was."""
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+def wrapped(text: str, width: int = WIDTH) -> str:
+    """Text in lines of `width`, all but the first set in; a word that is longer stays whole."""
+    return textwrap.fill(text, width, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False)

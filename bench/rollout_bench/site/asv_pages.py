@@ -142,7 +142,7 @@ def _has_markup(content: Any) -> bool:
 
 
 def _shown(name: Any) -> str:
-    return ascii(name if len(str(name)) <= 60 else f"{str(name)[:57]}...")
+    return ascii(name)
 
 
 def _say_which_way_is_better(index: dict[str, Any]) -> None:

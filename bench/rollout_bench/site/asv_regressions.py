@@ -18,7 +18,7 @@ from asv.graph import Graph
 
 from ..history.detect import ChangePoint, measured
 from ..history.results import Results
-from ..report.change_points import series_name
+from ..report.names import series_name
 from ..report.numbers import change
 from ..report.table import in_xml
 from ..schema.metrics import title

@@ -6,6 +6,7 @@ from typing import Any
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
+from ..report.names import series_name
 from ..report.numbers import change
 from ..schema.metrics import title
 from .data import bounded, columns
@@ -42,7 +43,7 @@ def change_point_data(
         "path": key.path,
         "batch": key.batch,
         "metric": metric,
-        "title": f"{key.path}, {title(metric)}: {change(found.ratio)} at {found.first.hash[:8]}",
+        "title": f"{series_name(key)}, {title(metric)}: {change(found.ratio)} at {found.first.hash[:8]}",
         "ratio": found.ratio,
         "interval": list(found.interval),
         "confidence": found.confidence,

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ..history.results import Commit, Pipe, Point, Results
-from ..report.answer import STEP_TIME, case_of, comparable, group_of, groups_of
+from ..history.results import Commit, Pipe, Point, Results, key_of
+from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
+from ..report.names import group_of
 from ..report.side_by_side import cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
@@ -79,7 +80,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "machines_without_gpu": _without_gpu(results),
         "records": len(results.points),
         "groups": groups,
-        "start": list(groups_of(results)).index(group_of(opened)) if opened else 0,
+        "start": list(groups_of(results)).index(group_of(key_of(opened))) if opened else 0,
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
         "outside": results.outside_line(),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from ..history.results import Point
-from ..report.answer import group_of
+from ..history.results import Point, key_of
+from ..report.names import group_of
 from ..schema.record import measured_at
 
 
@@ -37,7 +37,7 @@ def link(page: Path, points: Sequence[Point]) -> str:
     point = newest(points)
     if point is None:
         return page.as_uri()
-    group = group_of(point)
+    group = group_of(key_of(point))
     chosen = {
         "machine": group.machine,
         "preset": group.preset,

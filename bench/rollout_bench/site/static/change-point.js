@@ -55,7 +55,7 @@
     RP.el(
       "p",
       { class: "where" },
-      `${key.machine}, ${key.preset}, tensor-parallel size ${key.tensor_parallel_size}, workload ${key.workload}, batch ${key.batch}; ${RP.better(metric)}`,
+      `${RP.groupName(key)}, ${key.path}, batch ${key.batch}; ${RP.better(metric)}`,
     ),
   );
   RP.put("better", RP.better(metric));

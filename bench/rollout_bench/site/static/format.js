@@ -40,12 +40,24 @@ RP.quantity = function (value, name) {
   return `${RP.number(value / divisor)} ${sign}`.trim();
 };
 
-// The interval of a value, in the unit of the value; one sample gives none.
+// The interval of a value, in the unit of the value; few samples give none.
 RP.interval = function (value, name) {
   const [divisor] = RP.unit(value[0], name || "");
-  if (value[1] === null) return "(one sample)";
+  if (value[1] === null) return "(too few samples for an interval)";
   return `[${RP.number(value[1] / divisor)} .. ${RP.number(value[2] / divisor)}]`;
 };
+
+// All that tells a group, or a series without its path, from others.
+RP.groupName = (group) =>
+  [
+    group.machine,
+    group.environment,
+    group.preset,
+    `tensor-parallel size ${group.tensor_parallel_size}`,
+    `workload ${group.workload}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 
 RP.rate = (perSecond) => `${Math.round(perSecond).toLocaleString("en")} tokens/s`;
 

@@ -114,7 +114,7 @@ RP.marks = function (group, metric, content, divisor) {
         yanchor: "top",
         showarrow: false,
         text: RP.plain(
-          change.what.slice(0, 2).map(RP.changed).join(", ") + (change.what.length > 2 ? ", ..." : ""),
+          change.what.slice(0, 2).map(RP.changed).join(", ") + (change.what.length > 2 ? ` and ${change.what.length - 2} more` : ""),
         ),
       }))
     : [];

@@ -65,6 +65,7 @@ RP.origin = function (figure) {
     ["samples", `${count}, from ${figure.starts} engine start${figure.starts > 1 ? "s" : ""}`],
     ...RP.warnings([figure]).map((text) => ["warning", text]),
     ["machine", [group.machine, ...hardware].filter(Boolean).join(", ")],
+    ["environment", group.environment],
     ["workload", RP.workload(facts.workload)],
     ["preset", `${group.preset}, tensor-parallel size ${group.tensor_parallel_size}`],
     ["executor", [facts.executor, facts.channel].filter(Boolean).join(", ") || "not kept"],

@@ -17,7 +17,7 @@ RP.section = function (id, absent, chart, numbers) {
   if (chart) RP.draw(id, chart);
 };
 
-// Other workloads of this machine and preset that have a metric, as links.
+// Other groups that have a metric, as links.
 function elsewhere(metric) {
   const here = RP.group();
   const others = RP.front.groups.filter(
@@ -28,7 +28,7 @@ function elsewhere(metric) {
     RP.el(
       "a",
       { href: RP.address(RP.chosenBy(group)) },
-      `${group.machine}, ${group.preset}, ${group.workload}`,
+      RP.groupName(group),
     ),
   );
   return [" It is there for ", ...links.flatMap((link, number) => (number ? ["; ", link] : [link])), "."];
