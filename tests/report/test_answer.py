@@ -2,9 +2,11 @@
 
 import pytest
 from rollout_bench.history.results import Commit, read_results
+from rollout_bench.report import ratios
 from rollout_bench.report.answer import answers, groups_of, sentence
 from rollout_bench.report.side_by_side import cases_of, side_by_side
 from rollout_bench.schema.metrics import METRICS, Metric
+from rollout_bench.stats.ratios import Ratio
 from simulated import MACHINE, write_records, write_session
 
 A, B = (Commit(letter * 40, letter) for letter in "ab")
@@ -61,6 +63,14 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
     assert found.sources == [
         f"results/{MACHINE}/turns/2026-01-0{day}.jsonl" for day in ("3-replicate", "4-another")
     ]
+
+
+def test_a_ratio_without_an_interval_is_shown_and_decides_nothing(folder, monkeypatch):
+    write_session(folder, {"vllm-mp": [1, 1], "zmq": [0.5, 0.5]})
+    monkeypatch.setattr(ratios, "ratio_of", lambda pairs: Ratio(pairs[0][0][0] / pairs[0][1][0], [], None, 0))
+    answer = answer_of(folder)
+    assert answer.sessions.fastest is None
+    assert "lowest ratio: zmq, 0.50 of vllm-mp (" in sentence(answer)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ class SideBySide:
 
     def __str__(self) -> str:
         best = self.rows[0]
-        ratio = f"{number(best['ratio'])} {bounds(*map(number, best['interval']))} of {self.reference}"
+        shown = bounds(*map(number, best["interval"])) + " " if best["interval"] else ""
+        ratio = f"{number(best['ratio'])} {shown}of {self.reference}"
         lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
         what = f"fastest is {lowest}" if self.fastest else f"no clear winner, lowest ratio: {lowest}"
         of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
@@ -91,15 +92,13 @@ def side_by_side(
     reference = REFERENCE if REFERENCE in paths else paths[0]
     sign = 1 if metric_facts(metric).better == "lower" else -1
     rows = sorted(
-        (row for row in ratios(sessions, reference, metric) if row.get("interval")),
+        (row for row in ratios(sessions, reference, metric) if "ratio" in row),
         key=lambda row: sign * row["ratio"],
     )
     if len(rows) < 2:
         return None
     best, *others = rows
-    apart = all(min(row["interval"]) > max(best["interval"]) for row in others)
-    if sign < 0:
-        apart = all(max(row["interval"]) < min(best["interval"]) for row in others)
+    apart = all(_apart(best["interval"], row["interval"]) for row in others)
     return SideBySide(
         reference,
         rows,
@@ -109,6 +108,11 @@ def side_by_side(
         _what(last)[1],
         ["/".join(("results", *source.parts[-3:])) for source in sources],
     )
+
+
+def _apart(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether two intervals do not overlap; of a ratio that has none that is not known."""
+    return one is not None and other is not None and (max(one) < min(other) or max(other) < min(one))
 
 
 def _what(record: Record) -> tuple[str, str]:

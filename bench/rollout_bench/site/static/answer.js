@@ -61,14 +61,14 @@ RP.answer = function () {
 function sideBySide(sessions) {
   const { rows, reference, replicates } = sessions;
   const [first] = rows;
-  const bounds = (row) => `[${row.interval.map(RP.number).join(" .. ")}]`;
+  const bounds = (row) => (row.interval ? `[${row.interval.map(RP.number).join(" .. ")}]` : "");
   const many = `${replicates} replicate${replicates > 1 ? "s" : ""}`;
   const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
     fact(
       `Side by side: ${first.path}`,
       first.path === reference ? "the reference" : `${RP.number(first.ratio)} × ${reference}`,
-      [first.path === reference ? "" : `95 % ${bounds(first)}, `, many],
+      [first.path === reference ? "" : first.interval && `95 % ${bounds(first)}, `, many],
     ),
     RP.table(
       ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
