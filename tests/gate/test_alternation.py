@@ -1,6 +1,7 @@
 """gate/alternation.py and its report: order, early stop, budget, what cannot be judged. No process starts."""
 
 import json
+import math
 import random
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -53,6 +54,18 @@ class Engines:
                 record.metrics = {"step_seconds": [value] * 7, "wire_bytes": [100.0 * speed] * 7}
             records.append(record)
         return records
+
+    def spoilt(self, starts):
+        """With the first record of some legs, counted from 1, made into something else."""
+        measure = self.measure
+
+        def spoil(build, paths, seconds):
+            records = measure(build, paths, seconds)
+            starts.get(len(self.legs), lambda record: None)(records[0])
+            return records
+
+        self.measure = spoil
+        return self
 
     def gate(self, paths=("zmq",), metrics=("step_seconds",), budget_seconds=3600.0):
         thresholds = {name: 0.015 if name == "step_seconds" else 0.0 for name in metrics}
@@ -137,20 +150,71 @@ def test_a_first_round_that_ends_a_little_late_is_judged_and_not_thrown_away():
     assert content["stopped"] == "the budget is spent"
 
 
-def test_a_first_round_whose_last_start_is_cut_off_is_no_round():
+def test_a_first_round_whose_last_start_is_cut_off_is_judged_on_the_pair_that_it_has():
     engines = Engines({})
+
+    def cut_off(record):
+        engines.now += 2.0
+        record.status, record.reason, record.metrics = "failed", "did not end in time", {}
+
+    [row] = engines.spoilt({4: cut_off}).gate(budget_seconds=41.0)["verdicts"]
+    assert (row["verdict"], row["pairs"]) == ("cannot tell", 1)
+    assert row["reason"] == "1 of 2 pairs left out: base: did not end in time"
+
+
+def _lacks(record):
+    del record.metrics["step_seconds"]
+
+
+def _nan(record):
+    record.metrics["step_seconds"] = [float("nan")] * 7
+
+
+def _fails(record):
+    record.status, record.reason, record.metrics = "failed", "EngineError: once", {}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ({2: _lacks}, "1 of 4 pairs left out: head: it gave no step_seconds"),
+        ({2: _nan}, "1 of 4 pairs left out: head: it gave no step_seconds"),
+        ({1: _lacks, 3: _lacks}, "2 of 4 pairs left out: base: it gave no step_seconds"),
+        ({1: _fails, 2: _lacks}, "1 of 4 pairs left out: head: it gave no step_seconds"),
+        ({7: _fails}, "1 of 4 pairs left out: head: EngineError: once"),
+    ],
+)
+def test_a_start_that_fails_or_lacks_a_metric_takes_out_its_pair_and_no_other(spoil, reason):
+    """With a host that gets slower by 40 % a start, a start beside a wrong partner shows."""
+    engines = Engines({}, cv=0.0, drift=0.04).spoilt(spoil)
+    content = engines.gate(budget_seconds=80.0)
+    [row] = content["verdicts"]
+    assert (row["pairs"], row["reason"]) == (4 - int(reason[0]), reason)
+    starts = [1 + 0.04 * 10 * number for number in range(1, 9)]
+    pairs = [(starts[i], starts[j]) for i, j in ((0, 1), (3, 2), (4, 5), (7, 6))]
+    spoilt = {(leg - 1) // 2 for leg in spoil}
+    logs = [math.log(head / base) for place, (base, head) in enumerate(pairs) if place not in spoilt]
+    assert math.log(row["ratio"]) == pytest.approx(sum(logs) / len(logs))
+    assert f"zmq batch 8 {row['verdict']}: {reason}" in gate_report.text(content)
+
+
+def test_a_path_that_hangs_takes_its_share_of_the_budget_and_the_others_are_judged():
+    engines = Engines({("head", "zmq"): 1.3})
     measure = engines.measure
 
-    def cut_off(build, paths, seconds_left):
-        records = measure(build, paths, seconds_left)
-        if len(engines.legs) == 4:
-            engines.now += 2.0
-            records[0].status, records[0].reason = "failed", "did not end in time"
+    def hanging(build, paths, seconds):
+        records = measure(build, [path for path in paths if path != "ray"], seconds)
+        if "ray" in paths:
+            engines.now += seconds
+            record = SimpleNamespace(path="ray", preset="nano", workload={"batch": 8}, metrics={})
+            record.status, record.reason = "failed", f"did not end within {seconds:g} s"
+            records.append(record)
         return records
 
-    engines.measure = cut_off
-    with pytest.raises(UsageError, match=r"one round .* takes about 0\.7"):
-        engines.gate(budget_seconds=41.0)
+    engines.measure = hanging
+    content = engines.gate(paths=("ray", "zmq"), budget_seconds=600.0)
+    assert engines.now <= 600.0
+    assert verdicts(content) == {"ray": "failed", "zmq": "worse"}
 
 
 def test_what_the_end_of_the_budget_cuts_off_is_no_failure():

@@ -45,6 +45,7 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--threshold", "much"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "-3"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "beauty=3"], "unknown metric 'beauty'"),
+        (["HEAD", "HEAD", "--threshold", "latency_p99_seconds=5"], "not judged: add it to --metrics"),
         (["HEAD", "HEAD", "--summary", "no/such/folder/file.md"], "there is no folder no/such/folder"),
         (["HEAD", "HEAD", "--junit", "."], "--junit is .; that is a folder"),
         (["HEAD", "HEAD", "--machine", "../box"], "--machine is '../box'; a name is of letters, digits"),

@@ -12,7 +12,7 @@ from asv.machine import Machine
 from rollout_perf.transports import find_transport
 
 from ..errors import UsageError
-from ..gate import alternation
+from ..gate import alternation, replicates
 from ..gate import report as gate_report
 from ..history import asv_runs, environments, git
 from ..measure import machine
@@ -61,22 +61,20 @@ def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
     question = _question(given)
-    commits = {name: environments.find_commit(root, getattr(given, name)) for name in alternation.BUILDS}
+    commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
     for note in notes:
         say(note)
     entry = asv_runs.machine_entry(given.machine, machine.gpus())
     folder = _folder(asv_runs.results_folder(root), entry)
     with alone(say, checkout_lock(root)):
-        base = environments.build(root, alternation.BASE, commits[alternation.BASE], "", say)
+        base = environments.build(root, replicates.BASE, commits[replicates.BASE], "", say)
         head = environments.build(
-            root, alternation.HEAD, commits[alternation.HEAD], "-head", say, base.python_build
+            root, replicates.HEAD, commits[replicates.HEAD], "-head", say, base.python_build
         )
-        built = {alternation.BASE: base, alternation.HEAD: head}
+        built = {replicates.BASE: base, replicates.HEAD: head}
         begin = now()
-        name = (
-            f"{commits[alternation.BASE][:8]}-{commits[alternation.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
-        )
+        name = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
         records = _Records(built, folder / f"{name}.jsonl")
         outcome = alternation.run_gate(question, records.measure, say)
     notes += environments.differences(base, head) + records.differences()
@@ -107,6 +105,12 @@ def _question(given: argparse.Namespace) -> alternation.Question:
         judged = _listed(given.metrics, METRICS, "metric") or [_PRIMARY, *sorted(exact)]
     own = dict(_threshold(text) for text in given.threshold)
     timing = own.pop("", THRESHOLD)
+    for name in own:
+        if name not in judged:
+            raise UsageError(
+                f"--threshold names {name!r}, which is not judged: add it to --metrics, or leave it out; "
+                f"judged: {', '.join(judged)}"
+            )
     thresholds = {name: own.get(name, 0.0 if name in exact else timing) for name in judged}
     for option in ("summary", "junit"):
         file = getattr(given, option)
@@ -186,8 +190,8 @@ class _Records:
         self._workloads = fixed(self._preset, BATCHES[self._preset])
         self._first: dict[tuple[str, str, int], Any] = {}
 
-    def measure(self, name: str, paths: Sequence[str], seconds_left: float) -> list[Any]:
-        """One engine start of each path of a build."""
+    def measure(self, name: str, paths: Sequence[str], seconds: float) -> list[Any]:
+        """One engine start of each path of a build; each may take that many seconds."""
         build = self._built[name]
         records = measure_cases(
             self._preset,
@@ -195,7 +199,7 @@ class _Records:
             self._workloads,
             provenance={**provenance(), "commit": build.commit, "side": name},
             say=lambda text: say(f"{name} {text}"),
-            deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds_left),
+            deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds),
             interpreter=Interpreter(build.python, build.variables),
         )
         records = [_of_build(record, build) for record in records]

@@ -1,36 +1,27 @@
 """Measures two commits in alternation until every verdict is firm or the budget is spent.
 
 A round is base, head, head, base: four engine starts of each path, which are two pairs, in an order
-in which what drifts evenly cancels. Paths whose verdicts are all firm are not measured further. What
+in which what drifts evenly cancels. Paths whose verdicts are all firm are not measured further, nor those
+that fail again and again; what a start lacks takes its pair out and nothing else. What
 measures is handed in; this knows nothing of engines, environments or files.
 """
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import NamedTuple
 
 from ..errors import UsageError
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT, FAILED, Record
-from ..stats.paired import ERROR, FIRM, Finding, judge, judge_exact, planned_looks
+from ..stats.paired import CANNOT_TELL, ERROR, FIRM, Finding, judge, judge_exact, planned_looks
+from .replicates import BASE, BUILDS, HEAD, Case, Replicates
 
-BASE, HEAD = "base", "head"
-BUILDS = (BASE, HEAD)
 ROUND = (BASE, HEAD, HEAD, BASE)
 
 Measure = Callable[[str, Sequence[str], float], Sequence[Record]]
-"""(build, paths, seconds left) -> the harness's records of one engine start a path."""
-
-
-class Case(NamedTuple):
-    """What is compared: a path at a batch."""
-
-    path: str
-    preset: str
-    batch: int
+"""(build, paths, seconds that each path may take) -> the harness's records of one engine start a path."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,7 @@ class Verdict:
     """Median over the engine starts, in the metric's unit."""
     head: float | None = None
     reason: str | None = None
+    """Why there is no finding, or what it leaves out."""
 
 
 @dataclass(frozen=True)
@@ -76,46 +68,6 @@ class Outcome:
     seconds: float
     stopped: str
     """Why it stopped measuring."""
-
-
-class Replicates:
-    """The records of every engine start, by build and case."""
-
-    def __init__(self, paths: Sequence[str]):
-        self._paths = paths
-        self._records: dict[tuple[str, Case], list[Record]] = {}
-        self.cases: dict[Case, tuple[str, str] | None] = {}
-        """Every case seen; for one that is absent or failed, which of the two and why."""
-
-    def add(self, build: str, records: Sequence[Record]) -> None:
-        """Take the records of one leg of a round."""
-        for record in records:
-            case = Case(record.path, record.preset, record.workload["batch"])
-            self.cases.setdefault(case, None)
-            if record.status in (ABSENT, FAILED):
-                self.cases[case] = record.status, f"{build}: {record.reason}"
-            else:
-                self._records.setdefault((build, case), []).append(record)
-
-    def usable(self) -> Iterator[Case]:
-        """Cases that both builds have, so far, in the order of the paths asked for."""
-        for case in sorted(self.cases, key=lambda case: (self._paths.index(case.path), case.batch)):
-            if self.cases[case] is None:
-                yield case
-
-    def pairs(self, case: Case) -> int:
-        """How many pairs of replicates there are of a case."""
-        return min(len(self._records.get((build, case), ())) for build in BUILDS)
-
-    def samples(self, build: str, case: Case, metric: str) -> list[list[float]]:
-        """Samples of each start that has a partner; none where the path does not give the metric."""
-        replicates = self._records.get((build, case), [])[: self.pairs(case)]
-        return [one.metrics[metric] for one in replicates if one.metrics.get(metric)]
-
-    def why_uncounted(self, build: str, case: Case) -> str | None:
-        """Why a start of a build has no counts, where its record says so."""
-        reasons = (one.observed.get("absent", {}).get("wire") for one in self._records[build, case])
-        return next(filter(None, reasons), None)
 
 
 def run_gate(
@@ -133,20 +85,21 @@ def run_gate(
     for number in itertools.count(1):
         round_begin = clock()
         took: list[float] = []
-        for build in legs:
+        for place, build in enumerate(legs):
             leg_begin = clock()
             left = question.budget_seconds - (leg_begin - begin)
             say(f"round {number}, {build}: {', '.join(paths)}; {left / 60:.1f} minutes left")
-            records = measure(build, paths, left)
+            # Paths that hang leave the others, and the first round, their time. A first start is cold.
+            ahead = 1.0 if number > 1 else len(legs) / 2 if place == 0 else len(legs) - place
+            share = left / (len(paths) * ahead)
+            records = measure(build, paths, share)
             took.append(clock() - leg_begin)
             left -= took[-1]
-            if left <= 0:  # what the end of the budget has cut off is no failure of the commit
-                records = [record for record in records if record.status != FAILED]
-            if number == 1 and (len(took) < len(legs) or not records):
-                _check_budget(took, len(legs), question)
-            replicates.add(build, records)
-            usable = {case.path for case in replicates.usable()}
-            paths = [path for path in paths if path in usable]
+            if number == 1 and place < len(legs) - 1:
+                _check_budget(took, len(legs), question, records, share)
+            replicates.add(build, (number - 1) * len(legs) // 2 + place // 2, records)
+            going = {case.path for case in replicates.cases() if replicates.goes_on(case)}
+            paths = [path for path in paths if path in going]
             if not paths or left <= 0:
                 break
         seconds = clock() - round_begin
@@ -160,12 +113,16 @@ def run_gate(
         if not paths or last:
             break
     assert judge_now is not None
+    verdicts = judge_now.verdicts()
+    unclear = question.timings and any(verdict.verdict == CANNOT_TELL for verdict in verdicts)
     return Outcome(
-        judge_now.verdicts(),
-        max((replicates.pairs(case) for case in replicates.cases), default=0),
+        verdicts,
+        max(map(replicates.pairs, replicates.cases()), default=0),
         clock() - begin,
-        "the budget is spent" if paths and question.timings else "every verdict is firm",
-    )
+        "the budget is spent" if paths and question.timings
+        else "what is not firm fails at every start" if unclear
+        else "every verdict is firm",
+    )  # fmt: skip
 
 
 class Judge:
@@ -179,76 +136,86 @@ class Judge:
         self._replicates = replicates
         self._say = say
         self._found: dict[tuple[Case, str], Verdict] = {}
-        intervals = sum(metric in question.timings for _cell, metric in self._judged())
-        self._error = ERROR / (max(intervals, 1) * len(looks))
 
     def __call__(self, pairs: int) -> None:
         """Judge everything that is not firm yet."""
         self._say(f"after {pairs} pair{'s' * (pairs > 1)} of engine starts:")
-        for case, metric in self._judged():
+        judged = self._judged()
+        intervals = sum(metric in self._question.timings for _case, metric in judged)
+        error = ERROR / (max(intervals, 1) * len(self.looks))
+        for case, metric in judged:
             known = self._found.get((case, metric))
             if known is None or known.verdict not in FIRM:
-                self._found[case, metric] = verdict = self._judge(case, metric)
+                self._found[case, metric] = verdict = self._judge(case, metric, error)
                 self._say(f"  {case.path} batch {case.batch} {metric}: {verdict.verdict}")
 
     def _judged(self) -> list[tuple[Case, str]]:
         return [
             (case, metric)
-            for case in self._replicates.usable()
+            for case in self._replicates.cases()
+            if self._replicates.dropped(case) is None
             for metric in self._question.thresholds
             if any(self._replicates.samples(build, case, metric) for build in BUILDS)
         ]
 
-    def _judge(self, case: Case, metric: str) -> Verdict:
+    def _judge(self, case: Case, metric: str, error: float) -> Verdict:
         threshold = self._question.thresholds[metric]
         base, head = (self._replicates.samples(build, case, metric) for build in BUILDS)
         if not base or not head:
             build = BASE if head else HEAD
-            why = self._replicates.why_uncounted(build, case) if metric in self._question.exact else None
-            reason = f"{build}: {why or 'this commit does not give it'}"
-            return Verdict(case, metric, threshold, ABSENT, reason=reason)
-        before, after = ([median(samples) for samples in replicates] for replicates in (base, head))
+            why = self._replicates.why_missing(build, case, metric) or "this commit does not give it"
+            return Verdict(case, metric, threshold, ABSENT, reason=f"{build}: {why}")
+        left_out = self._replicates.left_out(case, metric)
+        pairs = sorted(base.keys() & head.keys())
+        before, after = ([median(starts[pair]) for pair in pairs] for starts in (base, head))
         if metric in self._question.exact:
-            finding = judge_exact(base, head, threshold)
+            finding = judge_exact([*base.values()], [*head.values()], threshold)
+        elif pairs:
+            finding = judge(before, after, threshold, error)
         else:
-            finding = judge(before, after, threshold, self._error)
+            return Verdict(case, metric, threshold, CANNOT_TELL, reason=left_out)
         if metric_facts(metric).better == "higher":
             finding = finding.turned()
-        return Verdict(case, metric, threshold, finding.verdict, finding, median(before), median(after))
+        middle = [median(map(median, starts.values())) for starts in (base, head)]
+        return Verdict(case, metric, threshold, finding.verdict, finding, middle[0], middle[1], left_out)
 
     def settled(self, path: str) -> bool:
-        """Whether more measuring of a path would change nothing. Counts are known from one one."""
+        """Whether more measuring of a path would change nothing. Counts are known from one start."""
         open_metrics = [
             self._found.get((case, metric))
             for case, metric in self._judged()
-            if case.path == path and metric in self._question.timings
+            if case.path == path and metric in self._question.timings and self._replicates.goes_on(case)
         ]
         return all(known is not None and known.verdict in (*FIRM, ABSENT) for known in open_metrics)
 
     def verdicts(self) -> list[Verdict]:
         """Every verdict, and for a case that has none, why: in the order of paths, batches, metrics."""
         found = []
-        for case, dropped in sorted(
-            self._replicates.cases.items(),
-            key=lambda item: (self._question.paths.index(item[0].path), item[0].batch),
-        ):
-            if dropped is None:
-                found += [verdict for (its, _metric), verdict in self._found.items() if its == case]
-            else:
+        for case in self._replicates.cases():
+            if dropped := self._replicates.dropped(case):
                 status, reason = dropped
                 metric = next(iter(self._question.thresholds))
                 threshold = self._question.thresholds[metric]
                 found.append(Verdict(case, metric, threshold, status, reason=reason))
+            else:
+                found += [verdict for (its, _metric), verdict in self._found.items() if its == case]
         return found
 
 
-def _check_budget(took: Sequence[float], legs: int, question: Question) -> None:
-    """Refuse as soon as the first round cannot end in time. The first start is cold: half as long will do."""
+def _check_budget(
+    took: Sequence[float], legs: int, question: Question, records: Sequence[Record], share: float
+) -> None:
+    """Refuse as soon as the first round cannot end in time. The first start is cold: half as long will do.
+
+    What a path that fails takes says nothing of a round, unless time alone has cut off all of them.
+    """
+    failed = [record.status == FAILED for record in records]
+    cut_off = all(failed) and took[-1] >= share * len(question.paths)
     left = question.budget_seconds - sum(took)
     wanted = (legs - len(took)) * min(took)
-    if left < (wanted / 2 if len(took) == 1 else wanted):
+    if cut_off or (not any(failed) and left < (wanted / 2 if len(took) == 1 else wanted)):
         raise UsageError(
             f"--budget is {question.budget_seconds / 60:g} minutes, and one round ({legs} engine starts of "
-            f"{', '.join(question.paths)}) takes about {(sum(took) + wanted) / 60:.1f}: give more minutes, "
-            "or fewer --paths"
+            f"{', '.join(question.paths)}) takes {'more than' if cut_off else 'about'} "
+            f"{(sum(took) + wanted) / 60:.1f}: give more minutes, or fewer --paths"
         )

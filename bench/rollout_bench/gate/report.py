@@ -13,7 +13,8 @@ from ..report.reasons import first_line
 from ..report.table import in_xml, items, table
 from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
-from .alternation import BASE, HEAD, Outcome, Verdict
+from .alternation import Outcome, Verdict
+from .replicates import BASE, HEAD
 
 SCHEMA = 1
 NOTHING = "nothing measured"
@@ -88,9 +89,8 @@ def junit(gate: Mapping[str, Any]) -> str:
     for row, shown in zip(gate["verdicts"], _rows(gate), strict=True):
         name = f"{row['path']}.{row['preset']}.batch-{row['batch']}"
         case = ET.SubElement(suite, "testcase", classname=name, name=row["metric"])
-        detail = row["reason"] or " ".join(
-            f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True)
-        )
+        numbers = " ".join(f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True))
+        detail = "; ".join(filter(None, [row["pairs"] and numbers, row["reason"]]))
         kind = {WORSE: "failure", FAILED: "error", ABSENT: "skipped", CANNOT_TELL: "skipped"}.get(
             row["verdict"]
         )
@@ -139,10 +139,10 @@ def _quantity(value: float | None, metric: str) -> str:
 
 
 def _reasons(gate: Mapping[str, Any]) -> list[str]:
-    """Why a path is absent or failed, a line for those that share it."""
+    """Why a path is absent or failed, or what a verdict leaves out; a line for those that share it."""
     found: dict[str, list[str]] = {}
     for row in gate["verdicts"]:
         if row["reason"]:
             why = f"{row['verdict']}: {first_line(row['reason'])}"
             found.setdefault(why, []).append(f"{row['path']} batch {row['batch']}")
-    return [f"{', '.join(cases)} {why}" for why, cases in found.items()]
+    return [f"{', '.join(dict.fromkeys(cases))} {why}" for why, cases in found.items()]
