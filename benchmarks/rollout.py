@@ -12,9 +12,8 @@ from typing import Any
 
 from rollout_bench.measure.asv_cases import Cache, Engines
 from rollout_bench.measure.labels import LABELS
-from rollout_bench.measure.rl import grpo, verl
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.tracked import BATCHES, GRPO, SWEEP, fixed
+from rollout_bench.measure.tracked import BATCHES, ENGINES
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
@@ -23,8 +22,6 @@ _EXACT_METHOD = "whole"
 
 _LIMIT_METHOD = "lull"
 """The same of the limit: since this, two batches that add no throughput end the search, and not one."""
-
-_LIMIT_SECONDS = 300.0
 
 _OWN_CARRIER = [path for path in LABELS if path not in ("sync", "vllm-ray")]
 """Asynchronous paths that differ in what carries a step."""
@@ -156,7 +153,7 @@ class _FixedBatches:
 class Nano(_FixedBatches):
     """The preset nano, where no GPU is."""
 
-    engines = Engines("nano", list(LABELS), fixed("nano", BATCHES["nano"]))
+    engines = Engines(ENGINES["nano"], list(LABELS))
     params = [list(LABELS), list(BATCHES["nano"])]
     version = engines.version(slice(None))
 
@@ -170,7 +167,7 @@ class Nano(_FixedBatches):
 class Qwen05B(_FixedBatches):
     """The preset qwen2.5-0.5b, where a GPU is."""
 
-    engines = Engines("qwen2.5-0.5b", list(LABELS), fixed("qwen2.5-0.5b", BATCHES["qwen2.5-0.5b"]))
+    engines = Engines(ENGINES["qwen2.5-0.5b"], list(LABELS))
     params = [list(LABELS), list(BATCHES["qwen2.5-0.5b"])]
     version = engines.version(slice(None))
 
@@ -180,14 +177,10 @@ class Qwen05B(_FixedBatches):
     setup_cache.timeout = 3600
 
 
-def _rl(preset: str, paths: Sequence[str]) -> Engines:
-    """GRPO's step, then the fixed batches at which the limit is sought: one engine start for two classes."""
-    workloads = [grpo(**GRPO[preset]), *fixed(preset, SWEEP[preset])]
-    return Engines(preset, paths, workloads, "-rl", options={"until_limit_seconds": _LIMIT_SECONDS})
-
-
 _GRPO_STEP, _SEARCH = slice(1), slice(1, None)
-"""Which of the workloads of `_rl` are of which class."""
+"""Which of the workloads of the `-rl` engines are of which class: one engine start for two classes."""
+
+_UNTIL_LIMIT = {"until_limit_seconds": 300.0}
 
 
 class _Grpo:
@@ -212,7 +205,7 @@ class _Limit:
 class _NanoRl:
     """The engines of both classes of nano."""
 
-    engines = _rl("nano", _NANO)
+    engines = Engines(ENGINES["nano-rl"], _NANO, _UNTIL_LIMIT)
     params = [_NANO]
 
     def setup_cache(self) -> Cache:
@@ -237,7 +230,7 @@ class NanoLimit(_NanoRl, _Limit):
 class _Qwen05BRl:
     """The engines of both classes of qwen2.5-0.5b."""
 
-    engines = _rl("qwen2.5-0.5b", _OWN_CARRIER)
+    engines = Engines(ENGINES["qwen2.5-0.5b-rl"], _OWN_CARRIER, _UNTIL_LIMIT)
     params = [_OWN_CARRIER]
 
     def setup_cache(self) -> Cache:
@@ -264,7 +257,7 @@ class Qwen7BVerl:
     """verl's headline workload scaled down, where two GPUs are."""
 
     workload = "verl"
-    engines = Engines("qwen2.5-7b", _OWN_CARRIER, [verl(**GRPO["qwen2.5-7b"])], tensor_parallel_size=2)
+    engines = Engines(ENGINES["qwen2.5-7b"], _OWN_CARRIER)
     params = [_OWN_CARRIER]
     param_names = ["path"]
     version = engines.version(slice(None))

@@ -23,6 +23,14 @@ FACTS = {
 }
 
 
+def record_of(path, status="measured", reason=None):
+    """A record, without metrics."""
+    return SimpleNamespace(
+        path=path, preset="nano", tensor_parallel_size=1, workload={"name": "fixed", "batch": 8},
+        status=status, reason=reason, metrics={}, observed={},
+    )  # fmt: skip
+
+
 class Engines:
     """Replicates of a known time on a clock of their own; each value is noise around the build's speed."""
 
@@ -43,10 +51,7 @@ class Engines:
         for path in paths:
             self.now += self.start_seconds
             speed = self.speeds.get((build, path), 1.0)
-            record = SimpleNamespace(
-                path=path, preset="nano", workload={"batch": 8}, status="measured", reason=None, metrics={}
-            )
-            record.observed = {}
+            record = record_of(path)
             if isinstance(speed, tuple):
                 record.status, record.reason = speed
             else:
@@ -195,7 +200,7 @@ def test_a_start_that_fails_or_lacks_a_metric_takes_out_its_pair_and_no_other(sp
     spoilt = {(leg - 1) // 2 for leg in spoil}
     logs = [math.log(head / base) for place, (base, head) in enumerate(pairs) if place not in spoilt]
     assert math.log(row["ratio"]) == pytest.approx(sum(logs) / len(logs))
-    assert f"zmq batch 8 {row['verdict']}: {reason}" in gate_report.text(content)
+    assert f"zmq fixed 8 {row['verdict']}: {reason}" in gate_report.text(content)
 
 
 def test_a_path_that_hangs_takes_its_share_of_the_budget_and_the_others_are_judged():
@@ -206,9 +211,7 @@ def test_a_path_that_hangs_takes_its_share_of_the_budget_and_the_others_are_judg
         records = measure(build, [path for path in paths if path != "ray"], seconds)
         if "ray" in paths:
             engines.now += seconds
-            record = SimpleNamespace(path="ray", preset="nano", workload={"batch": 8}, metrics={})
-            record.status, record.reason = "failed", f"did not end within {seconds:g} s"
-            records.append(record)
+            records.append(record_of("ray", "failed", f"did not end within {seconds:g} s"))
         return records
 
     engines.measure = hanging
@@ -226,9 +229,7 @@ def test_what_the_end_of_the_budget_cuts_off_is_no_failure():
         if len(engines.legs) < 5:
             return measure(build, paths, seconds_left)
         engines.now += seconds_left
-        record = SimpleNamespace(path="zmq", preset="nano", workload={"batch": 8}, metrics={})
-        record.status, record.reason = "failed", "did not end in time"
-        return [record]
+        return [record_of("zmq", "failed", "did not end in time")]
 
     engines.measure = hanging
     content = engines.gate(budget_seconds=600.0)
@@ -272,14 +273,14 @@ def test_what_neither_commit_has_is_absent_and_stops_nothing():
     content = Engines({("base", "vllm-ray"): gone, ("head", "vllm-ray"): gone}).gate(("vllm-ray", "zmq"))
     assert verdicts(content) == {"vllm-ray": "absent", "zmq": "same"}
     assert gate_report.exit_code(content) == 0
-    assert "vllm-ray batch 8 absent: base: no GPU here" in gate_report.text(content)
+    assert "vllm-ray fixed 8 absent: base: no GPU here" in gate_report.text(content)
 
 
 def test_a_path_that_fails_could_not_be_measured_and_the_others_are():
     content = Engines({("head", "ray"): ("failed", "WorkerDied: out of memory\nmore")}).gate(("ray", "zmq"))
     assert verdicts(content) == {"ray": "failed", "zmq": "same"}
     assert gate_report.exit_code(content) == 2
-    assert "ray batch 8 failed: head: WorkerDied: out of memory\n" in gate_report.text(content)
+    assert "ray fixed 8 failed: head: WorkerDied: out of memory\n" in gate_report.text(content)
 
 
 def test_nothing_measured_is_no_success():

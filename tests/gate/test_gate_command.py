@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rollout_bench.cli import gate as gate_command  # before anything that it imports is replaced
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import alternation as gate
@@ -38,7 +39,13 @@ def nothing_is_built(monkeypatch, tmp_path):
     [
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
-        (["HEAD", "--output=x"], "HEAD"),
+        (["HEAD", "--no-index"], "HEAD"),
+        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, qwen2.5-0.5b, nano-rl"),
+        (["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"], "it has grpo 32, fixed 8, fixed 16"),
+        (["HEAD", "HEAD", "--tracked", "nano", "--samples", "4"], "--workload and --batch alone"),
+        (["HEAD", "HEAD", "--preset", "bono"], "unknown preset or model folder 'bono'"),
+        (["HEAD", "HEAD", "--workload", "no.jsonl"], "unknown workload 'no.jsonl'"),
+        (["HEAD", "HEAD", "--tp", "3"], "--tp is 3; it must divide"),
         (["HEAD", "HEAD", "--paths", "pigeon"], "known: sync, vllm-mp"),
         (["HEAD", "HEAD", "--paths", "vllm-ray"], "refuses its Ray executor"),
         (["HEAD", "HEAD", "--metrics", "beauty"], "known: step_seconds"),
@@ -92,6 +99,37 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
     assert first.timings == ["step_seconds", "engine_step_seconds"]
     assert second.paths == list(TRANSPORTS)
     assert second.thresholds == {"step_seconds": 0.015, "wire_bytes": 0.0, "wire_calls": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "preset", "loads", "largest"),
+    [
+        ([], "nano", [("fixed", 1), ("fixed", 8)], 8),
+        (["--batch", "16"], "nano", [("fixed", 16)], 16),
+        (["--workload", "grpo", "--preset", "qwen2.5-0.5b"], "qwen2.5-0.5b", [("grpo", 2048)], 1024),
+        (["--tracked", "nano", "--workload", "fixed", "--batch", "1"], "nano", [("fixed", 1)], 8),
+        (["--tracked", "nano-rl", "--workload", "grpo", "--batch", "32"], "nano", [("grpo", 32)], 64),
+    ],
+)
+def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, monkeypatch, tmp_path):
+    """A part of a tracked engine's workloads gets the engine that asv starts for all of them."""
+    asked = []
+
+    def measure_cases(preset, paths, workloads, ranks, arguments, **_more):
+        largest = arguments["max_num_seqs"]
+        asked.append((preset, [(load.name, load.batch) for load in workloads], largest))
+        return []
+
+    def run_gate(question, measure, say):
+        measure("base", ["zmq"], 60.0)
+        raise UsageError("that is all")
+
+    build = SimpleNamespace(python_build=None, commit="c", python="python", variables={})
+    monkeypatch.setattr(environments, "build", lambda *_arguments: build)
+    monkeypatch.setattr(gate_command, "measure_cases", measure_cases)
+    monkeypatch.setattr(gate, "run_gate", run_gate)
+    assert cli.main(["gate", "HEAD", "HEAD", *words]) == 2
+    assert asked == [(preset, loads, largest)]
 
 
 def test_without_git_it_is_named(monkeypatch, capsys, tmp_path):

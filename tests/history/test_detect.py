@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from rollout_bench.cli import main as cli
 from rollout_bench.history.detect import changes, find_change_points, find_short
 from rollout_bench.history.results import Commit, Point, Results, read_results
-from rollout_bench.measure.tracked import fixed
+from rollout_bench.measure.rl import grpo
+from rollout_bench.measure.tracked import GRPO, fixed
+from rollout_bench.report.change_points import change_points_table
 from rollout_bench.schema.metrics import METRICS, Metric
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
@@ -63,9 +66,42 @@ def test_a_change_point_names_its_range_its_levels_and_its_commands():
     assert found.environment == {}
     assert found.interval[0] < 1.1 < found.interval[1]
     assert found.confidence > 0.99
-    assert found.confirm == "rollout-perf gate 0000000b 0000000c --paths zmq --metrics step_seconds"
+    series = "--tracked nano --workload fixed --batch 8 --paths zmq --metrics step_seconds"
+    assert found.confirm == f"rollout-perf gate 0000000b 0000000c {series}"
     assert found.bisect.startswith("git bisect start --no-checkout 0000000c 0000000b && git bisect run sh -c")
-    assert "rollout-perf gate 0000000b BISECT_HEAD --paths zmq --metrics step_seconds" in found.bisect
+    assert f"rollout-perf gate 0000000b BISECT_HEAD {series}" in found.bisect
+
+
+@pytest.mark.parametrize(
+    ("load", "ranks", "environment", "series"),
+    [
+        (grpo(**GRPO["nano"]), 1, "py3.11-rl", "--tracked nano-rl --workload grpo --batch 32"),
+        (fixed("nano", [8])[0], 1, "py3.11-rl", "--tracked nano-rl --workload fixed --batch 8"),
+        (fixed("nano", [8])[0], 1, "py3.11", "--tracked nano --workload fixed --batch 8"),
+        (fixed("nano", [9])[0], 1, "py3.11", None),
+        (fixed("nano", [8])[0], 2, "py3.11", None),
+        (grpo(**GRPO["nano"] | {"seed": 1}), 1, "py3.11-rl", None),
+    ],
+)
+def test_the_commands_measure_the_series_that_changed_or_are_none(load, ranks, environment, series):
+    """Whatever alerted, `fixed` of the tracked preset was measured."""
+    made = [
+        replace(
+            one,
+            environment=environment,
+            record=replace(one.record, workload=load.as_dict(), tensor_parallel_size=ranks),
+        )
+        for one in points([1.0] * 12 + [1.1] * 10)
+    ]
+    [found] = find_change_points(Results(points=made))
+    shown = change_points_table([found], [], Results(points=made)).splitlines()[-2:]
+    if series is None:
+        assert (found.confirm, found.bisect) == (None, None)
+        assert shown[-1].startswith("confirm: no command can")
+    else:
+        assert f"{series} --paths zmq" in found.confirm
+        assert f"{series} --paths zmq" in found.bisect
+        assert shown == [f"confirm: {found.confirm}", f"bisect:  {found.bisect}"]
 
 
 def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
@@ -95,7 +131,7 @@ def test_a_name_in_the_commands_is_a_word_and_no_command(name, tmp_path):
     stub.chmod(0o755)
     for line in (found.confirm, found.bisect.partition("git bisect run ")[2]):
         subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH; {line}"], cwd=tmp_path, check=True)
-        assert (tmp_path / "asked").read_text().splitlines()[3:] == ["--paths", name, "--metrics", name]
+        assert (tmp_path / "asked").read_text().splitlines()[-4:] == ["--paths", name, "--metrics", name]
     assert not (tmp_path / "owned").exists()
 
 

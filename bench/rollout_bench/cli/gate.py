@@ -20,13 +20,16 @@ from ..measure.alone import alone
 from ..measure.equal_work import work
 from ..measure.labels import LABELS
 from ..measure.process import Interpreter
-from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
-from ..measure.tracked import BATCHES, TRACKED, fixed
+from ..measure.sequence import CASE_DEADLINE_SECONDS, engine_arguments, measure_cases
+from ..measure.tracked import ENGINES, TRACKED, Tracked
+from ..measure.workload import Workload
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, now
 from ..stats.paired import THRESHOLD
+from . import workloads
 from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
+from .options import check_model
 from .outputs import check_file, check_folder
 
 _PRIMARY = "step_seconds"
@@ -37,6 +40,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="the commit to compare with")
     parser.add_argument("head", metavar="HEAD", help="the commit to judge")
     parser.add_argument("--paths", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--tracked",
+        metavar="NAME",
+        help=f"measure what asv does, of its workloads those of --workload and --batch: {', '.join(ENGINES)} "
+        "(default: the fixed batches of the preset that is tracked here)",
+    )
+    parser.add_argument(
+        "--preset", help="or measure this preset or local model folder, and the workload below"
+    )
+    parser.add_argument("--tp", type=int, help="tensor-parallel size (default: 1)")
+    workloads.arguments(parser)
+    parser.set_defaults(workload=None)
     parser.add_argument(
         "--metrics", metavar="A,B", help=f"what to judge, or `all` (default: {_PRIMARY} and all exact ones)"
     )
@@ -61,6 +76,7 @@ def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
     question = _question(given)
+    engines, loads = _measured(given)
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
     for note in notes:
@@ -75,7 +91,7 @@ def run(given: argparse.Namespace) -> int:
         built = {replicates.BASE: base, replicates.HEAD: head}
         begin = now()
         name = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
-        records = _Records(built, folder / f"{name}.jsonl")
+        records = _Records(built, engines, loads, folder / f"{name}.jsonl")
         outcome = alternation.run_gate(question, records.measure, say)
     notes += environments.differences(base, head) + records.differences()
     facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
@@ -123,6 +139,42 @@ def _question(given: argparse.Namespace) -> alternation.Question:
     if not 0 < given.budget < math.inf:
         raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
     return alternation.Question(paths, thresholds, exact & set(judged), given.budget * 60)
+
+
+def _measured(given: argparse.Namespace) -> tuple[Tracked, Sequence[Workload]]:
+    """The engines that start, and what is measured with them."""
+    gpus = machine.gpus()
+    name = given.tracked or TRACKED[bool(gpus)]
+    own = [
+        given.preset,
+        given.tp,
+        given.prompt_tokens,
+        given.output_tokens,
+        given.samples,
+        given.seed or None,
+    ]
+    if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
+        given.preset, given.workload = given.preset or name, given.workload or "fixed"
+        loads = workloads.choose(given)
+        preset = check_model(given.preset, given.tp or 1, loads, gpus)
+        return Tracked(preset, loads, tensor_parallel_size=given.tp or 1), loads
+    if name not in ENGINES:
+        raise UsageError(f"unknown --tracked {name!r}; known: {', '.join(ENGINES)}")
+    if any(option is not None for option in own):
+        raise UsageError(
+            f"--tracked {name} settles the rest: beside it give --workload and --batch alone, which choose"
+        )
+    engines = ENGINES[name]
+    check_model(engines.preset, engines.tensor_parallel_size, engines.workloads, gpus)
+    loads = [
+        load
+        for load in engines.workloads
+        if given.workload in (None, load.name) and (not given.batch or load.batch in given.batch)
+    ]
+    if not loads:
+        has = ", ".join(f"{load.name} {load.batch}" for load in engines.workloads)
+        raise UsageError(f"--tracked {name} has no such --workload and --batch; it has {has}")
+    return engines, loads
 
 
 def _listed(text: str | None, known: Mapping[str, Any], what: str) -> list[str]:
@@ -183,23 +235,27 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
 class _Records:
     """Measures a build by the harness, and keeps every record as soon as it is there."""
 
-    def __init__(self, built: Mapping[str, Any], file: Path):
+    def __init__(
+        self, built: Mapping[str, Any], engines: Tracked, loads: Sequence[Workload], file: Path
+    ) -> None:
         self._built = built
+        self._engines = engines
+        self._workloads = loads
         self._file = file
-        self._preset = TRACKED[bool(machine.gpus())]
-        self._workloads = fixed(self._preset, BATCHES[self._preset])
-        self._first: dict[tuple[str, str, int], Any] = {}
+        self._first: dict[tuple[str, str], Any] = {}
 
     def measure(self, name: str, paths: Sequence[str], seconds: float) -> list[Any]:
         """One engine start of each path of a build; each may take that many seconds."""
         build = self._built[name]
         records = measure_cases(
-            self._preset,
+            self._engines.preset,
             paths,
             self._workloads,
+            self._engines.tensor_parallel_size,
             provenance={**provenance(), "commit": build.commit, "side": name},
             say=lambda text: say(f"{name} {text}"),
             deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds),
+            arguments=engine_arguments(self._engines.workloads),
             interpreter=Interpreter(build.python, build.variables),
         )
         records = [_of_build(record, build) for record in records]
@@ -207,20 +263,22 @@ class _Records:
             file.write("".join(f"{record.to_json()}\n" for record in records))
         for record in records:
             if record.status == MEASURED:
-                self._first.setdefault((name, record.path, record.workload["batch"]), record)
+                load = record.workload
+                case = f"{record.path} {load['name']} {load['batch']}"
+                self._first.setdefault((name, case), record)
         return records
 
     def differences(self) -> list[str]:
         """In what the live processes of the two builds differed, other than in speed."""
         found: dict[str, list[str]] = {}
-        for (name, path, batch), record in self._first.items():
-            other = self._first.get(("head", path, batch))
+        for (name, case), record in self._first.items():
+            other = self._first.get(("head", case))
             if name == "base" and other is not None:
                 before, after = work(record), work(other)
                 for fact in sorted({*before, *after}):
                     if before.get(fact) != after.get(fact):
                         change = f"{fact} {before.get(fact)!r} -> {after.get(fact)!r}"
-                        found.setdefault(change, []).append(f"{path} batch {batch}")
+                        found.setdefault(change, []).append(case)
         return [f"the engines differ in {change} ({', '.join(cases)})" for change, cases in found.items()]
 
 

@@ -147,7 +147,7 @@ class Judge:
             known = self._found.get((case, metric))
             if known is None or known.verdict not in FIRM:
                 self._found[case, metric] = verdict = self._judge(case, metric, error)
-                self._say(f"  {case.path} batch {case.batch} {metric}: {verdict.verdict}")
+                self._say(f"  {case.path} {case.workload} {case.batch} {metric}: {verdict.verdict}")
 
     def _judged(self) -> list[tuple[Case, str]]:
         return [

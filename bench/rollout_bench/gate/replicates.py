@@ -19,10 +19,12 @@ Samples = dict[int, list[float]]
 
 
 class Case(NamedTuple):
-    """What is compared: a path at a batch."""
+    """What is compared: a path at a workload."""
 
     path: str
     preset: str
+    tensor_parallel_size: int
+    workload: str
     batch: int
 
 
@@ -36,12 +38,13 @@ class Replicates:
     def add(self, build: str, pair: int, records: Sequence[Record]) -> None:
         """Take the records of one start of each path."""
         for record in records:
-            case = Case(record.path, record.preset, record.workload["batch"])
+            load = record.workload
+            case = Case(record.path, record.preset, record.tensor_parallel_size, load["name"], load["batch"])
             self._starts.setdefault(case, {name: {} for name in BUILDS})[build][pair] = record
 
     def cases(self) -> list[Case]:
         """Every case seen, in the order of the paths asked for."""
-        return sorted(self._starts, key=lambda case: (self._paths.index(case.path), case.batch))
+        return sorted(self._starts, key=lambda case: (self._paths.index(case.path), *case[1:]))
 
     def goes_on(self, case: Case) -> bool:
         """Whether another start may give something: no build lacks the case, or failed twice in a row."""

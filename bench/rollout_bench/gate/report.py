@@ -19,8 +19,19 @@ from .replicates import BASE, HEAD
 SCHEMA = 1
 NOTHING = "nothing measured"
 _OVERALL = (WORSE, FAILED, BETTER, CANNOT_TELL, SAME)
-_COLUMNS = ("path", "batch", "metric", "verdict", "base", "head", "change", "interval", "would see")
-_RIGHT = (1, 4, 5, 6, 8)
+_COLUMNS = (
+    "path",
+    "workload",
+    "batch",
+    "metric",
+    "verdict",
+    "base",
+    "head",
+    "change",
+    "interval",
+    "would see",
+)
+_RIGHT = (2, 5, 6, 7, 9)
 _EXPLAINED = (
     "change is head against base; the intervals hold all together with 95 %; would see: "
     "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
@@ -87,7 +98,8 @@ def junit(gate: Mapping[str, Any]) -> str:
     suite = ET.Element("testsuite", name="rollout-perf gate", timestamp=gate["measured_at"])
     counts = {"failure": 0, "error": 0, "skipped": 0}
     for row, shown in zip(gate["verdicts"], _rows(gate), strict=True):
-        name = f"{row['path']}.{row['preset']}.batch-{row['batch']}"
+        load = "" if row["workload"] == "fixed" else f".{row['workload']}"
+        name = f"{row['path']}.{row['preset']}{load}.batch-{row['batch']}"
         case = ET.SubElement(suite, "testcase", classname=name, name=row["metric"])
         numbers = " ".join(f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True))
         detail = "; ".join(filter(None, [row["pairs"] and numbers, row["reason"]]))
@@ -122,6 +134,7 @@ def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             row["path"],
+            row["workload"],
             str(row["batch"]),
             row["metric"],
             row["verdict"],
@@ -144,5 +157,5 @@ def _reasons(gate: Mapping[str, Any]) -> list[str]:
     for row in gate["verdicts"]:
         if row["reason"]:
             why = f"{row['verdict']}: {first_line(row['reason'])}"
-            found.setdefault(why, []).append(f"{row['path']} batch {row['batch']}")
+            found.setdefault(why, []).append(f"{row['path']} {row['workload']} {row['batch']}")
     return [f"{', '.join(dict.fromkeys(cases))} {why}" for why, cases in found.items()]

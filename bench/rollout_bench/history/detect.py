@@ -6,7 +6,6 @@ Reads results and, for what a lock changed, git. The statistics are in `stats.ch
 """
 
 import re
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +16,7 @@ from typing import Any
 
 from ..schema.metrics import is_worse
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
-from . import git
+from . import confirm, git
 from .results import Commit, Key, Point, Results
 
 Changes = dict[str, tuple[str | None, str | None]]
@@ -47,9 +46,9 @@ class ChangePoint:
     """The commit since which the level is no longer worse (or better) than before."""
     environment: Changes
     """Versions, lock, driver, GPU and machine that changed between `last_before` and `first`."""
-    confirm: str
-    """The command that measures both commits again, in alternation."""
-    bisect: str
+    confirm: str | None
+    """The command that measures both commits again, in alternation; None where asv tracks none such."""
+    bisect: str | None
     """The command that finds the commit between them."""
 
 
@@ -110,8 +109,8 @@ def find_change_points(
                         worse,
                         None if reverted is None else series.commits[reverted],
                         changes(last, first, root),
-                        _confirm(key, metric, last.commit, first.commit),
-                        _bisect(key, metric, last.commit, first.commit, worse),
+                        confirm.confirm(key, metric, last.commit, first.commit),
+                        confirm.bisect(key, metric, last.commit, first.commit, worse),
                     )
                 )
     return found
@@ -205,23 +204,3 @@ def _pins(root: Path, commit: Commit, lock: str) -> dict[str, str]:
     """Versions by package in a commit's lock; none where git does not have it."""
     shown = git.answer(root, "show", given=[f"{commit.hash}:requirements/{lock}"])
     return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", shown or "", re.MULTILINE))
-
-
-def _confirm(key: Key, metric: str, last: Commit, first: Commit) -> str:
-    return _gate(last.hash[:8], first.hash[:8], key, metric)
-
-
-def _gate(base: str, head: str, key: Key, metric: str) -> str:
-    """For a shell: names come from results/, and may hold what a shell would run."""
-    return shlex.join(["rollout-perf", "gate", base, head, "--paths", key.path, "--metrics", metric])
-
-
-def _bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str:
-    """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
-
-    Nothing is checked out, so that one harness measures every commit.
-    """
-    builds = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
-    script = f"{_gate(*builds, key, metric)}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
-    start = shlex.join(["git", "bisect", "start", "--no-checkout", first.hash[:8], last.hash[:8]])
-    return f"{start} && git bisect run sh -c {shlex.quote(script)}"

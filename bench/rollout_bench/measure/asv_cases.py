@@ -11,8 +11,7 @@ from ..schema.record import ABSENT, Record
 from . import asv_records, machine
 from .labels import LABELS
 from .sequence import measure_cases
-from .tracked import TRACKED
-from .workload import Workload
+from .tracked import TRACKED, Tracked
 
 METHOD = 1
 """Raised when the way of measuring changes, so that asv does not compare before and after."""
@@ -25,18 +24,14 @@ Cache = dict[str, list[Record]]
 class Engines:
     """One engine start of each path, and the workloads that are measured with it."""
 
-    preset: str
+    tracked: Tracked
     paths: Sequence[str]
-    workloads: Sequence[Workload]
-    part: str = ""
-    """Tells the files of a preset's records apart."""
-    tensor_parallel_size: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of `measure_cases`."""
 
     def version(self, workloads: slice, *more: str) -> str:
         """The version of a benchmark of some of the workloads: it changes with METHOD and `more`, too."""
-        fingerprints = [workload.fingerprint() for workload in self.workloads[workloads]]
+        fingerprints = [workload.fingerprint() for workload in self.tracked.workloads[workloads]]
         return "-".join([str(METHOD), *fingerprints, *more])
 
     def measure(self) -> Cache:
@@ -47,22 +42,22 @@ class Engines:
         except machine.GpusUnknown as error:
             records = self._absent(self.paths, str(error), provenance)
         else:
-            if on_gpu == (self.preset == TRACKED[False]):
-                reason = f"{self.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
+            if on_gpu == (self.tracked.preset == TRACKED[False]):
+                reason = f"{self.tracked.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
                 records = self._absent(self.paths, reason, provenance)
             else:
                 records = self._measure(on_gpu, provenance)
         return {path: [record for record in records if record.path == path] for path in self.paths}
 
     def _measure(self, on_gpu: bool, provenance: dict[str, Any]) -> list[Record]:
-        target = asv_records.records_file(self.preset + self.part)
+        target = asv_records.records_file(self.tracked.preset + self.tracked.part)
         # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
         left_out = [path for path in self.paths if LABELS[path].baseline and not on_gpu]
         records = measure_cases(
-            self.preset,
+            self.tracked.preset,
             [path for path in self.paths if path not in left_out],
-            self.workloads,
-            self.tensor_parallel_size,
+            self.tracked.workloads,
+            self.tracked.tensor_parallel_size,
             provenance=provenance,
             say=asv_records.say,
             keep=None if target is None else asv_records.unfinished(target),
@@ -77,13 +72,13 @@ class Engines:
         return [
             Record(
                 path,
-                self.preset,
-                self.tensor_parallel_size,
+                self.tracked.preset,
+                self.tracked.tensor_parallel_size,
                 load.as_dict(),
                 ABSENT,
                 reason,
                 provenance=provenance,
             )
             for path in paths
-            for load in self.workloads
+            for load in self.tracked.workloads
         ]

@@ -10,6 +10,9 @@ from .names import Group, group_of
 from .numbers import change, change_interval, confidence
 from .table import table, wrapped
 
+NO_COMMAND = "no command can, since asv does not track this workload of the series (any more)"
+"""In the place of `confirm`, where it is None."""
+
 
 def change_points_table(points: Sequence[ChangePoint], short: Sequence[Short], results: Results) -> str:
     """Ranges in the order of the history, each with its series, the environment and two commands."""
@@ -32,7 +35,7 @@ def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
     groups: dict[Group, list[ChangePoint]] = {}
     for point in sorted(points, key=lambda point: -abs(point.ratio - 1)):
         groups.setdefault(group_of(point.key), []).append(point)
-    largest = max(points, key=lambda point: (point.worse, abs(point.ratio - 1)))
+    largest = max(points, key=lambda point: (point.confirm is not None, point.worse, abs(point.ratio - 1)))
     lines = [f"after {last}", f"up to {first}"]
     for group, some in groups.items():
         lines += [str(group), table(["path", "batch", "metric", "change [99 %]", "confidence", ""], [
@@ -48,6 +51,8 @@ def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
         ], right=[1])]  # fmt: skip
     changed = {name: pair for point in points for name, pair in point.environment.items()}
     lines.append(wrapped(f"changed between them: {environment(changed)}"))
+    if largest.confirm is None:
+        return "\n".join([*lines, f"confirm: {NO_COMMAND}"])
     return "\n".join([*lines, f"confirm: {largest.confirm}", f"bisect:  {largest.bisect}"])
 
 

@@ -14,6 +14,7 @@ from ..schema.metrics import is_worse, title
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED
 from .answer import STEP_TIME, Answer, answers, sentence
+from .change_points import NO_COMMAND
 from .estimate import Estimate, ratio
 from .footnotes import Footnotes
 from .names import Group, series_name
@@ -119,7 +120,8 @@ def _sessions(some: Sequence[Answer], metric: str, markdown: bool) -> list[str]:
 def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:
     lines = [
         f"{series_name(point.key)}, {title(point.metric)}: "
-        f"{'worse' if point.worse else 'better'}, {change(point.ratio)}; confirm: {point.confirm}"
+        f"{'worse' if point.worse else 'better'}, {change(point.ratio)}; "
+        f"confirm: {point.confirm or NO_COMMAND}"
         for point in points
     ]
     return listed("Change points here", lines, markdown)

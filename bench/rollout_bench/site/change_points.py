@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..gate.replicates import Case
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
@@ -119,11 +120,12 @@ def _placed(name: str, place: Mapping[Commit, int]) -> int | None:
 def _gate(found: ChangePoint, gate: Mapping[str, Any]) -> dict[str, Any]:
     """A gate run, with its verdict of the same case and metric where it gave one."""
     key = found.key
-    wanted = {"path": key.path, "batch": key.batch, "preset": key.preset, "metric": found.metric}
+    of_before = {"workload": "fixed", "tensor_parallel_size": 1}  # gates measured nothing else
+    wanted = {name: getattr(key, name) for name in Case._fields} | {"metric": found.metric}
     verdicts = [
         verdict
         for verdict in gate.get("verdicts") or ()
-        if all(verdict.get(name) == value for name, value in wanted.items())
+        if all((of_before | verdict).get(name) == value for name, value in wanted.items())
     ]
     named = {name: gate.get(name) for name in ("base", "head", "machine", "measured_at", "command")}
     return named | {"verdict": verdicts[0] if verdicts else None}

@@ -274,8 +274,12 @@
   }
   RP.put(
     "commands",
-    command("Measure both commits again, in alternation", page.confirm),
-    command("Find the commit", page.bisect),
+    ...(page.confirm
+      ? [
+          command("Measure both commits again, in alternation", page.confirm),
+          command("Find the commit", page.bisect),
+        ]
+      : [RP.el("p", { class: "absent" }, "No command can: asv does not track this workload of the series (any more).")]),
   );
 
   const verdict = (gate) => {

@@ -1,0 +1,53 @@
+"""The commands that measure a change point again: both its commits, or those between them.
+
+They measure the series itself: its preset, workload and batch, with the engine that asv measured it with.
+"""
+
+import shlex
+
+from ..measure.tracked import ENGINES
+from .results import Commit, Key
+
+
+def tracked_name(key: Key) -> str | None:
+    """The name in ENGINES of what asv measures a series with; None where its workload is tracked no more."""
+    parts = {one.part for one in ENGINES.values()} - {""}
+    its_part = next((part for part in parts if key.environment.endswith(part)), "")
+    for name, one in ENGINES.items():
+        if (one.preset, one.tensor_parallel_size, one.part) == (
+            key.preset,
+            key.tensor_parallel_size,
+            its_part,
+        ):
+            alike = [load for load in one.workloads if (load.name, load.batch) == (key.workload, key.batch)]
+            if any(load.fingerprint() == key.fingerprint for load in alike):
+                return name
+    return None
+
+
+def confirm(key: Key, metric: str, last: Commit, first: Commit) -> str | None:
+    """The gate of two commits; None where it cannot measure the series."""
+    return _gate(last.hash[:8], first.hash[:8], key, metric)
+
+
+def bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str | None:
+    """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
+
+    Nothing is checked out, so that one harness measures every commit.
+    """
+    builds = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
+    gate = _gate(*builds, key, metric)
+    if gate is None:
+        return None
+    script = f"{gate}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
+    start = shlex.join(["git", "bisect", "start", "--no-checkout", first.hash[:8], last.hash[:8]])
+    return f"{start} && git bisect run sh -c {shlex.quote(script)}"
+
+
+def _gate(base: str, head: str, key: Key, metric: str) -> str | None:
+    """For a shell: names come from results/, and may hold what a shell would run."""
+    name = tracked_name(key)
+    if name is None:
+        return None
+    series = ["--tracked", name, "--workload", key.workload, "--batch", str(key.batch), "--paths", key.path]
+    return shlex.join(["rollout-perf", "gate", base, head, *series, "--metrics", metric])
