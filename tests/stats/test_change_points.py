@@ -115,6 +115,27 @@ def test_two_machines_that_alternate_are_no_steps_and_hide_none():
     assert find_shifts(noisy([100, 103] * 25), groups=machines) == []
 
 
+def in_two_modes(random, shape):
+    return np.where(random.random(shape) < 0.3, 1.3, 1.0) * (1 + 0.004 * random.normal(size=shape))
+
+
+def with_few_values(random, shape):
+    return 1 + 0.01 * np.round(random.normal(size=shape))
+
+
+@pytest.mark.parametrize(("noise", "n"), [(in_two_modes, 20), (in_two_modes, 60), (with_few_values, 60)])
+def test_noise_that_is_not_gaussian_is_no_change(noise, n):
+    """One of a hundred series is promised; of 100 more than five are once in two thousand times."""
+    series = noise(np.random.default_rng(n), (100, n))
+    assert sum(bool(find_shifts(values)) for values in series) <= 5
+
+
+def test_a_change_is_found_in_two_modes_as_well():
+    series = in_two_modes(np.random.default_rng(1), (20, 60))
+    series[:, 40:] *= 1.6
+    assert sum(any(abs(at - 40) <= 3 for at in places(values)) for values in series) >= 18
+
+
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
 def test_what_has_no_ratio_is_refused(wrong):
     with pytest.raises(ValueError, match="positive and finite"):

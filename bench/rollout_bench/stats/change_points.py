@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
+from .orders import order_p_value
 from .scan import LEAST_LEVEL, PHIS, Kind, Scan, p_value, scan, whitened
 
 LEAST_POINTS = 8
@@ -68,7 +69,7 @@ def find_shifts(
     logs, names = np.log(given), np.asarray(groups if groups is not None else [""] * len(given))
     floor = _NO_NOISE if spreads is None else max(_NO_NOISE, float(np.median(np.asarray(spreads) / given)))
     kept = without_outliers(_centred(logs, names), floor)
-    series = _Series(logs[kept], _columns(names[kept]), floor)
+    series = _Series(logs[kept], _columns(names[kept]), floor, _centred(logs, names), kept)
     cuts = series.cuts()
     edges = [0, *(cut for cut, _confidence in cuts), len(kept)]
     shifts = []
@@ -143,6 +144,10 @@ class _Series:
     logs: np.ndarray
     columns: np.ndarray
     floor: float
+    whole: np.ndarray
+    """With its outliers; the median of each group taken off."""
+    kept: np.ndarray
+    """Where the points without outliers are in it."""
 
     def cuts(self) -> list[tuple[int, float]]:
         """Where the level changes, and the confidence in it."""
@@ -165,11 +170,11 @@ class _Series:
         if n < LEAST_POINTS:
             return {}
         step = self._scan(start, end, "step")
-        p = p_value(step.gain[0], n, "step") / (1 - _BUMPS)
+        p = self._p_value(step, start, end, "step", alarms * (1 - _BUMPS)) / (1 - _BUMPS)
         edges = [start + int(step.start[0])]
         if p >= alarms and n >= 3 * LEAST_LEVEL:
             bump = self._scan(start, end, "bump")
-            p = p_value(bump.gain[0], n, "bump") / _BUMPS
+            p = self._p_value(bump, start, end, "bump", alarms * _BUMPS) / _BUMPS
             edges = [start + int(bump.start[0]), start + int(bump.end[0])]
         if p >= alarms:
             return {}
@@ -178,6 +183,15 @@ class _Series:
         for left, right in pairwise(bounds):
             found |= self._split(left, right, alarms)
         return found
+
+    def _p_value(self, found: Scan, start: int, end: int, kind: Kind, alarms: float) -> float:
+        """The larger of the share of wandering Gaussian series and that of the orders of these values."""
+        p = p_value(found.gain[0], end - start, kind)
+        if p >= alarms:
+            return p
+        first = self.kept[start] if start else 0
+        last = self.kept[end] if end < len(self.kept) else len(self.whole)
+        return max(p, order_p_value(self.whole[first:last], kind))
 
     def _placed(self, found: dict[int, float]) -> list[tuple[int, float]]:
         """Each cut at its best place between its neighbours; one that these explain is left out."""

@@ -29,6 +29,7 @@ _SEED = 20261123
 _OUTLIER_SHARE, _OUTLIER_SIZES = 0.05, (0.05, 0.30)
 _PHI = 0.7
 _MACHINES_APART = 0.03
+_SLOW_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ _SHAPES = {
     "60 commits, CV 0.3 %": Question("", cv=0.003),
     "60 commits, CV 5 %": Question("", cv=0.05),
 }
+_MODES_APART = {"modes 25 % apart": 0.25, "modes 30 % apart": 0.3}
+UNLIKE_GAUSSIAN = [
+    Question(noise, step, cv=cv)
+    for noise, cv in [
+        ("modes 30 % apart", 0.004),
+        *((noise, cv) for noise in ("gaussian", "modes 25 % apart") for cv in (0.03, 0.08, 0.15)),
+        ("few values", 0.01),
+    ]
+    for step in (0.0, 0.05, 0.10, 0.20)
+]
+"""Engine starts in two modes, 30 % of them in the slower one; values rounded to multiples of their noise."""
+
 OTHERS = {
     shape: [
         replace(question, noise=noise, step=times * question.cv)
@@ -73,7 +86,7 @@ OTHERS = {
     ]
     for shape, question in _SHAPES.items()
 }
-"""Series unlike those of the exam, with steps of 0, 3, 5 and 10 times the noise."""
+"""Series of other shapes than those of the exam, with steps of 0, 3, 5 and 10 times the noise."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +120,10 @@ def simulate(question: Question, series: int) -> tuple[np.ndarray, list[str] | N
     """Values of shape (series, commits), lower is better, and the machine of each commit where they differ.
 
     Gaussian noise; the same with 5 % of the values 5 to 30 % higher; AR(1) noise of that variance; the
-    same Gaussian noise on two machines that take turns.
+    same Gaussian noise on two machines that take turns; and what UNLIKE_GAUSSIAN says.
     """
-    entropy = [_SEED, NOISES.index(question.noise), question.commits, question.at]
+    kinds = [*NOISES, *_MODES_APART, "few values"]
+    entropy = [_SEED, kinds.index(question.noise), question.commits, question.at]
     random = np.random.default_rng([*entropy, round(question.step * 1e6), round(question.cv * 1e6)])
     noise = random.normal(size=(series, question.commits))
     if question.noise == "ar(0.7)":
@@ -120,6 +134,11 @@ def simulate(question: Question, series: int) -> tuple[np.ndarray, list[str] | N
     if question.noise == "outliers":
         hit = random.random(values.shape) < _OUTLIER_SHARE
         values *= np.where(hit, 1 + random.uniform(*_OUTLIER_SIZES, size=values.shape), 1)
+    if question.noise in _MODES_APART:
+        slow = random.random(values.shape) < _SLOW_SHARE
+        values *= np.where(slow, 1 + _MODES_APART[question.noise], 1)
+    if question.noise == "few values":
+        values = np.round(values / question.cv) * question.cv
     if question.noise == "two machines":
         machines = ["ab"[commit % 2] for commit in range(question.commits)]
         values[:, 1::2] *= 1 + _MACHINES_APART

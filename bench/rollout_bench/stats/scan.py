@@ -52,7 +52,7 @@ def scan(series: np.ndarray, kind: Kind, levels: np.ndarray | None = None, floor
     (n, groups). `floor` is the least standard deviation that noise can have.
     """
     count, n = series.shape
-    starts, ends = _places(kind, n)
+    starts, ends = places(kind, n)
     least = n * max(floor, 1e-12) ** 2
     rows = np.arange(count)
     without = np.full(count, -np.inf)
@@ -88,7 +88,7 @@ def whitened(series: np.ndarray, phi: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _places(kind: Kind, n: int) -> tuple[np.ndarray, np.ndarray]:
+def places(kind: Kind, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends of the changes that n points can show, shapes (K,)."""
     starts = np.arange(LEAST_LEVEL, n - LEAST_LEVEL + 1)
     if kind == "step":
@@ -106,7 +106,7 @@ def _geometry(kind: Kind, n: int, phi: float) -> tuple[np.ndarray, np.ndarray]:
 def _geometry_of(levels: np.ndarray, kind: Kind, phi: float) -> tuple[np.ndarray, np.ndarray]:
     """An orthonormal basis of the whitened levels, and the squared length of each change beside them."""
     n = len(levels)
-    starts, ends = _places(kind, n)
+    starts, ends = places(kind, n)
     basis = np.linalg.qr(whitened(levels.T, phi).T)[0]
     lengths = 1 + (ends - starts - 1) * (1 - phi) ** 2 + np.where(ends < n, phi**2, 0.0)
     lengths = lengths - (_products(basis.T, starts, ends, phi) ** 2).sum(0)
