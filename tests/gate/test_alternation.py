@@ -164,7 +164,9 @@ def test_a_first_round_whose_last_start_is_cut_off_is_judged_on_the_pair_that_it
 
     [row] = engines.spoilt({4: cut_off}).gate(budget_seconds=41.0)["verdicts"]
     assert (row["verdict"], row["pairs"]) == ("cannot tell", 1)
-    assert row["reason"] == "1 of 2 pairs left out: base: did not end in time"
+    assert row["reason"].endswith(
+        "takes 4 pairs, and there are 1; 1 of 2 pairs left out: base: did not end in time"
+    )
 
 
 def _lacks(record):
@@ -194,13 +196,14 @@ def test_a_start_that_fails_or_lacks_a_metric_takes_out_its_pair_and_no_other(sp
     engines = Engines({}, cv=0.0, drift=0.04).spoilt(spoil)
     content = engines.gate(budget_seconds=80.0)
     [row] = content["verdicts"]
-    assert (row["pairs"], row["reason"]) == (4 - int(reason[0]), reason)
+    assert row["pairs"] == 4 - int(reason[0])
+    assert row["reason"].endswith(f"; {reason}")
     starts = [1 + 0.04 * 10 * number for number in range(1, 9)]
     pairs = [(starts[i], starts[j]) for i, j in ((0, 1), (3, 2), (4, 5), (7, 6))]
     spoilt = {(leg - 1) // 2 for leg in spoil}
     logs = [math.log(head / base) for place, (base, head) in enumerate(pairs) if place not in spoilt]
     assert math.log(row["ratio"]) == pytest.approx(sum(logs) / len(logs))
-    assert f"zmq fixed 8 {row['verdict']}: {reason}" in gate_report.text(content)
+    assert f"zmq fixed 8 cannot tell: {row['reason']}" in gate_report.text(content)
 
 
 def test_a_path_that_hangs_takes_its_share_of_the_budget_and_the_others_are_judged():
@@ -291,6 +294,24 @@ def test_nothing_measured_is_no_success():
 def test_something_worse_outweighs_what_failed():
     speeds = {("head", "ray"): ("failed", "no"), ("head", "zmq"): 1.3}
     assert gate_report.exit_code(Engines(speeds).gate(("ray", "zmq"))) == 1
+
+
+@pytest.mark.parametrize("minutes", [1.5, 3.0])
+def test_starts_in_two_modes_are_no_verdict(minutes):
+    """A commit against itself, starts 30 % apart: of two pairs 14 % of gates were firm."""
+    wrong = 0
+    for seed in range(300):
+        draw = random.Random(seed)
+        engines = Engines({}, start_seconds=20.0, seed=seed)
+        measure = engines.measure
+
+        def in_modes(build, paths, seconds, draw=draw, engines=engines, measure=measure):
+            engines.speeds = {(build, path): draw.choice([1.0, 1.3]) for path in paths}
+            return measure(build, paths, seconds)
+
+        engines.measure = in_modes
+        wrong += verdicts(engines.gate(budget_seconds=60 * minutes))["zmq"] in ("worse", "better")
+    assert wrong <= (0 if minutes < 2.5 else 9)
 
 
 def test_twenty_gates_of_a_commit_against_itself():

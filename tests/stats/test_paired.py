@@ -15,6 +15,7 @@ from rollout_bench.stats.paired import (
     half_width,
     judge,
     judge_exact,
+    least_pairs,
     planned_looks,
 )
 
@@ -40,9 +41,19 @@ def test_worse_needs_the_whole_interval_beyond_the_threshold():
     assert judge(QUIET, noisy, threshold=0.10, error=0.05).verdict == SAME
 
 
-def test_one_pair_decides_nothing():
-    found = judge([1.0], [2.0], threshold=0.015, error=0.05)
-    assert (found.verdict, found.ratio, found.interval) == (CANNOT_TELL, 2.0, None)
+@pytest.mark.parametrize("pairs", [1, 2, 3])
+def test_few_pairs_decide_nothing_and_have_no_interval(pairs):
+    found = judge([1.0] * pairs, [2.0] * pairs, threshold=0.015, error=0.05)
+    assert (found.verdict, found.ratio, found.interval) == (CANNOT_TELL, pytest.approx(2.0), None)
+
+
+def test_the_more_timings_are_judged_the_more_pairs_a_verdict_takes():
+    assert [least_pairs(count) for count in (0, 1, 6, 7, 25, 26, 300)] == [4, 4, 4, 5, 5, 6, 7]
+    head = [value * 1.1 for value in QUIET]
+    found = judge(QUIET, head, threshold=0.015, error=0.05, least=5)
+    assert (found.verdict, found.detectable) == (CANNOT_TELL, None)
+    assert found.interval[0] > 1.05
+    assert judge([*QUIET, 1.0], [*head, 1.1], threshold=0.015, error=0.05, least=5).verdict == WORSE
 
 
 def test_zero_has_no_ratio():
@@ -56,7 +67,7 @@ def test_starts_come_in_pairs():
 
 
 def test_even_an_interval_without_bounds_can_be_written_as_json():
-    found = judge([1.0, 50.0], [1.0, 1e-9], 0.015, 1e-6)
+    found = judge([1.0, 50.0] * 2, [1.0, 1e-9] * 2, 0.015, 1e-12)
     assert all(math.isfinite(bound) for bound in found.interval)
 
 
@@ -88,17 +99,20 @@ def test_looks_double_and_the_last_is_at_the_end():
     assert planned_looks(2) == [2]
     assert planned_looks(4) == [4]
     assert planned_looks(20) == [4, 8, 16, 20]
+    assert planned_looks(20, least=5) == [6, 12, 20]
 
 
 # --- how often it is wrong ------------------------------------------------------------------------
 
 
-def noise(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def noise(kind: str, shape: tuple[int, ...], seed: int, cv: float = 1.0) -> np.ndarray:
     """Noise of unit size along the last axis: the replicates in the order in which they were measured."""
     draw = np.random.default_rng(seed)
     white = draw.standard_normal(shape)
     if kind == "outliers":  # one replicate in twenty is disturbed, and then only ever slower
         return np.where(draw.random(shape) < 0.05, white + 5 * np.abs(draw.standard_normal(shape)), white)
+    if kind == "modes":  # three in ten are a quarter slower
+        return np.where(draw.random(shape) < 0.3, white + math.log(1.25) / cv, white)
     if kind == "drift":
         for one in range(1, shape[-1]):
             white[..., one] = 0.7 * white[..., one - 1] + math.sqrt(1 - 0.49) * white[..., one]
@@ -107,15 +121,18 @@ def noise(kind: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: int = 1500, cases: int = 8):
     """Verdicts (gates, cases) as a gate comes to them: look by look, each kept once it is firm."""
-    replicates = cv * noise(kind, (gates, cases, most_pairs // 2, 4), seed=len(kind) + most_pairs)
+    replicates = cv * noise(kind, (gates, cases, most_pairs // 2, 4), len(kind) + most_pairs, cv)
     if kind == "drift":  # along all replicates, not anew in each round
         replicates = cv * noise(kind, (gates, cases, most_pairs * 2), 1).reshape(gates, cases, -1, 4)
     base, head = replicates[..., [0, 3]], replicates[..., [1, 2]] + math.log1p(effect)
     logs = (head - base).reshape(gates, cases, most_pairs)
-    looks = planned_looks(most_pairs)
+    least = least_pairs(cases)
+    looks = planned_looks(most_pairs, least)
     error = ERROR / (cases * len(looks))
     verdicts = np.full((gates, cases), CANNOT_TELL)
     for pairs in looks:
+        if pairs < least:
+            continue
         seen = logs[..., :pairs]
         now = decide(seen.mean(axis=-1), half_width(seen, error), math.log1p(THRESHOLD))
         verdicts = np.where(verdicts == CANNOT_TELL, now, verdicts)
@@ -128,6 +145,17 @@ def test_a_commit_against_itself_is_hardly_ever_called_worse(kind, cv):
     """At most 1 of 20 gates may: by design any of 8 cases does in at most 2.5 % of gates."""
     any_worse = (simulate(kind, cv, effect=0.0, gates=4000) == WORSE).any(axis=1).mean()
     assert any_worse <= 0.025
+
+
+@pytest.mark.parametrize("cases", [3, 15])
+@pytest.mark.parametrize("cv", [0.004, 0.03, 0.08, 0.15])
+def test_a_commit_against_itself_in_two_modes_gets_no_firm_verdict(cv, cases):
+    """Whatever the number of pairs, at most 5 % of gates have one case called worse or better."""
+    for most_pairs in (2, 4, 6, 8, 12):
+        found = simulate("modes", cv, effect=0.0, most_pairs=most_pairs, gates=2000, cases=cases)
+        wrong = np.isin(found, (WORSE, BETTER)).any(axis=1).mean()
+        assert wrong <= ERROR, (most_pairs, wrong)
+        assert most_pairs >= 4 or wrong == 0
 
 
 def test_noise_far_below_the_threshold_never_alarms():

@@ -15,7 +15,7 @@ from statistics import median
 from ..errors import UsageError
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT, FAILED, Record
-from ..stats.paired import CANNOT_TELL, ERROR, FIRM, Finding, judge, judge_exact, planned_looks
+from ..stats.paired import CANNOT_TELL, ERROR, FIRM, Finding, judge, judge_exact, least_pairs, planned_looks
 from .replicates import BASE, BUILDS, HEAD, Case, Replicates
 
 ROUND = (BASE, HEAD, HEAD, BASE)
@@ -83,7 +83,6 @@ def run_gate(
     paths = list(question.paths)
     judge_now: Judge | None = None
     for number in itertools.count(1):
-        round_begin = clock()
         took: list[float] = []
         for place, build in enumerate(legs):
             leg_begin = clock()
@@ -102,11 +101,11 @@ def run_gate(
             paths = [path for path in paths if path in going]
             if not paths or left <= 0:
                 break
-        seconds = clock() - round_begin
+        seconds = len(legs) * min(took)  # of the next one: without what hung in this
         last = left < seconds or not question.timings
         if judge_now is None:
             rounds = 1 + int(max(left, 0.0) / seconds) if seconds else 1
-            judge_now = Judge(question, replicates, planned_looks(2 * rounds), say)
+            judge_now = Judge(question, replicates, 2 * rounds, say)
         if last or not paths or 2 * number in judge_now.looks[:-1]:
             judge_now(number * len(legs) // 2)
         paths = [path for path in paths if not judge_now.settled(path)]
@@ -129,21 +128,20 @@ class Judge:
     """Looks at the replicates, now and then, and keeps what is firm."""
 
     def __init__(
-        self, question: Question, replicates: Replicates, looks: Sequence[int], say: Callable[[str], None]
+        self, question: Question, replicates: Replicates, most_pairs: int, say: Callable[[str], None]
     ) -> None:
-        self.looks = looks
         self._question = question
         self._replicates = replicates
         self._say = say
         self._found: dict[tuple[Case, str], Verdict] = {}
+        self._least = least_pairs(self._intervals())
+        self.looks = planned_looks(most_pairs, self._least)
 
     def __call__(self, pairs: int) -> None:
         """Judge everything that is not firm yet."""
         self._say(f"after {pairs} pair{'s' * (pairs > 1)} of engine starts:")
-        judged = self._judged()
-        intervals = sum(metric in self._question.timings for _case, metric in judged)
-        error = ERROR / (max(intervals, 1) * len(self.looks))
-        for case, metric in judged:
+        error = ERROR / (max(self._intervals(), 1) * len(self.looks))
+        for case, metric in self._judged():
             known = self._found.get((case, metric))
             if known is None or known.verdict not in FIRM:
                 self._found[case, metric] = verdict = self._judge(case, metric, error)
@@ -158,26 +156,32 @@ class Judge:
             if any(self._replicates.samples(build, case, metric) for build in BUILDS)
         ]
 
+    def _intervals(self) -> int:
+        return sum(metric in self._question.timings for _case, metric in self._judged())
+
     def _judge(self, case: Case, metric: str, error: float) -> Verdict:
         threshold = self._question.thresholds[metric]
         base, head = (self._replicates.samples(build, case, metric) for build in BUILDS)
         if not base or not head:
             build = BASE if head else HEAD
-            why = self._replicates.why_missing(build, case, metric) or "this commit does not give it"
-            return Verdict(case, metric, threshold, ABSENT, reason=f"{build}: {why}")
-        left_out = self._replicates.left_out(case, metric)
+            lacks = self._replicates.why_missing(build, case, metric) or "this commit does not give it"
+            return Verdict(case, metric, threshold, ABSENT, reason=f"{build}: {lacks}")
+        why = self._replicates.left_out(case, metric)
         pairs = sorted(base.keys() & head.keys())
         before, after = ([median(starts[pair]) for pair in pairs] for starts in (base, head))
         if metric in self._question.exact:
             finding = judge_exact([*base.values()], [*head.values()], threshold)
         elif pairs:
-            finding = judge(before, after, threshold, error)
+            finding = judge(before, after, threshold, error, self._least)
+            if len(pairs) < self._least:
+                few = f"a firm verdict on a timing takes {self._least} pairs, and there are {len(pairs)}"
+                why = "; ".join(filter(None, [few, why]))
         else:
-            return Verdict(case, metric, threshold, CANNOT_TELL, reason=left_out)
+            return Verdict(case, metric, threshold, CANNOT_TELL, reason=why)
         if metric_facts(metric).better == "higher":
             finding = finding.turned()
         middle = [median(map(median, starts.values())) for starts in (base, head)]
-        return Verdict(case, metric, threshold, finding.verdict, finding, middle[0], middle[1], left_out)
+        return Verdict(case, metric, threshold, finding.verdict, finding, middle[0], middle[1], why)
 
     def settled(self, path: str) -> bool:
         """Whether more measuring of a path would change nothing. Counts are known from one start."""

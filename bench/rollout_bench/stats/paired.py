@@ -6,6 +6,10 @@ effect is the mean of the pairs' log ratios and its interval Student's t. A verd
 interval: `worse` or `better` where all of it lies beyond the threshold, `same` where all of it lies
 within, `cannot tell` where it reaches over.
 
+Engine starts have modes, some tens of per cent apart, and a few pairs that happen to lie the same way have
+a narrow interval. So a firm verdict on a timing takes enough pairs for that to be rare: no more than one pair
+in four of the same code has the head alone in the slower mode (p (1 - p), whatever the modes' shares).
+
 A gate judges many cases and looks several times. Every one of these intervals takes an equal share
 of one error of 5 % (Bonferroni), so that all of them hold together in 95 % of gates. Looks double
 (4, 8, 16, ... pairs), so there are few of them.
@@ -31,7 +35,9 @@ THRESHOLD = 0.015
 """Of a timing, where none is given: midway between nothing and the 3 % that a gate should see."""
 
 POWER = 0.9
-_FIRST_LOOK = 4
+
+LEAST_PAIRS = 4
+"""With fewer pairs a timing has no interval."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Finding:
     ratio: float | None
     """None where the base is zero."""
     interval: tuple[float, float] | None
-    """None where one pair, or a count, has none."""
+    """None of fewer than LEAST_PAIRS pairs, and of a count."""
     detectable: float | None
     """The smallest slowdown, as a share, that as many pairs with this noise show in 9 of 10 gates."""
     pairs: int
@@ -52,10 +58,18 @@ class Finding:
         return replace(self, verdict={WORSE: BETTER, BETTER: WORSE}.get(self.verdict, self.verdict))
 
 
-def planned_looks(most_pairs: int) -> list[int]:
+def least_pairs(intervals: int) -> int:
+    """Pairs that a firm verdict takes where so many timings are judged: ERROR is for all of them.
+
+    Where starts have two modes, n pairs of the same code all lie the same way in at most 2 / 4^n of cases.
+    """
+    return max(LEAST_PAIRS, math.ceil(math.log(2 * max(intervals, 1) / ERROR, 4)))
+
+
+def planned_looks(most_pairs: int, least: int = LEAST_PAIRS) -> list[int]:
     """After how many pairs to look, when at most `most_pairs` can be measured: doubling, and at the end."""
     looks = []
-    pairs = _FIRST_LOOK
+    pairs = least + least % 2  # a round makes two
     while pairs < most_pairs:
         looks.append(pairs)
         pairs *= 2
@@ -77,8 +91,10 @@ def decide(centre: np.ndarray, half: np.ndarray, limit: float) -> np.ndarray:
     )
 
 
-def judge(base: Sequence[float], head: Sequence[float], threshold: float, error: float) -> Finding:
-    """Judge paired starts, one value a start, by an interval that misses with `error`.
+def judge(
+    base: Sequence[float], head: Sequence[float], threshold: float, error: float, least: int = LEAST_PAIRS
+) -> Finding:
+    """Judge paired starts, one value each, by an interval that misses with `error`; firmly if `least` pairs.
 
     A value of zero has no ratio: all zero is `same`, and some zero `cannot tell`. Raises ValueError
     where there is no pair.
@@ -90,16 +106,17 @@ def judge(base: Sequence[float], head: Sequence[float], threshold: float, error:
         return Finding(SAME if equal else CANNOT_TELL, 1.0 if equal else None, None, None, len(base))
     logs = np.log(np.asarray(head) / np.asarray(base))
     pairs, centre, limit = len(logs), float(logs.mean()), math.log1p(threshold)
-    if pairs == 1:
+    if pairs < LEAST_PAIRS:
         return Finding(CANNOT_TELL, math.exp(centre), None, None, pairs)
     half = float(half_width(logs, error))
     deviation = float(logs.std(ddof=1)) / math.sqrt(pairs)
     seen = limit + half + float(student.ppf(POWER, pairs - 1)) * deviation
+    enough = pairs >= least
     return Finding(
-        str(decide(np.array(centre), np.array(half), limit)),
+        str(decide(np.array(centre), np.array(half), limit)) if enough else CANNOT_TELL,
         math.exp(centre),
         (_exp(centre - half), _exp(centre + half)),
-        _exp(seen) - 1,
+        _exp(seen) - 1 if enough else None,
         pairs,
     )
 
