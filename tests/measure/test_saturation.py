@@ -182,6 +182,6 @@ def test_what_the_probe_costs_is_reported_in_pairs():
         "seconds_for_each_step": 5e-6,
     }
     assert probe_lines([one, record(2, 1.0)]) == [
-        "zmq 8: the probe takes 5.00 µs of an engine step, 0.25 %; with it a step time is "
-        "1.00 [1.00 .. 1.00] % longer"
+        "zmq 8: the probe takes 5.00 µs of an engine step, 0.25 %; with it step times "
+        "change by +1.0 % [+1.0 % .. +1.0 %]"
     ]

@@ -1,12 +1,20 @@
 """Warnings travel with a value: from the record into every ratio that is made of it."""
 
 import pytest
-from rollout_bench.report.estimate import NOT_GATED, ONE_REPLICATE, Estimate, estimate_of, ratio
+from rollout_bench.report.estimate import (
+    FEW_SAMPLES,
+    NOT_GATED,
+    ONE_REPLICATE,
+    Estimate,
+    estimate,
+    estimate_of,
+    ratio,
+)
 from rollout_bench.schema.record import MEASURED, Record
 
 
 def record(**observed):
-    metrics = {"step_seconds": [1.0, 2.0, 3.0], "wire_bytes": [100.0], "odd": [float("nan")]}
+    metrics = {"step_seconds": [1.0, 2.0, 3.0, 2.0], "wire_bytes": [100.0], "odd": [float("nan")]}
     load = {"name": "fixed", "batch": 8, "fingerprint": "f"}
     return Record("zmq", "nano", 1, load, MEASURED, metrics=metrics, observed=observed)
 
@@ -38,3 +46,29 @@ def test_a_ratio_has_the_warnings_of_both():
 def test_what_is_no_number_is_no_value():
     assert estimate_of(record(), "odd") is None
     assert estimate_of(record(), "beauty") is None
+
+
+@pytest.mark.parametrize(
+    "samples", [[90.0, 90.8, 500.0, 91.0], [1.0, 1.0, 9.0, 1.1, 1.0], [0.0, 0.0, 0.0, 3.0]]
+)
+def test_an_interval_never_reaches_below_zero(samples):
+    """A step time was shown as 90.8 ms [-28.61 .. 558], and a ratio as 0.85 [0.12 .. -4.00]."""
+    value = estimate(samples)
+    assert value.has_interval
+    assert 0 <= value.low <= value.middle <= value.high
+    assert (value.low > 0) == (min(samples) > 0)
+    against = ratio(estimate([1.0, 1.1, 1.2, 1.3]), value)
+    assert against is None if not value.middle else 0 < against.low < against.middle < against.high
+
+
+def test_a_scale_changes_nothing_but_the_unit():
+    one, thousand = estimate([1.0, 1.5, 1.1, 1.2]), estimate([1000.0, 1500.0, 1100.0, 1200.0])
+    assert (thousand.low, thousand.high) == (pytest.approx(one.low * 1000), pytest.approx(one.high * 1000))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_samples_give_a_value_and_no_interval(count):
+    value = estimate([2.0, 2.1, 1.9][:count])
+    assert not value.has_interval
+    assert value.warnings == ((FEW_SAMPLES,) if count > 1 else ())
+    assert not ratio(estimate([1.0] * 7), value).has_interval

@@ -88,7 +88,7 @@ def test_no_line_is_wider_than_100_columns():
 
 def test_a_warning_is_marked_at_each_value_and_said_once_below():
     """Both paths have one engine start; zmq's bytes were counted before that was exact."""
-    records = [record(path, FAST, wire_bytes=[2048.0, 2050.0]) for path in ("vllm-mp", "zmq")]
+    records = [record(path, FAST, wire_bytes=[2048.0, 2050.0, 2048.0, 2050.0]) for path in ("vllm-mp", "zmq")]
     for one in records:
         one.observed["engine_starts"] = 1
     records[1].observed["counted"].clear()
@@ -97,6 +97,6 @@ def test_a_warning_is_marked_at_each_value_and_said_once_below():
     assert steps[2].endswith("1.00 [0.87 .. 1.15]")  # marked beside it already
     assert " ".join(line.strip() for line in steps[3:]) == f"¹ {WARNINGS[ONE_REPLICATE]}"
     counts = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
-    assert "2.00 KiB [1.95 .. 2.05] " in counts[1]  # exact: the same at every start
+    assert "2.00 KiB [2.00 .. 2.00] " in counts[1]  # exact: the same at every start
     assert "]¹²" in counts[2]
     assert counts[3] == f"¹ {WARNINGS[NOT_GATED]}"

@@ -98,6 +98,8 @@ def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnot
     if before is None:
         return ["not measured there", ""]
     against = ratio(value, before)
+    if against is None:
+        return ["0 there", ""]
     if against.warnings or not metric_facts(metric).exact:
         word = "not judged"
     elif against.middle == 1:

@@ -1,30 +1,35 @@
 """A value with its 99 % interval, as asv computes it, and the warnings that go wherever it is shown. Pure.
 
-A ratio's bounds are those of the two intervals at their farthest from each other, which errs on the side
-of caution.
+Times and ratios stay above zero: the interval is that of their logarithms. A ratio's bounds are those of the
+two intervals at their farthest from each other, which errs on the side of caution.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from asv_runner.statistics import compute_stats
 
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 
-ONE_REPLICATE, NOT_GATED = "one-replicate", "not-gated"
+LEAST_SAMPLES = 4
+"""With fewer samples a value has no interval."""
+
+ONE_REPLICATE, NOT_GATED, FEW_SAMPLES = "one-replicate", "not-gated", "few-samples"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
+    FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
 }
 """What a reader must know of a value, by the word that stands for it in data."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median and the bounds of its 99 % interval, which are not finite where there is one sample."""
+    """A median and the bounds of its 99 % interval, which are not finite where there are too few samples."""
 
     middle: float
     low: float
@@ -39,9 +44,23 @@ class Estimate:
 
 
 def estimate(samples: Sequence[float], warnings: Sequence[str] = ()) -> Estimate:
-    """Median and 99 % interval: asv's, from order statistics or, for few samples, a posterior."""
-    middle, stats = compute_stats(list(samples), 1)
-    return Estimate(middle, stats["ci_99_a"], stats["ci_99_b"], tuple(warnings))
+    """Median and 99 % interval: asv's, from order statistics or, for few samples, a posterior.
+
+    It is of the logarithms, unless a sample is zero, as a count or a share may be.
+    """
+    middle = median(samples)
+    if len(samples) < LEAST_SAMPLES:
+        few = [FEW_SAMPLES] if len(samples) > 1 else []
+        return Estimate(middle, -math.inf, math.inf, (*warnings, *few))
+    positive = min(samples) > 0
+    _middle, stats = compute_stats([math.log(one) for one in samples] if positive else list(samples), 1)
+    low, high = stats["ci_99_a"], stats["ci_99_b"]
+    low, high = (_exp(low), _exp(high)) if positive else (max(low, 0.0), high)
+    return Estimate(middle, low, high, tuple(warnings))
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))
 
 
 def estimate_of(record: Record, metric: str) -> Estimate | None:
@@ -66,11 +85,15 @@ def _warnings(record: Record, metric: str) -> list[str]:
     return [*found, *[ONE_REPLICATE] * (engine_starts(record) == 1)]
 
 
-def ratio(value: Estimate, reference: Estimate) -> Estimate:
-    """One value over another, with the warnings of both."""
-    return Estimate(
-        value.middle / reference.middle,
-        value.low / reference.high,
-        value.high / reference.low,
-        tuple(dict.fromkeys(value.warnings + reference.warnings)),
-    )
+def ratio(value: Estimate, reference: Estimate) -> Estimate | None:
+    """One value over another, with the warnings of both; None where the reference is zero.
+
+    There is no interval where one of them has none, or the reference's reaches zero.
+    """
+    if not reference.middle:
+        return None
+    low, high = -math.inf, math.inf
+    if value.has_interval and reference.has_interval and reference.low > 0:
+        low, high = value.low / reference.high, value.high / reference.low
+    warnings = tuple(dict.fromkeys(value.warnings + reference.warnings))
+    return Estimate(value.middle / reference.middle, low, high, warnings)

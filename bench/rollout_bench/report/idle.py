@@ -7,7 +7,7 @@ from typing import Any
 from ..schema.record import MEASURED, Record
 from .estimate import estimate
 from .names import work_of
-from .numbers import change, interval, number, quantity, share
+from .numbers import change, change_interval, number, quantity, share
 from .reasons import first_line
 from .rollouts import batch
 from .table import table
@@ -105,11 +105,12 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
             own = seconds["seconds_for_each_step"]
             part = own / median(record.metrics["engine_step_seconds"])
             pairs = zip(seconds["on_step_seconds"], seconds["off_step_seconds"], strict=True)
-            ratio = interval(estimate([(on / off) * 100 - 100 for on, off in pairs]))
+            ratio = estimate([on / off for on, off in pairs])
+            bounds = f" {change_interval(ratio.low, ratio.high)}" if ratio.has_interval else ""
             took = f"{quantity(own, 'own_seconds')} of an engine step, {share(part)}"
             lines.append(
                 f"{record.path} {batch(record)}: the probe takes {took}; "
-                f"with it a step time is {ratio} % longer"
+                f"with it step times change by {change(ratio.middle)}{bounds}"
             )
     return lines
 

@@ -55,10 +55,8 @@ def _speed(record: Record) -> list[str]:
 
 
 def _against(value: Estimate, base: Estimate | None, notes: Footnotes) -> str:
-    if base is None:
-        return ""
-    against = ratio(value, base)
-    return interval(against) + notes.mark(against, marked=[value])
+    against = base and ratio(value, base)
+    return "" if against is None else interval(against) + notes.mark(against, marked=[value])
 
 
 def _group(record: Record) -> tuple[object, ...]:

@@ -210,7 +210,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
 
 
 def bounded(value: Estimate) -> list[float | None]:
-    """Median and interval; one sample gives no interval."""
+    """Median and interval; few samples give no interval."""
     shown = (value.middle, value.low, value.high)
     return [_short(bound) if math.isfinite(bound) else None for bound in shown]
 
