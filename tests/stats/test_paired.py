@@ -11,13 +11,14 @@ from rollout_bench.stats.paired import (
     SAME,
     THRESHOLD,
     WORSE,
-    decide,
     half_width,
     judge,
     judge_exact,
     least_pairs,
     planned_looks,
 )
+
+from studies.false_alarms import simulate_gates, wrong
 
 QUIET = [1.00, 1.001, 0.999, 1.0]
 
@@ -105,45 +106,11 @@ def test_looks_double_and_the_last_is_at_the_end():
 # --- how often it is wrong ------------------------------------------------------------------------
 
 
-def noise(kind: str, shape: tuple[int, ...], seed: int, cv: float = 1.0) -> np.ndarray:
-    """Noise of unit size along the last axis: the replicates in the order in which they were measured."""
-    draw = np.random.default_rng(seed)
-    white = draw.standard_normal(shape)
-    if kind == "outliers":  # one replicate in twenty is disturbed, and then only ever slower
-        return np.where(draw.random(shape) < 0.05, white + 5 * np.abs(draw.standard_normal(shape)), white)
-    if kind == "modes":  # three in ten are a quarter slower
-        return np.where(draw.random(shape) < 0.3, white + math.log(1.25) / cv, white)
-    if kind == "drift":
-        for one in range(1, shape[-1]):
-            white[..., one] = 0.7 * white[..., one - 1] + math.sqrt(1 - 0.49) * white[..., one]
-    return white
-
-
-def simulate(kind: str, cv: float, effect: float, most_pairs: int = 32, gates: int = 1500, cases: int = 8):
-    """Verdicts (gates, cases) as a gate comes to them: look by look, each kept once it is firm."""
-    replicates = cv * noise(kind, (gates, cases, most_pairs // 2, 4), len(kind) + most_pairs, cv)
-    if kind == "drift":  # along all replicates, not anew in each round
-        replicates = cv * noise(kind, (gates, cases, most_pairs * 2), 1).reshape(gates, cases, -1, 4)
-    base, head = replicates[..., [0, 3]], replicates[..., [1, 2]] + math.log1p(effect)
-    logs = (head - base).reshape(gates, cases, most_pairs)
-    least = least_pairs(cases)
-    looks = planned_looks(most_pairs, least)
-    error = ERROR / (cases * len(looks))
-    verdicts = np.full((gates, cases), CANNOT_TELL)
-    for pairs in looks:
-        if pairs < least:
-            continue
-        seen = logs[..., :pairs]
-        now = decide(seen.mean(axis=-1), half_width(seen, error), math.log1p(THRESHOLD))
-        verdicts = np.where(verdicts == CANNOT_TELL, now, verdicts)
-    return verdicts
-
-
 @pytest.mark.parametrize("kind", ["even", "outliers", "drift"])
 @pytest.mark.parametrize("cv", [0.01, 0.05, 0.3])
 def test_a_commit_against_itself_is_hardly_ever_called_worse(kind, cv):
     """At most 1 of 20 gates may: by design any of 8 cases does in at most 2.5 % of gates."""
-    any_worse = (simulate(kind, cv, effect=0.0, gates=4000) == WORSE).any(axis=1).mean()
+    any_worse = (simulate_gates(kind, cv, effect=0.0, gates=4000) == WORSE).any(axis=1).mean()
     assert any_worse <= 0.025
 
 
@@ -152,23 +119,21 @@ def test_a_commit_against_itself_is_hardly_ever_called_worse(kind, cv):
 def test_a_commit_against_itself_in_two_modes_gets_no_firm_verdict(cv, cases):
     """Whatever the number of pairs, at most 5 % of gates have one case called worse or better."""
     for most_pairs in (2, 4, 6, 8, 12):
-        found = simulate("modes", cv, effect=0.0, most_pairs=most_pairs, gates=2000, cases=cases)
-        wrong = np.isin(found, (WORSE, BETTER)).any(axis=1).mean()
-        assert wrong <= ERROR, (most_pairs, wrong)
-        assert most_pairs >= 4 or wrong == 0
+        found = simulate_gates("modes", cv, effect=0.0, most_pairs=most_pairs, gates=2000, cases=cases)
+        assert wrong(found) <= (ERROR if most_pairs >= 4 else 0), most_pairs
 
 
 def test_noise_far_below_the_threshold_never_alarms():
-    assert not (simulate("even", cv=0.005, effect=0.0) == WORSE).any()
+    assert not (simulate_gates("even", cv=0.005, effect=0.0) == WORSE).any()
 
 
 @pytest.mark.parametrize(("effect", "hits"), [(0.03, 0.95), (0.05, 0.99), (0.10, 0.99)])
 def test_slowdowns_are_found_where_replicates_vary_by_one_per_cent(effect, hits):
-    assert (simulate("even", 0.01, effect) == WORSE).mean() >= hits
+    assert (simulate_gates("even", 0.01, effect) == WORSE).mean() >= hits
 
 
 def test_a_commit_against_itself_is_called_the_same_where_replicates_vary_by_one_per_cent():
-    assert (simulate("even", 0.01, 0.0) == SAME).mean() >= 0.9
+    assert (simulate_gates("even", 0.01, 0.0) == SAME).mean() >= 0.9
 
 
 def test_the_intervals_of_a_gate_hold_together():
