@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from browser import open_browser, why_no_browser
 from rollout_bench.site.publish import publish
-from simulated import MACHINE, write_asv, write_records, write_repository
+from simulated import MACHINE, write_asv, write_records, write_repository, write_session
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANT = "window.pwned=1"
@@ -64,6 +64,7 @@ def site(tmp_path_factory):
     other = results / SAFE_FOLDER / "records"
     other.mkdir(parents=True)
     (other / f"{SAFE_FOLDER}-{SAFE_FOLDER}.jsonl").write_text("\n".join(map(json.dumps, others)))
+    write_session(results, {"vllm-mp": [1.0] * 2, NAMES[3]: [0.5] * 2}, name=SUBJECT.replace("/", ""))
     write_asv(results, commits, 2)
     plain = "rollout.Simulated.track_step_seconds"
 
