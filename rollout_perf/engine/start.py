@@ -11,6 +11,7 @@ from ..transports import Row
 from ..transports.run import Run
 from .asynchronous import AsyncEngine
 from .base import Engine, translated
+from .last_words import noted
 from .settings import set_environment, vllm_arguments
 from .synchronous import SyncEngine
 
@@ -27,16 +28,19 @@ async def start_engine(
     set_environment(row, tensor_parallel_size)
     kind = SyncEngine if row.in_process else AsyncEngine
     threads = ThreadPoolExecutor(1, thread_name_prefix="rollout-engine")
-    building = asyncio.get_running_loop().run_in_executor(threads, lambda: kind(arguments, row, run, threads))
-    try:
-        return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
-    except BaseException as error:
-        run.kill()
-        with contextlib.suppress(BaseException):
-            await asyncio.wait_for(building, 10.0)
-        threads.shutdown(wait=False)
-        if isinstance(error, TimeoutError):
-            raise Stalled(f"the engine did not start within {run.start_deadline_seconds:g} s") from None
-        if isinstance(error, Exception):
-            raise translated(error, run) from error
-        raise
+    with noted(run):
+        building = asyncio.get_running_loop().run_in_executor(
+            threads, lambda: kind(arguments, row, run, threads)
+        )
+        try:
+            return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
+        except BaseException as error:
+            run.kill()
+            with contextlib.suppress(BaseException):
+                await asyncio.wait_for(building, 10.0)
+            threads.shutdown(wait=False)
+            if isinstance(error, TimeoutError):
+                raise Stalled(f"the engine did not start within {run.start_deadline_seconds:g} s") from None
+            if isinstance(error, Exception):
+                raise translated(error, run) from error
+            raise
