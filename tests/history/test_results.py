@@ -1,6 +1,8 @@
 """history/results.py: all that results/ holds, in the history's order; what is damaged is named."""
 
+import functools
 import json
+import math
 import subprocess
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, MEASURED, Record, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
+NAN = float("nan")
+NESTED = functools.reduce(lambda inside, _: [inside], range(150), 0)
 OLD, NEW = Commit("a" * 40, "old", 100), Commit("b" * 40, "new", 200)
 
 
@@ -116,7 +120,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
         [
             ("machine.json", None),
             ("dddddddd-virtualenv-py3.11.json", None),
-            ("cccccccc-virtualenv-py3.11-nano.jsonl", None),
+            ("cccccccc-virtualenv-py3.11-nano.jsonl", 1),
             *((name, number) for number in (2, 3, 4, 5, 6)),
         ],
         key=str,
@@ -135,6 +139,17 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
         ({"provenance": {"machine": {"gpus": "H100"}}}, "the machine's 'gpus'"),
         ({"provenance": {"machine": {"gpus": [None]}}}, "the machine's 'gpus'"),
         ({"metrics": {"step_seconds": [None]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [1.0, NAN]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [-math.inf]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [10**400]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [1e308]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [5e-324]}}, "the metrics' 'step_seconds'"),
+        ({"metrics": {"step_seconds": [True]}}, "the metrics' 'step_seconds'"),
+        ({"observed": {"engine_starts": NAN}}, "the observed's 'engine_starts'"),
+        ({"observed": {"counted": 5}}, "the observed's 'counted'"),
+        ({"observed": {"absent": {"wire": []}}}, "the absent's 'wire'"),
+        ({"observed": {"more": NESTED}}, "nested more than 100 deep"),
+        ({"reason": "\ud800"}, "half a surrogate pair"),
     ],
 )
 def test_a_line_whose_insides_are_odd_is_damaged_too(folder, odd, reported):
@@ -159,12 +174,32 @@ def test_a_line_ends_where_json_lines_do(folder):
     assert len(read_records(file.read_text(encoding="utf-8"))) == 2
 
 
-def test_a_pipe_run_of_odd_provenance_is_damaged(folder):
+def test_a_pipe_run_of_odd_insides_is_damaged(folder):
     (folder / "box" / "pipe").mkdir()
-    lines = '{"paths": {}, "provenance": [5]}\n{"paths": []}\n'
-    (folder / "box" / "pipe" / "bbbbbbbb.jsonl").write_text(lines)
+    good = {"64": {"p50_seconds": 1e-4, "p99_seconds": 2e-4, "samples": {"p50_seconds": [1e-4]}}}
+    odd = [{"64": {}}, {"64": good["64"] | {"p50_seconds": NAN}}, {"small": good["64"]}, [], NAN]
+    odd += [{"64": good["64"] | {"samples": {"p50_seconds": 5}}}]
+    runs = [{"paths": {"zmq": one}} for one in [good, *odd]]
+    runs += [{"paths": {}, "provenance": [5]}, {"paths": []}, {"paths": {}, "absent": {"ray": 5}}]
+    (folder / "box" / "pipe" / "bbbbbbbb.jsonl").write_text("".join(f"{json.dumps(run)}\n" for run in runs))
     results = read_results(folder, [OLD, NEW])
-    assert [damage.line for damage in results.damaged] == [1, 2]
+    assert [damage.line for damage in results.damaged] == list(range(2, len(runs) + 1))
+    assert [pipe.result for pipe in results.pipes] == runs[:1]
+
+
+@pytest.mark.parametrize("date", [NAN, math.inf, 10**400, 1e300, -5, "yesterday", None])
+def test_a_date_that_is_none_is_named_and_the_others_give_the_order(folder, date):
+    for commit, given in ((OLD, date), (NEW, 5_000_000)):
+        content = {"commit_hash": commit.hash, "date": given}
+        (folder / "box" / f"{commit.hash[:8]}-virtualenv-py3.11.json").write_text(json.dumps(content))
+    (folder / "box" / "dddddddd-virtualenv-py3.11.json").write_text("[" * 100_000)
+    results = read_results(folder)
+    assert [(damage.source.name[:8], damage.reason[:15]) for damage in results.damaged] == [
+        ("aaaaaaaa", "'date' is no ti"),
+        ("dddddddd", "not JSON: maxim"),
+    ]
+    assert {point.commit.hash: point.commit.time for point in results.points} == {OLD.hash: 0, NEW.hash: 5000}
+    assert {commit.hash for commit in results.unordered} == {OLD.hash}
 
 
 def test_an_empty_folder_and_none_at_all_hold_nothing(tmp_path):

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from rollout_bench.schema.record import ABSENT, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, MEASURED, Record, minute
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,3 +79,19 @@ class TestLines:
                 if "path" in json.loads(line):
                     read += bool(Record.from_json(line).path)
         assert read > 500
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("2026-01-01T00:30:59+00:00", "2026-01-01T00:30"),
+        ("2026-01-01T00:30:00-08:00", "2026-01-01T08:30"),
+        ("2026-01-01T00:30:00", "2026-01-01T00:30"),
+        ("0001-01-01T00:00:00+14:00", ""),
+        ("yesterday", ""),
+        (None, ""),
+    ],
+)
+def test_a_time_is_shown_in_utc_whatever_its_zone(given, shown):
+    """The site writes UTC behind it."""
+    assert minute(given) == shown

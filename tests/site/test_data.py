@@ -80,8 +80,12 @@ def test_samples_that_are_no_numbers_do_not_reach_the_page(folder):
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[0]["metrics"]["step_seconds"] = [float("nan"), float("inf"), 1.0, 1.0]
     file.write_text("\n".join(map(json.dumps, lines)))
-    column = columns(read_results(folder, COMMITS).points, PLACE, "step_seconds")
-    assert column["paths"][lines[0]["path"]]["samples"][-1] == 2
+    results = read_results(folder, COMMITS)
+    column = columns(results.points, PLACE, "step_seconds")
+    [damage] = results.damaged
+    assert (damage.source, damage.line) == (file, 1)
+    assert column["paths"][lines[0]["path"]]["at"] == [*range(7)]
+    assert column["paths"][lines[1]["path"]]["at"] == [*range(8)]
 
 
 def test_the_newest_commit_is_there_in_full_with_the_answer(folder):

@@ -22,7 +22,6 @@ NAMES = [
     "a/b",
     "../../../up",
     "back\\slash\\",
-    "half \ud800 of a pair",
     "line\nbreak\0",
     "%{x|%d} $title",
     "__proto__",

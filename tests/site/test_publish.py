@@ -15,7 +15,7 @@ from leaks import eventually, lives
 from rollout_bench.errors import UsageError
 from rollout_bench.history.results import Results, read_results
 from rollout_bench.site import asv_pages
-from rollout_bench.site.publish import _forks, commit_url, publish
+from rollout_bench.site.publish import _forks, commit_url, publish, read_gates
 from simulated import MACHINE, write_asv, write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,3 +193,21 @@ def test_every_library_that_asvs_page_asks_for_is_in_the_lock():
     lock = json.loads((Path(asv_pages.__file__).parent / "classic" / "package-lock.json").read_text())
     for file in asv_pages._LIBRARIES.values():
         assert lock["packages"][f"node_modules/{file.partition('/')[0]}"]["integrity"].startswith("sha512-")
+
+
+def test_gates_are_in_the_order_of_time_whatever_the_zone_and_odd_ones_are_named(tmp_path):
+    folder, said = tmp_path / "box" / "gates", []
+    folder.mkdir(parents=True)
+    good = {"base": "a" * 40, "head": "b" * 40, "verdicts": []}
+    times = {"later": "2026-01-01T00:30:00-08:00", "first": "2026-01-01T07:00:00+00:00", "none": "yesterday"}
+    for name, given in times.items():
+        (folder / f"{name}.json").write_text(json.dumps(good | {"measured_at": given}))
+    verdict = {"verdict": "worse", "ratio": float("nan")}
+    odd = ["[]", "[" * 100_000, json.dumps({"base": "a"}), json.dumps(good | {"verdicts": [verdict]})]
+    for number, text in enumerate(odd):
+        (folder / f"{number}.json").write_text(text)
+    read = read_gates(tmp_path, said.append)
+    assert [gate["measured_at"] for gate in read] == [times["none"], times["first"], times["later"]]
+    assert [line.partition(".json: ")[0] for line in said] == [
+        f"damaged and passed over: {folder}/{number}" for number in range(len(odd))
+    ]

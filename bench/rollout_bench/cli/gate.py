@@ -25,6 +25,7 @@ from ..measure.tracked import ENGINES, TRACKED, Tracked
 from ..measure.workload import Workload
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, now
+from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
 from .checkout import checkout_lock, find_checkout, provenance
@@ -215,8 +216,8 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
     file = results / own["machine"] / "machine.json"
     if file.exists():
         try:
-            known = dict(json.loads(file.read_text()))
-        except ValueError as error:
+            known = dict(read_json(file.read_text()))
+        except (ValueError, TypeError) as error:
             say(f"damaged and passed over: {file}: {error}")
             known = {}
         for fact in ("arch", "cpu", "num_cpu", "gpu"):

@@ -7,7 +7,6 @@ A damaged file or line is named in `damaged` and the rest is read. Starts nothin
 only in `history`.
 """
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..schema.record import Record, read_pipe_run
+from ..schema.shape import read_json
 from . import git
 from .sessions import Session, read_session_record
+
+_NO_TIME = 253_402_300_800_000
+"""asv's dates are milliseconds since 1970; this one is of the year 10000, which no calendar here has."""
 
 _NAMED = 5
 """Commits that a line names; of more it gives the number."""
@@ -253,14 +256,14 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
 def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:
     """What `read` makes of each line; one that it refuses is damaged."""
     try:
-        with file.open(encoding="utf-8") as opened:  # str.splitlines would split at U+2028 within JSON
+        with file.open("rb") as opened:
             lines = list(opened)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         damaged.append(Damage(file, None, str(error)))
         return
     for number, line in enumerate(lines, 1):
         try:
-            yield read(line)
+            yield read(line.decode())
         except ValueError as error:
             damaged.append(Damage(file, number, str(error)))
 
@@ -298,18 +301,26 @@ def _dated(machine: Path, damaged: list[Damage]) -> dict[str, Commit]:
         if file.name == "machine.json":
             continue
         content = _object(file, damaged)
-        if content and isinstance(content.get("commit_hash"), str):
-            date = content.get("date")
-            seconds = int(date / 1000) if isinstance(date, int | float) else 0
-            found[content["commit_hash"]] = Commit(content["commit_hash"], "", seconds)
+        if content is None:
+            continue
+        commit, date = content.get("commit_hash"), content.get("date")
+        if not isinstance(commit, str):
+            damaged.append(Damage(file, None, "'commit_hash' is no text"))
+            continue
+        seconds = 0
+        if isinstance(date, int | float) and 0 < date < _NO_TIME:  # NaN is not
+            seconds = int(date / 1000)
+        else:
+            damaged.append(Damage(file, None, "'date' is no time"))
+        found[commit] = Commit(commit, "", seconds)
     return found
 
 
 def _object(file: Path, damaged: list[Damage]) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file.read_text())
     except (OSError, ValueError) as error:
-        damaged.append(Damage(file, None, f"not JSON: {error}"))
+        damaged.append(Damage(file, None, str(error)))
         return None
     if not isinstance(content, dict):
         damaged.append(Damage(file, None, "not an object"))

@@ -74,7 +74,7 @@ def estimate_of(record: Record, metric: str) -> Estimate | None:
 
 def engine_starts(record: Record) -> int:
     """How many engine starts a record is of."""
-    return int(record.observed.get("engine_starts", 1))
+    return int(record.observed.get("engine_starts") or 1)
 
 
 def _warnings(record: Record, metric: str) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from .shape import surplus, unlike
+from .shape import read_json, surplus, unlike
 
 SCHEMA = 1
 """The version of records that is written and read."""
@@ -28,6 +28,15 @@ REFERENCE = "vllm-mp"
 def now() -> str:
     """The time, to the second, in UTC, as records hold it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def minute(text: str | None) -> str:
+    """A record's time to the minute, in UTC whatever its zone; empty where it is none."""
+    try:
+        time = datetime.fromisoformat(text or "")
+        return (time.astimezone(UTC) if time.tzinfo else time).isoformat()[:16]
+    except (ValueError, OverflowError):
+        return ""
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,22 @@ class MachineFacts:
 
 
 @dataclass(frozen=True)
+class ObservedFacts:
+    """What a record may say of the live processes, and is relied on; settings and channel stand beside it."""
+
+    engine_starts: int | None = None
+    tokens_generated: int | None = None
+    counted: dict[str, Any] | None = None
+    absent: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class ProvenanceFacts:
     """What a record may say of where it comes from, and is relied on; time and command stand beside it."""
 
     commit: str | None = None
+    measured_at: str | None = None
+    command: str | None = None
     versions: dict[str, Any] | None = None
     machine: Annotated[dict[str, Any], MachineFacts] | None = None
 
@@ -73,7 +94,7 @@ class Record:
     """Why there are no values."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
     """Samples by metric, one for each timed rollout; engine_start_seconds has one."""
-    observed: dict[str, Any] = field(default_factory=dict)
+    observed: Annotated[dict[str, Any], ObservedFacts] = field(default_factory=dict)
     """What the live processes had: executor, channel, settings, threads, tokens generated."""
     provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
     """Commit, versions, machine, when, command."""
@@ -87,7 +108,7 @@ class Record:
     @classmethod
     def from_json(cls, line: str) -> "Record":
         """The record of a line. Raises ValueError, which says why, where it is not one of this schema."""
-        content = _json(line)
+        content = read_json(line)
         if isinstance(content, dict) and content.get("schema") != SCHEMA:
             raise ValueError(f"a record of schema {content.get('schema')}; {SCHEMA} is understood")
         if reason := unlike(content, cls):
@@ -103,34 +124,74 @@ class Record:
 
 def measured_at(record: Record) -> str:
     """When, to the minute and in UTC, so that later is greater; nothing where that is not kept."""
-    try:
-        given = datetime.fromisoformat(str(record.provenance.get("measured_at", "")))
-        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()[:16]
-    except (ValueError, OverflowError):
-        return ""
+    return minute(record.provenance.get("measured_at"))
+
+
+_SIZE_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class RoundTripFacts:
+    """What is measured of a payload over a path of the pipe."""
+
+    p50_seconds: float
+    p99_seconds: float
+    samples: dict[str, list[float]] | None = None
 
 
 @dataclass(frozen=True)
 class PipeRunFacts:
     """What every run of the pipe alone says, and is relied on."""
 
-    paths: dict[str, Any]
+    paths: dict[str, dict[str, Annotated[dict[str, Any], RoundTripFacts]]]
+    """By path and the bytes of the payload."""
+    absent: dict[str, str] | None = None
+    failed: dict[str, str] | None = None
+    observed: dict[str, dict[str, Any]] | None = None
     provenance: Annotated[dict[str, Any], ProvenanceFacts] | None = None
+
+
+@dataclass(frozen=True)
+class VerdictFacts:
+    """What a gate's verdict of a metric says, and is relied on."""
+
+    verdict: str
+    ratio: float | None = None
+    interval: list[float] | None = None
+    detectable: float | None = None
+
+
+@dataclass(frozen=True)
+class GateFacts:
+    """What every gate says, and is relied on."""
+
+    base: str
+    head: str
+    verdicts: list[dict[str, Any]]
+    measured_at: str | None = None
+    command: str | None = None
+
+
+def read_gate(text: str) -> dict[str, Any]:
+    """What a gate left, from its text. Raises ValueError, which says why, where it is none."""
+    content = read_json(text)
+    if reason := unlike(content, GateFacts):
+        raise ValueError(reason)
+    for verdict in content["verdicts"]:
+        if reason := unlike(verdict, VerdictFacts, "a verdict's "):
+            raise ValueError(reason)
+    return dict(content)
 
 
 def read_pipe_run(line: str) -> dict[str, Any]:
     """A run of the pipe alone from its line. Raises ValueError, which says why, where it is none."""
-    content = _json(line)
+    content = read_json(line)
     if reason := unlike(content, PipeRunFacts):
         raise ValueError(reason)
+    for size in (size for by_size in content["paths"].values() for size in by_size):
+        if not (size.isascii() and size.isdecimal() and len(size) < _SIZE_DIGITS):
+            raise ValueError(f"{size!r} is no number of bytes")
     return dict(content)
-
-
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
 
 
 def read_records(text: str) -> list[Record]:

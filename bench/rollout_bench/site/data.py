@@ -18,7 +18,7 @@ from ..report.names import group_of
 from ..report.side_by_side import cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import MEASURED, REFERENCE, measured_at
+from ..schema.record import MEASURED, REFERENCE, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
 from .link import newest
 from .names import slug
@@ -279,7 +279,7 @@ def _pipe(pipe: Pipe, place: Mapping[Commit, int]) -> dict[str, Any]:
         "failed": pipe.result.get("failed") or {},
         "observed": pipe.result.get("observed") or {},
         "command": given.get("command"),
-        "measured": str(given.get("measured_at", ""))[:16],
+        "measured": minute(given.get("measured_at")),
         "versions": {name: str(value) for name, value in (given.get("versions") or {}).items() if value},
         "source": source(pipe),
     }

@@ -7,7 +7,6 @@ and say so.
 import contextlib
 import ctypes
 import importlib.util
-import json
 import re
 import shutil
 import signal
@@ -26,6 +25,7 @@ from ..history.asv_runs import asv_command, configuration
 from ..history.detect import ChangePoint, find_change_points, metrics_of
 from ..history.order import read_in_order
 from ..history.results import Results, history
+from ..schema.record import minute, read_gate
 from .asv_pages import finish_asv_pages, run_asv_publish
 from .folder import check, put
 from .pages import write_pages
@@ -142,13 +142,10 @@ def read_gates(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
     found = []
     for file in sorted(folder.glob("*/gates/*.json")):
         try:
-            content = json.loads(file.read_text())
+            found.append({"machine": file.parent.parent.name, **read_gate(file.read_text())})
         except (OSError, ValueError) as error:
             say(f"damaged and passed over: {file}: {error}")
-            continue
-        if isinstance(content, dict):
-            found.append({"machine": file.parent.parent.name, **content})
-    return found
+    return sorted(found, key=lambda gate: minute(gate.get("measured_at")))
 
 
 def commit_url(root: Path) -> str:
