@@ -39,3 +39,8 @@ def test_no_line_is_wider_than_100_columns():
     long = "word " * 60
     text = pipe_table({"paths": {}, "absent": {"ray": long}, "failed": {"zmq": long}})
     assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_what_is_null_is_as_if_left_out():
+    """As JSON of somebody else has it; what is read may be null wherever it may be missing."""
+    assert pipe_table({"paths": {}, "absent": None, "failed": None}) == ""

@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in _ENDS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
                 signal.signal(number, _interrupt)
+            elif number == signal.SIGINT:  # as a script's `&` has it: what is started is ended by it
+                signal.signal(number, lambda *_: None)
     try:
         given = _parser(words).parse_args(words)
         code: int = given.run(given)

@@ -23,7 +23,7 @@ def pipe_table(result: Mapping[str, Any]) -> str:
             titles, *rows = (list(row) for row in zip(first, *block, strict=True))
             lines += [""] * bool(lines) + [table(titles, rows, right=range(1, len(titles)))]
     for status in (ABSENT, FAILED):
-        for path, reason in result.get(status, {}).items():
+        for path, reason in (result.get(status) or {}).items():
             lines += [""] * bool(lines)
             lines.append(wrapped(f"{path}{GAP}{status}: {first_line(reason)}"))
             if "\n" in reason:
