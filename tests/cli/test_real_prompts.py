@@ -8,6 +8,8 @@ from rollout_bench.cli import main as cli
 from rollout_bench.cli import workloads
 from rollout_bench.errors import UsageError
 
+pytestmark = pytest.mark.engine  # a tokenizer is of transformers, which takes as long to load as vLLM
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -68,7 +68,7 @@ def test_who_is_killed_leaves_no_shared_memory():
     segment = Path("/dev/shm") / process.stdout.readline().strip()
     try:
         assert segment.exists()
-        assert len(marked(MARK, mark)) == 2
+        assert eventually(lambda: len(marked(MARK, mark)) == 2)
         kill_marked(MARK, mark)
         assert marked(MARK, mark) == []
         assert not segment.exists()

@@ -4,13 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheels")
+
 ROOT = Path(__file__).resolve().parents[2]
+UV = Path(sys.executable).with_name("uv")
 MEASURED = {"__init__", "engine", "errors", "models", "presets", "rollout", "surroundings", "transports"}
 """What the system under test is made of: nothing that generates load, times, judges or shows."""
 
@@ -20,8 +22,8 @@ def build(project: Path, folder: Path) -> Path:
     source = folder / f"source-{project.name}"
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "results", "html", "tests", "docs")
     shutil.copytree(project, source, ignore=ignored)
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
+    options = ["--wheel", "--no-build-isolation", "--offline", "--quiet", "--out-dir", str(folder)]
+    subprocess.run([UV, "build", "--python", sys.executable, *options, str(source)], check=True)
     [wheel] = folder.glob(f"{'rollout_bench' if project.name == 'bench' else 'rollout_perf'}-*.whl")
     return wheel
 
@@ -55,10 +57,10 @@ def test_the_other_wheel_holds_the_command_and_its_data(wheels):
 def anywhere(wheels, tmp_path_factory):
     """Runs the command in an environment that has both wheels, in an empty folder of its own."""
     place = tmp_path_factory.mktemp("anywhere")
-    venv.create(place / "venv", with_pip=True, symlinks=True)
     python = place / "venv" / "bin" / "python"
-    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([python, "-m", "pip", "install", *options, *wheels], check=True)
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, place / "venv"], check=True)
+    options = ["--no-deps", "--offline", "--quiet", "--python", python]
+    subprocess.run([UV, "pip", "install", *options, *wheels], check=True)
     [packages] = (place / "venv").glob("lib/python*/site-packages")
     # What the locks name is there already. A folder on a .pth is not read for .pth files of its own, so the
     # checkout, which is installed in place there, is not seen.

@@ -16,7 +16,10 @@ from simulated import MACHINE, PATHS, write_records
 
 ROOT = Path(__file__).resolve().parents[2]
 REASON = why_no_browser()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+pytestmark = [
+    pytest.mark.skipif(REASON is not None, reason=REASON or ""),
+    pytest.mark.xdist_group("browser"),
+]
 
 LOCAL = ("file:", "data:", "blob:")
 NASTY = '<img src=x onerror="window.pwned=1">'

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first is the same engine without windows, and takes two thirds of the time."""
 
 
 def why_no_browser() -> str | None:
@@ -14,7 +15,7 @@ def why_no_browser() -> str | None:
     if importlib.util.find_spec("playwright") is None:
         return "playwright is not installed (make setup)"
     if not any(map(shutil.which, NAMES)):
-        return "no Chromium here (apt-get install chromium)"
+        return "no Chromium here (make browser)"
     return None
 
 

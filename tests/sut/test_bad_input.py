@@ -11,6 +11,8 @@ from rollout_bench.measure import machine
 
 from rollout_perf import TRANSPORTS, ConfigurationError, Rollout, Sampling, open_rollout
 
+pytestmark = pytest.mark.engine
+
 
 def start(*arguments, **settings) -> None:
     """Open a rollout that is expected not to open."""

@@ -17,7 +17,10 @@ from rollout_perf import ConfigurationError, Stalled, WorkerError
 from rollout_perf.transports import TRANSPORTS, worker
 from rollout_perf.transports.run import Run
 
-pytestmark = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
+]
 
 WORKERS = 2
 

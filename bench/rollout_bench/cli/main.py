@@ -106,7 +106,8 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(f".{name}", __package__)
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         raise UsageError(
-            f"{error.name} is not installed here, and `{name}` needs it: run `make setup`, "
+            f"{package} is not installed here, and `{name}` needs it: run `make setup`, "
             "or pip install rollout-bench"
         ) from None

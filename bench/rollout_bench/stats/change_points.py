@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import stats
+from scipy.special import stdtrit
 
 from .orders import order_p_value
 from .scan import LEAST_LEVEL, PHIS, Kind, Scan, p_value, scan, whitened
@@ -232,7 +232,7 @@ class _Series:
         error = _MEDIAN_ERROR * float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[-1, -1]))
         level = logs - columns @ fit[:-1]
         shift = float(np.median(level[cut - start :]) - np.median(level[: cut - start]))
-        half = float(stats.t.ppf(0.5 + _INTERVAL / 2, freedom)) * error
+        half = float(stdtrit(freedom, 0.5 + _INTERVAL / 2)) * error
         return float(np.exp(shift)), float(np.exp(shift - half)), float(np.exp(shift + half))
 
     def _phi(self, start: int, end: int) -> float:

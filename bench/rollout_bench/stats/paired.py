@@ -22,7 +22,7 @@ from itertools import chain
 from statistics import median
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # Student's quantile; scipy.stats takes a second to load
 
 WORSE, BETTER, SAME, CANNOT_TELL = "worse", "better", "same", "cannot tell"
 FIRM = (WORSE, BETTER, SAME)
@@ -79,7 +79,7 @@ def planned_looks(most_pairs: int, least: int = LEAST_PAIRS) -> list[int]:
 def half_width(logs: np.ndarray, error: float) -> np.ndarray:
     """Half of Student's interval of the mean of `logs` along the last axis; it misses with `error`."""
     pairs = logs.shape[-1]
-    half: np.ndarray = student.ppf(1 - error / 2, pairs - 1) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
+    half: np.ndarray = stdtrit(pairs - 1, 1 - error / 2) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
     return half
 
 
@@ -110,7 +110,7 @@ def judge(
         return Finding(CANNOT_TELL, math.exp(centre), None, None, pairs)
     half = float(half_width(logs, error))
     deviation = float(logs.std(ddof=1)) / math.sqrt(pairs)
-    seen = limit + half + float(student.ppf(POWER, pairs - 1)) * deviation
+    seen = limit + half + float(stdtrit(pairs - 1, POWER)) * deviation
     enough = pairs >= least
     return Finding(
         str(decide(np.array(centre), np.array(half), limit)) if enough else CANNOT_TELL,

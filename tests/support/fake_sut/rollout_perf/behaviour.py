@@ -8,7 +8,7 @@ FAKE_BEHAVIOUR   words PATH:BEHAVIOUR; a path that is not named does well:
                    hangs        the start never ends; `deaf`: nor does it at SIGINT
                    dies-at-N    it is killed in its Nth rollout
                    breaks-at-N  memory runs out at a batch of N
-FAKE_PROBE       "real": the harness's own probe counts and times (it imports torch); else the fake answers
+FAKE_PROBE       "real": the harness's own probe counts and times; else the fake answers
 FAKE_NOISE       time passes on a clock of the fake's own, at the speed that speed.py says, and this is the
                  coefficient of variation from start to start; FAKE_SEED is its seed (see clock.py)
 FAKE_ALONE       a rollout, from the second on, waits until no other path's worker runs, and notes in
