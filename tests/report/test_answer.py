@@ -36,11 +36,16 @@ def test_what_was_measured_apart_has_no_winner_however_far_apart_it_is(folder):
 @pytest.mark.parametrize(
     ("paths", "fastest", "said"),
     [
-        ({"vllm-mp": [1, 1], "zmq": [0.8, 0.82], "ray": [1.2, 1.3]}, "zmq", "fastest is zmq, 0.81 ["),
-        ({"vllm-mp": [1, 1], "zmq": [1.2, 1.3]}, "vllm-mp", "fastest is vllm-mp (2 replicates, 2026-01-02"),
-        ({"vllm-mp": [1, 1, 1], "zmq": [0.8, 0.9, 1.1]}, None, "no clear winner, lowest ratio: zmq, 0.90 ["),
+        (
+            {"vllm-mp": [1] * 4, "zmq": [0.8, 0.82] * 2, "ray": [1.2] * 4},
+            "zmq",
+            "fastest is zmq, 0.81 [",
+        ),
+        ({"vllm-mp": [1] * 4, "zmq": [1.2, 1.3] * 2}, "vllm-mp", "fastest is vllm-mp (4 replicates, 2026"),
+        ({"vllm-mp": [1] * 4, "zmq": [0.8, 0.9, 0.9, 1.1]}, None, "no clear winner, lowest ratio: zmq, 0.9"),
+        ({"vllm-mp": [1] * 3, "zmq": [0.5] * 3}, None, "no clear winner, lowest ratio: zmq, 0.50 ["),  # few
         ({"vllm-mp": [1], "zmq": [0.5]}, None, "(1 replicate, 2026-01-02, aaaaaaaa)"),
-        ({"zmq": [1, 1], "ray": [2, 2]}, "zmq", "fastest is zmq"),  # the first is the reference
+        ({"zmq": [1] * 4, "ray": [2] * 4}, "zmq", "fastest is zmq"),  # the first is the reference
     ],
 )  # fmt: skip
 def test_sessions_say_which_path_is_fastest_where_its_interval_is_apart(paths, fastest, said, folder):
@@ -66,7 +71,7 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
 
 
 def test_a_ratio_without_an_interval_is_shown_and_decides_nothing(folder, monkeypatch):
-    write_session(folder, {"vllm-mp": [1, 1], "zmq": [0.5, 0.5]})
+    write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.5] * 4})
     monkeypatch.setattr(ratios, "ratio_of", lambda pairs: Ratio(pairs[0][0][0] / pairs[0][1][0], [], None, 0))
     answer = answer_of(folder)
     assert answer.sessions.fastest is None
@@ -91,7 +96,7 @@ def test_where_higher_is_better_the_highest_comes_first(folder, monkeypatch):
     monkeypatch.setitem(METRICS, "tokens", Metric("", "tokens/s", "", better="higher"))
     for file in folder.glob("*/records/*"):
         file.write_text(file.read_text().replace('"step_seconds"', '"tokens"'))
-    write_session(folder, {"vllm-mp": [1, 1], "zmq": [0.5, 0.5]})
+    write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.5] * 4})
     for file in folder.glob("*/turns/*"):
         file.write_text(file.read_text().replace('"step_seconds"', '"tokens"'))
     results = read_results(folder, [A, B])

@@ -13,14 +13,18 @@ from asv_runner.statistics import compute_stats
 
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
+from ..stats.ratios import LEAST_REPLICATES
 
 LEAST_SAMPLES = 4
 """With fewer samples a value has no interval."""
 
-ONE_REPLICATE, NOT_GATED, FEW_SAMPLES = "one-replicate", "not-gated", "few-samples"
+ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
+NOT_GATED, FEW_SAMPLES = "not-gated", "few-samples"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
+    FEW_REPLICATES: "two or three replicates: the bounds are about the lowest and the highest of them, "
+    f"and no interval of 95 %, which takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
     FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
 }

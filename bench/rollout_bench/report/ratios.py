@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from ..schema.record import Record
-from ..stats.ratios import ratio_of
-from .estimate import ONE_REPLICATE, engine_starts
+from ..stats.ratios import LEAST_REPLICATES, ratio_of
+from .estimate import FEW_REPLICATES, ONE_REPLICATE, engine_starts
 from .footnotes import Footnotes
 from .numbers import bounds, number, quantity
 from .table import table, wrapped
@@ -96,7 +96,9 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> 
             continue
         cells = [quantity(row["median"], metric), "", "", str(row["rounds"])]
         if row["path"] != reference and "ratio" in row:
-            mark = notes.mark_of(ONE_REPLICATE) if row["replicates"] == 1 else ""
+            few = row["replicates"] < LEAST_REPLICATES
+            warning = ONE_REPLICATE if row["replicates"] == 1 else FEW_REPLICATES
+            mark = notes.mark_of(warning) if few else ""
             cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}{mark}"
             cells[2] = " ".join(map(number, row["by_replicate"]))
         lines.append(start + cells)

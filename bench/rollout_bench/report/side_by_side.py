@@ -2,8 +2,8 @@
 
     found = side_by_side(results, group, batch=64, metric="step_seconds")
 
-A path is fastest where its interval is apart from every other's and no ratio rests on one replicate. What was
-measured alone, commit by commit, says nothing of the kind.
+A path is fastest where its interval is apart from every other's and each ratio has replicates enough.
+What was measured alone, commit by commit, says nothing of the kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from ..history.sessions import Session
 from ..measure.equal_work import check_equal_work
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import REFERENCE, Record, measured_at
+from ..stats.ratios import LEAST_REPLICATES
 from .numbers import bounds, number
 from .ratios import ratios, sessions_of
 
@@ -102,7 +103,7 @@ def side_by_side(
     return SideBySide(
         reference,
         rows,
-        best["path"] if apart and min(row["replicates"] for row in rows) > 1 else None,
+        best["path"] if apart and min(row["replicates"] for row in rows) >= LEAST_REPLICATES else None,
         len(sessions),
         measured_at(last)[:10],
         _what(last)[1],

@@ -20,6 +20,7 @@ from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
+from ..stats.ratios import LEAST_REPLICATES
 from .link import newest
 from .names import slug
 
@@ -68,6 +69,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "warnings": WARNINGS,
         "least_commits": LEAST_POINTS,
         "step_time": STEP_TIME,
+        "least_replicates": LEAST_REPLICATES,
         "commit_url": commit_url,
         "commits": {
             "hash": [commit.hash for commit in commits],

@@ -2,14 +2,17 @@
 
 The samples of a round are neighbours in time, so that what drifts falls out of their ratio. A replicate's
 ratio is the median over its rounds, the ratio the median over replicates. The interval is of a bootstrap that
-draws replicates, and rounds within them: 95 % of what the median of medians comes to. With three
-replicates it says how far they agree, and can say no more.
+draws replicates, and rounds within them: 95 % of what the median of medians comes to. With fewer than
+LEAST_REPLICATES it is about the range of what they took, and no interval of 95 %.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+
+LEAST_REPLICATES = 4
+"""For an interval that may decide something."""
 
 _DRAWS = 2000
 _CONFIDENCE = 0.95
@@ -22,7 +25,7 @@ class Ratio:
     middle: float
     by_replicate: Sequence[float]
     interval: tuple[float, float]
-    """95 % interval."""
+    """Of 95 %, from LEAST_REPLICATES on."""
     rounds: int
     """Of all replicates together."""
 

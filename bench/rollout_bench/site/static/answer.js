@@ -63,15 +63,16 @@ function sideBySide(sessions) {
   const [first] = rows;
   const bounds = (row) => (row.interval ? `[${row.interval.map(RP.number).join(" .. ")}]` : "");
   const many = `${replicates} replicate${replicates > 1 ? "s" : ""}`;
+  const few = replicates < RP.front.least_replicates;
   const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
     fact(
       `Side by side: ${first.path}`,
       first.path === reference ? "the reference" : `${RP.number(first.ratio)} × ${reference}`,
-      [first.path === reference ? "" : first.interval && `95 % ${bounds(first)}, `, many],
+      [first.path === reference ? "" : first.interval && `${few ? "" : "95 % "}${bounds(first)}, `, many],
     ),
     RP.table(
-      ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
+      ["side by side", `ratio to ${reference}`, few ? "about the range" : "95 % interval", "by replicate", "median", "rollouts"],
       rows.map((row) => [
         [RP.sign(row.path), ` ${row.path}`],
         row.path === reference ? "reference" : `${RP.number(row.ratio)} ×`,
