@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without an engine a test computes, or waits for a process: three at once keep two cores busy. Tests of a group
 # share what takes long to make.
 LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist loadgroup
-# An engine that starts keeps a core busy. Tests of a file share a cluster of Ray's.
+# An engine that starts keeps a core busy: four at once are no faster. Tests of a file share a cluster of Ray's.
 ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile
 
 lint: setup ## ruff, mypy, import rules

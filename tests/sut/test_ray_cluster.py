@@ -10,14 +10,14 @@ pytestmark = pytest.mark.engine
 JOINS_TWO = """
 import pathlib, sys, tempfile
 import ray  # before there is a cluster, and so with tokens off
+from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import HostSpec
 from rollout_perf.transports.ray_actor import RayActor
-from rollout_perf.transports.ray_cluster import local_cluster
 
 for _ in range(2):
     with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp") as name:
         folder = pathlib.Path(name)
-        with local_cluster(folder):
+        with TRANSPORTS["ray"].surround(folder):
             transport = RayActor(1, folder)
             transport.start(HostSpec("fake_host:Echo", b""), 60.0)
             print(bytes(transport.send([b"here"], [0], 30.0).result()[0][0]).decode())

@@ -14,7 +14,6 @@ from leaks import eventually, lives, marked, nothing_left
 from rollout_perf import EngineError, WorkerDied
 from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import CLOSE_SECONDS, DEATH_NOTICE_SECONDS
-from rollout_perf.transports.ray_cluster import local_cluster
 
 pytestmark = pytest.mark.engine
 
@@ -48,7 +47,7 @@ def kill_a_raylet(name: str) -> None:
     """What the test above sees, or an AssertionError."""
     folder = Path(os.environ["RPT_CLUSTER"])
     with nothing_left(only=("process", "shared memory")):
-        with local_cluster(folder):
+        with TRANSPORTS[name].surround(folder):
             with started(name, folder, 2) as transport:
                 noted = failures_of(transport)
                 pids = [pid for _rank, pid in ask(transport, "who", ranks=[0, 1])]
@@ -63,7 +62,7 @@ def kill_a_raylet(name: str) -> None:
                 begin = time.monotonic()
             assert time.monotonic() - begin < CLOSE_SECONDS + 3.0
             assert eventually(lambda: not any(map(lives, pids)))
-        with local_cluster(folder), started(name, folder) as again:
+        with TRANSPORTS[name].surround(folder), started(name, folder) as again:
             assert ask(again, "echo", "works") == ["works"]
     print("seen")
 
