@@ -10,6 +10,7 @@ import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure import sequence
+from rollout_bench.measure.process import Outcome
 from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, measure_cases
 from rollout_bench.measure.supervisor import append_line
 from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
@@ -100,6 +101,20 @@ def test_cases_end_and_their_folder_goes_when_whoever_asked_is_killed(tmp_path, 
     finally:
         for pid in filter(lives, pids):
             psutil.Process(pid).kill()
+
+
+def test_a_hang_before_the_first_path_costs_no_more_than_a_path_may(monkeypatch):
+    """A gate that gives a minute to each path does not wait ten more for vLLM to load."""
+    limits = []
+
+    def hang(_module, _asked, _say, limit, _interpreter):
+        limits.append(limit)
+        return Outcome("", "it hung")
+
+    monkeypatch.setattr(sequence, "run_module", hang)
+    records, _said = run("nano", ["sync"], deadline_seconds=60.0)
+    assert limits == [120.0]
+    assert {record.reason for record in records} == {"it hung"}
 
 
 def test_what_a_file_has_of_other_paths_is_no_part_of_the_answer(tmp_path, monkeypatch):

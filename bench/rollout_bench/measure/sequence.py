@@ -86,7 +86,7 @@ def measure_cases(
     ]
     while requests:
         # One process for all of them, until one breaks it; then a new one for those that are left.
-        limit = deadline_seconds * len(requests) + _START_DEADLINE_SECONDS
+        limit = deadline_seconds * len(requests) + min(_START_DEADLINE_SECONDS, deadline_seconds)
         asked = {"requests": requests, "keep": keep and str(keep)}
         outcome = run_module("rollout_bench.measure.case", asked, say, limit, interpreter)
         found = read_records(outcome.answer)
