@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -104,6 +105,23 @@ def test_asvs_regressions_and_feed_are_what_detect_finds(slowed):
     [entry] = ElementTree.parse(asv / "regressions.xml").iter("{http://www.w3.org/2005/Atom}entry")
     [link] = entry.iter("{http://www.w3.org/2005/Atom}link")
     assert (asv / link.attrib["href"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [("exit 3", "npm was not able to (exit code 3)"), ("mkdir node_modules", "npm was done without jquery/")],
+)
+def test_what_npm_could_not_fetch_is_said_on_the_classic_page(ends, reason, tmp_path, monkeypatch):
+    """npm ends with 0 in the middle of its work now and then."""
+    tool = tmp_path / "bin" / "npm"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n{ends}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+    (tmp_path / "index.html").write_text("<body></body>")
+    asv_pages._write_classic(tmp_path, tmp_path / "npm")
+    assert reason in (tmp_path / "classic.html").read_text()
+    assert not (tmp_path / "npm" / "node_modules" / "have.json").exists()
 
 
 def test_without_results_the_page_says_so(checkout):
