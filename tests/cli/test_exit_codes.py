@@ -128,7 +128,13 @@ def test_whoever_asks_for_the_end_gets_it_as_at_ctrl_c(signals):
     words = [sys.executable, "-c", ENDED]
     if signal.SIGINT not in signals:
         words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whatever started the tests
+    )
     assert process.stdout.readline() == "up\n"
     for number in signals:
         process.send_signal(number)
