@@ -19,11 +19,9 @@ from .console import say
 from .options import (
     case_arguments,
     check_engine_paths,
-    check_model,
     engine_argument,
-    engine_arguments,
     output_argument,
-    output_file,
+    sequence_arguments,
 )
 
 
@@ -64,19 +62,12 @@ def run(given: argparse.Namespace) -> int:
     }
     loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
     loads = workloads.within_vocabulary(loads, given.preset)
-    preset = check_model(given.preset, given.tp, loads, gpus)
-    output, arguments = output_file(given.output), engine_arguments(given.engine_arg)
-    with alone(say, output):
+    cases, options = sequence_arguments(given, loads, gpus)
+    with alone(say, options["keep"]):
         records = measure_cases(
-            preset,
-            list(dict.fromkeys(given.path)),
-            loads,
-            given.tp,
+            *cases,
+            **options,
             provenance=provenance(),
-            say=say,
-            rollouts=given.rollouts,
-            arguments=arguments,
-            keep=output,
             deadline_seconds=given.deadline + CASE_DEADLINE_SECONDS,
             until_limit_seconds=given.deadline,
         )

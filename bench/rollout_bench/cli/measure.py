@@ -20,11 +20,9 @@ from .console import say
 from .options import (
     case_arguments,
     check_engine_paths,
-    check_model,
     engine_argument,
-    engine_arguments,
     output_argument,
-    output_file,
+    sequence_arguments,
     timeline_argument,
 )
 from .outputs import check_folder
@@ -58,23 +56,13 @@ def run(given: argparse.Namespace) -> int:
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
-    preset = check_model(given.preset, given.tp, loads, gpus)
-    output, arguments, traces = (
-        output_file(given.output),
-        engine_arguments(given.engine_arg),
-        _folder(given.profile),
-    )
-    with alone(say, output):
+    cases, options = sequence_arguments(given, loads, gpus)
+    traces = _folder(given.profile)
+    with alone(say, options["keep"]):
         records = measure_cases(
-            preset,
-            list(dict.fromkeys(given.path)),
-            loads,
-            given.tp,
+            *cases,
+            **options,
             provenance=provenance(),
-            say=say,
-            rollouts=given.rollouts,
-            arguments=arguments,
-            keep=output,
             profile=traces,
             compare_probe=given.compare_probe,
             timeline=given.timeline,

@@ -126,3 +126,16 @@ def check_model(
     if not model.has_weights:
         say(f"{model.folder} has no weights: vLLM makes random ones, which are as fast")
     return str(model.folder)
+
+
+def sequence_arguments(
+    given: argparse.Namespace, workloads: Sequence[Workload], gpus: Sequence[Any]
+) -> tuple[tuple[str, list[str], Sequence[Workload], int], dict[str, Any]]:
+    """What `sequence.measure_cases` is given by the options that `measure` and `limit` share.
+
+    Raises UsageError as `check_model`, `output_file` and `engine_arguments` do.
+    """
+    preset = check_model(given.preset, given.tp, workloads, gpus)
+    keep, arguments = output_file(given.output), engine_arguments(given.engine_arg)
+    cases = (preset, list(dict.fromkeys(given.path)), workloads, given.tp)
+    return cases, {"say": say, "rollouts": given.rollouts, "keep": keep, "arguments": arguments}
