@@ -113,8 +113,8 @@ def run_session(
 # --- in the process that says which rollout comes next ----------------------------------------------
 
 
-class _Seat:
-    """A contestant, as seen by who orders its rollouts."""
+class _Channel:
+    """What leads to a contestant: orders go out, answers come back."""
 
     def __init__(self, request: dict[str, Any]):
         self.name = " ".join(filter(None, (request["build"], request["path"])))
@@ -143,8 +143,8 @@ class _Seat:
 class _Rounds:
     """Rounds of the contestants that are up, each of which generates while the others wait."""
 
-    def __init__(self, seats: Sequence[_Seat]):
-        self.up = list(seats)
+    def __init__(self, channels: Sequence[_Channel]):
+        self.up = list(channels)
         self._number = 0
 
     def run(self, workload: int, title: str) -> None:
@@ -161,13 +161,13 @@ class _Rounds:
         say(f"{title}: {', '.join(times)}")
 
 
-def _start(asked: dict[str, Any], seats: Sequence[_Seat]) -> list[Any]:
+def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
     """A process for each build, with the contestants of that build."""
     processes = []
     for build, interpreter in asked["interpreters"].items():
-        own = [seat for seat in seats if seat.request["build"] == build]
-        request = {"requests": [seat.request for seat in own], "targets": targets_of(asked)}
-        descriptors = [*chain.from_iterable(seat.theirs for seat in own)]
+        own = [channel for channel in channels if channel.request["build"] == build]
+        request = {"requests": [channel.request for channel in own], "targets": targets_of(asked)}
+        descriptors = [*chain.from_iterable(channel.theirs for channel in own)]
         processes.append(
             start_beside(
                 "rollout_bench.measure.contestants", request, Interpreter(**interpreter), descriptors
@@ -181,11 +181,13 @@ def _start(asked: dict[str, Any], seats: Sequence[_Seat]) -> list[Any]:
 def _run(asked: dict[str, Any]) -> None:
     """Start the contestants, run the rounds of one workload after the other, and end them."""
     begin = time.monotonic()
-    seats = [_Seat(request) for request in asked["requests"]]
-    processes = _start(asked, seats)
+    channels = [_Channel(request) for request in asked["requests"]]
+    processes = _start(asked, channels)
     shared = asked["requests"][0]
     end = begin + shared["start_deadline_seconds"]
-    rounds = _Rounds([seat for seat in seats if seat.answer(max(0.0, end - time.monotonic())) == READY])
+    rounds = _Rounds(
+        [channel for channel in channels if channel.answer(max(0.0, end - time.monotonic())) == READY]
+    )
     say(f"{', '.join(one.name for one in rounds.up)} are up after {time.monotonic() - begin:.0f} s")
     loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
     for number, load in enumerate(loads):
@@ -195,7 +197,7 @@ def _run(asked: dict[str, Any]) -> None:
             rounds.run(number, f"{load}: warm-up")
         for done in range(shared["rollouts"]):
             rounds.run(number, f"{load}: round {done + 1}/{shared['rollouts']}")
-    for one in seats:
+    for one in channels:
         one.order(END)
     end = time.monotonic() + _END_SECONDS
     for one in rounds.up:
