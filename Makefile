@@ -33,7 +33,7 @@ lint: setup ## ruff, mypy, import rules
 	mypy
 	lint-imports
 
-check: lint ## lint, and every test that loads neither vLLM nor Ray: two minutes
+check: lint ## lint, and every test that loads neither vLLM nor Ray: some two minutes
 	$(LIGHT)
 
 test: setup ## every test that needs no GPU
