@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 from rollout_bench.measure import rl
 from rollout_bench.measure.rl import grpo, gsm8k_prompt_lengths, long_tail, verl
-from rollout_bench.measure.sequence import CONCURRENCY, engine_arguments
+from rollout_bench.measure.sizing import CONCURRENCY, engine_arguments
 from rollout_bench.measure.tracked import GRPO, fixed
 
 
@@ -108,7 +108,7 @@ def test_samples_of_a_prompt_may_share_its_prefix_and_no_more_run_at_once_than_s
 
 
 def test_graphs_are_captured_for_batches_that_shrink(monkeypatch):
-    monkeypatch.setattr("rollout_bench.measure.sequence.machine.gpus", lambda: [{"name": "H100"}])
+    monkeypatch.setattr("rollout_bench.measure.sizing.machine.gpus", lambda: [{"name": "H100"}])
     assert engine_arguments(fixed("qwen2.5-0.5b", [1, 64]))["cudagraph_capture_sizes"] == [1, 64]
     mixed = [grpo(prompts=2, samples=4), *fixed("qwen2.5-0.5b", [100])]
     assert engine_arguments(mixed)["cudagraph_capture_sizes"] == [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 100]

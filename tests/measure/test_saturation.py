@@ -55,7 +55,7 @@ def test_why_to_stop(points, reason):
 def test_the_search_ends_where_throughput_stops_growing():
     search = Search(60.0)
     ends = [
-        search.end_reason(record(batch, step_seconds), batch)
+        search.end_reason(record(batch, step_seconds))
         for batch, step_seconds in [(1, 1.0), (2, 1.0), (4, 2.0), (8, 4.0)]
     ]
     assert ends[:3] == [None] * 3
@@ -63,19 +63,26 @@ def test_the_search_ends_where_throughput_stops_growing():
 
 
 def test_the_search_ends_at_its_deadline():
-    assert Search(60.0).end_reason(record(8, 1.0), 60.5) == "the deadline of 60 s was over after batch 8"
+    """Which is of what its own rollouts take: others of the session have their turns between them."""
+    search = Search(60.0)
+    assert search.spend("fixed", 59.0) == 59.0
+    search.spend("grpo", 20.0)
+    assert search.end_reason(record(8, 1.0)) is None
+    search.spend("fixed", 1.5)
+    assert search.end_reason(record(16, 1.0)) == "the deadline of 60 s was over after batch 16"
 
 
 def test_the_search_ends_where_a_batch_was_not_measured():
     failed = record(8, 0, status=FAILED, reason="out of memory at batch 8")
-    assert Search(60.0).end_reason(failed, 1.0) == "out of memory at batch 8"
+    assert Search(60.0).end_reason(failed) == "out of memory at batch 8"
 
 
 def test_only_fixed_batches_are_searched_and_only_when_asked_to():
     grpo = record(8, 1.0)
     grpo.workload["name"] = "grpo"
-    assert Search(1.0).end_reason(grpo, 60.5) is None
-    assert Search(None).end_reason(record(8, 1.0), 60.5) is None
+    for search, one in ((Search(1.0), grpo), (Search(None), record(8, 1.0))):
+        search.spend("fixed", 60.5)
+        assert search.end_reason(one) is None
 
 
 def test_the_knee_is_the_last_batch_that_paid():

@@ -9,10 +9,12 @@ import fake
 import psutil
 import pytest
 from leaks import eventually, lives, nothing_left
-from rollout_bench.measure import sequence
+from rollout_bench.measure import sequence, session
+from rollout_bench.measure.contestants import append_line
 from rollout_bench.measure.process import Outcome
-from rollout_bench.measure.sequence import ROLLOUTS, engine_arguments, measure_cases
-from rollout_bench.measure.supervisor import append_line
+from rollout_bench.measure.saturation import Search
+from rollout_bench.measure.sequence import ROLLOUTS, measure_cases
+from rollout_bench.measure.sizing import engine_arguments
 from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 
@@ -60,7 +62,7 @@ def test_a_path_that_hangs_or_dies_fails_alone_and_leaves_no_process(tmp_path, m
     by_path = {record.path: record for record in records}
     assert len(records) == 8
     assert [by_path[path].status for path in by_path] == [FAILED, ABSENT, FAILED, FAILED]
-    assert "did not end within 3 s" in by_path["zmq"].reason
+    assert "zmq did not start within 6 s" in by_path["zmq"].reason
     assert "waiting for nothing" in by_path["zmq"].reason  # its last lines
     assert by_path["vllm-mp"].reason == "libnowhere not installed"
     assert "ray ended with status 9" in by_path["ray"].reason
@@ -107,13 +109,13 @@ def test_a_hang_before_the_first_path_costs_no_more_than_a_path_may(monkeypatch)
     """A gate that gives a minute to each path does not wait ten more for vLLM to load."""
     limits = []
 
-    def hang(_module, _asked, _say, limit, _interpreter):
-        limits.append(limit)
+    def hang(_module, asked, _say, limit):
+        limits.append((asked["requests"][0]["start_deadline_seconds"], limit))
         return Outcome("", "it hung")
 
-    monkeypatch.setattr(sequence, "run_module", hang)
+    monkeypatch.setattr(session, "run_module", hang)
     records, _said = run("nano", ["sync"], deadline_seconds=60.0)
-    assert limits == [120.0]
+    assert limits == [(30.0, 60.0)]
     assert {record.reason for record in records} == {"it hung"}
 
 
@@ -143,8 +145,15 @@ def test_every_tracked_preset_has_its_batches():
     assert all(load.batch in BATCHES["nano"] for load in fixed("nano", BATCHES["nano"]))
 
 
-def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_path):
-    """Of a path that broke off the first cases are kept too; measured anew, the last record counts."""
+def left(keep, loads, paths, limit=None):
+    """By path the batches still to be measured after a run that left `keep`, and the records kept."""
+    kept = sequence._kept(keep, "nano", 1, loads)
+    missing = sequence._left(paths, loads, kept, Search(limit))
+    return {path: [load.batch for load in some] for path, some in missing.items()}, kept
+
+
+def test_what_a_run_that_was_broken_off_has_kept_is_not_measured_again(tmp_path):
+    """Sessions keep a workload of all paths, and then the next one; measured anew, the last record counts."""
     loads = fixed("nano", [1, 8])
 
     def line(path, load, seconds, status=MEASURED):
@@ -152,11 +161,14 @@ def test_what_a_run_that_was_broken_off_has_kept_is_taken_if_it_is_whole(tmp_pat
         return Record(path, "nano", 1, load.as_dict(), status, metrics=metrics).to_json()
 
     keep = tmp_path / "keep"
-    lines = [line("zmq", loads[0], 1.0), line("ray", loads[0], 1.0)]
+    lines = [line("zmq", loads[0], 1.0), line("ray", loads[0], 1.0), line("sync", loads[0], 1.0, ABSENT)]
     lines += [line("ray-graph", load, 1.0, FAILED) for load in loads]
     keep.write_text("\n".join([*lines, *(line("zmq", load, 2.0) for load in loads)]))
-    kept = sequence._kept(keep, "nano", 1, loads)
-    assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [("zmq", [2.0])] * 2
+    again, kept = left(keep, loads, ["zmq", "ray", "ray-graph", "sync"])
+    assert again == {"ray": [8], "ray-graph": [1, 8], "sync": [1, 8]}
+    assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [
+        ("zmq", [2.0]), ("ray", [1.0]), ("zmq", [2.0])
+    ]  # fmt: skip
     assert sequence._kept(keep, "nano", 2, loads) == sequence._kept(tmp_path / "none", "nano", 1, loads) == []
 
 
@@ -180,5 +192,6 @@ def test_a_path_whose_limit_was_found_is_not_measured_again(tmp_path):
         for load, status in zip(loads, both, strict=True)
     ]
     (tmp_path / "keep").write_text("\n".join(lines))
-    kept = sequence._kept(tmp_path / "keep", "nano", 1, loads)
+    again, kept = left(tmp_path / "keep", loads, [*found], limit=60.0)
+    assert again == {"ray": [1, 8], "sync": [1, 8]}
     assert [(record.path, record.status) for record in kept] == [("zmq", MEASURED), ("zmq", ABSENT)]

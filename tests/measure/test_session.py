@@ -5,23 +5,17 @@ import os
 import shutil
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import fake
 import pytest
 from leaks import nothing_left
-from rollout_bench.cli import compare
 from rollout_bench.cli import main as cli
-from rollout_bench.errors import UsageError
-from rollout_bench.measure import sequence
+from rollout_bench.measure import session
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
-from rollout_bench.measure.workload import Workload
 from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
-
-from rollout_perf.models import find_model
 
 
 def record(path: str, samples: list[float]) -> Record:
@@ -174,7 +168,7 @@ def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeyp
 def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up(tmp_path, monkeypatch):
     """What is left of the deadline for those asked after it is 0 s, and not less."""
     fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
-    monkeypatch.setattr(sequence, "_START_DEADLINE_SECONDS", 3.0)
+    monkeypatch.setattr(session, "_START_DEADLINE_SECONDS", 3.0)
     with nothing_left():
         records = run_session(
             "nano",
@@ -186,29 +180,6 @@ def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up
             deadline_seconds=30.0,
         )
     assert {one.path: one.status for one in records} == {"vllm-mp": "measured", "zmq": FAILED}
-
-
-def test_the_room_for_each_engine_is_what_its_sequences_fill_and_not_the_longest_for_all():
-    """Six engines share a GPU: a cache for the longest answer of every sequence would leave no room."""
-    load = Workload(prompts=2, prompt_tokens=100, output_tokens=(300, 1000), name="grpo")
-    given = SimpleNamespace(preset="qwen2.5-7b", tp=2)
-    token_bytes = 2 * 28 * (4 // 2) * 128 * 2
-    assert compare._room(given, [load])["kv_cache_memory_bytes"] == int(1500 * token_bytes * 1.25) + (
-        64 << 20
-    )
-
-
-def test_the_room_for_experts_and_quantized_weights_is_known_and_else_asked_for(tmp_path):
-    config = find_model("qwen2.5-7b").config() | {"num_experts": 8, "quantization_config": {"bits": 4}}
-    given = SimpleNamespace(preset=str(tmp_path), tp=2)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    dense = compare._room(SimpleNamespace(preset="qwen2.5-7b", tp=2), [Workload(prompts=1)])
-    assert compare._room(given, [Workload(prompts=1)]) == dense
-    (tmp_path / "config.json").write_text(json.dumps(config | {"num_key_value_heads": [4, 2]}))
-    with pytest.raises(
-        UsageError, match=r"no number as num_key_value_heads; .* --engine-arg kv_cache_memory"
-    ):
-        compare._room(given, [Workload(prompts=1)])
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,18 @@
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rollout_perf.models import find_model
 from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
-from ..measure.roofline import kv_token_bytes
-from ..measure.sequence import engine_arguments as sized_arguments
 from ..measure.session import Contestant, run_session
+from ..measure.sizing import at_once, split
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.names import work_name, work_of
 from ..report.ratios import ratio_table, ratios, sessions_of, together
@@ -32,11 +31,6 @@ from .options import (
     output_file,
     timeline_argument,
 )
-
-_ROOM = "kv_cache_memory_bytes"
-
-_KV_SPARE = 1.25
-"""Room in the KV cache beyond what the workload's tokens take: blocks are not all full."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,8 +99,8 @@ def _kept(file: str) -> list[Any]:
 def _measure(given: argparse.Namespace) -> list[list[Any]]:
     """The records of every start."""
     gpus = machine.gpus()
-    paths = list(dict.fromkeys([given.reference, *given.path]))
-    check_engine_paths(paths, gpus)
+    others = [path for path in dict.fromkeys(given.path) if path != given.reference]
+    check_engine_paths([given.reference, *others], gpus)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
@@ -114,11 +108,11 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
     engine = engine_arguments(given.engine_arg)
-    more = _room(given, loads) if gpus and _ROOM not in engine else {}
+    groups = split(given.reference, others, at_once(preset, given.tp, loads))
     sessions: list[list[Any]] = []
     with alone(say, output):
-        for start in range(given.starts):
-            say(f"start {start + 1} of {given.starts}")
+        for start, paths in product(range(given.starts), groups):
+            say(f"start {start + 1} of {given.starts}: {', '.join(paths)}")
             sessions.append(
                 run_session(
                     preset,
@@ -129,24 +123,9 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
                     say,
                     given.tp,
                     provenance=provenance() | {"start": start},
-                    arguments=more | engine,
+                    arguments=engine,
                     keep=output,
                     timeline=given.timeline,
                 )
             )
     return sessions
-
-
-def _room(given: argparse.Namespace, loads: list[Any]) -> dict[str, Any]:
-    """A KV cache for the sequences that run at once and no more, so that all engines find room on one GPU."""
-    config = find_model(given.preset).config()
-    try:
-        token_bytes = kv_token_bytes(config, 2, given.tp)
-    except ValueError as error:
-        raise UsageError(
-            f"the KV cache of {given.preset} is of unknown size: {error}; say how much each engine "
-            f"is to have: --engine-arg {_ROOM}=BYTES"
-        ) from None
-    at_once = sized_arguments(loads)["max_num_seqs"]
-    tokens = max(sum(sorted(load.lengths())[-at_once:]) for load in loads)
-    return {_ROOM: int(tokens * token_bytes * _KV_SPARE) + (64 << 20)}

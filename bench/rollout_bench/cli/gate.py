@@ -20,7 +20,8 @@ from ..measure.alone import alone
 from ..measure.equal_work import work
 from ..measure.labels import LABELS
 from ..measure.process import Interpreter
-from ..measure.sequence import CASE_DEADLINE_SECONDS, engine_arguments, measure_cases
+from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
+from ..measure.sizing import engine_arguments
 from ..measure.tracked import ENGINES, TRACKED, Tracked
 from ..measure.workload import Workload
 from ..schema.metrics import METRICS

@@ -35,7 +35,7 @@ def output_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="keep the records here, a line each, path by path; paths that it has are not measured again",
+        help="keep the records here, a line each, case by case; cases that it has are not measured again",
     )
 
 

@@ -1,22 +1,20 @@
-"""Measures the cases of a path: one engine start, every workload with it.
+"""What becomes of the cases of a contestant: one engine start, and every workload with it when it is ordered.
 
-    PYTHONPATH=bench python -P -m rollout_bench.measure.case < request.json
-
-The line of JSON on standard input holds "requests", one for each path, as `sequence.measure_cases` makes
-them; the records go to the files that it names as "output" and "keep", a line each, as soon as a case is
-done. `supervisor` says in which process each path is measured; exit code 3 is of a path that broke off.
+`contestants` runs it in a process of its own, `rounds` sends the orders. A record is kept as soon as the last
+rollout of a workload is over, or it is known that there will be none.
 """
 
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..schema import variables
 from ..schema.metrics import METRICS
@@ -25,11 +23,15 @@ from . import drive, machine, probe, timeline
 from . import gated as exact
 from .door import Door, NoDoor, Rollout, facts, open_door
 from .labels import check_label
+from .marked import signal_all
 from .process import say
-from .samples import without_exact
+from .rounds import END, ORDER_BYTES, PASSED, READY
+from .samples import gather, rollout_metrics, without_exact
 from .saturation import NOT_TRIED, Search
-from .supervisor import BROKE, Keep, leave, measure_paths
 from .workload import Workload
+
+Keep = Callable[[Record], None]
+"""What takes a record as soon as it is there."""
 
 OPTIONS = {"until_limit_seconds": None, "profile": None, "compare_probe": False, "timeline": False}
 """What a request may ask for beside measuring: to go on from batch to batch until the limit is found or so
@@ -38,9 +40,12 @@ those with it; the stages of every engine step."""
 
 
 class Cases:
-    """The cases of one request, of one path, and what becomes of each."""
+    """The cases of one request, of one path, and what becomes of each.
 
-    def __init__(self, request: dict[str, Any], keep: Keep):
+    `orders` is the pipe of which the numbers of workloads are read, `answers` the one that takes step times.
+    """
+
+    def __init__(self, request: dict[str, Any], keep: Keep, orders: int, answers: TextIO):
         self.request = request
         self.path: str = request["path"]
         self.options = OPTIONS | request["options"]
@@ -51,6 +56,8 @@ class Cases:
         self._started = False
         self._search = Search(self.options["until_limit_seconds"])
         self._exact: dict[Workload, exact.Exact] = {}
+        self._samples: dict[Workload, list[dict[str, float]]] = {}
+        self._orders, self._answers = orders, answers
 
     def say(self, text: str) -> None:
         """Report progress."""
@@ -78,17 +85,15 @@ class Cases:
         while self.pending:
             self.done(status, reason)
 
-    def run(self) -> int:
-        """Measure, or say why not; 0, or BROKE where cases are left for another engine."""
+    def run(self) -> None:
+        """Measure, or say why not. Cases of an engine that broke may be left, for another one."""
         try:
             door = open_door()
         except NoDoor as error:
-            self.all_done(ABSENT, str(error))
-            return 0
+            return self.all_done(ABSENT, str(error))
         reason = self._absent(door)
         if reason:
-            self.all_done(ABSENT, reason)
-            return 0
+            return self.all_done(ABSENT, reason)
         self.observed["sut"] = str(Path(door.__file__ or "").parent)
         try:
             asyncio.run(self._measure(door))
@@ -96,7 +101,7 @@ class Cases:
             self.all_done(FAILED, str(error))
         except Exception as error:
             self._broke(error)
-        return BROKE if self.pending else 0
+        return None
 
     def _absent(self, door: Door) -> str | None:
         """Why this commit or this machine does not have the cases."""
@@ -164,69 +169,95 @@ class Cases:
             def forced(tokens: int) -> Any:
                 return door.Sampling(max_tokens=tokens, ignore_eos=True)
 
-            await self.load(rollout, forced, watch, start_seconds)
+            await self._take_orders(_Engine(rollout, forced, watch, start_seconds))
 
-    async def load(
-        self, rollout: Rollout, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
-    ) -> None:
-        """Measure every workload with the engine that is up; `forced` samples so many tokens.
+    async def _take_orders(self, engine: "_Engine") -> None:
+        """Generate a rollout whenever one is ordered, until the end; the workers are stopped meanwhile.
 
-        Their first rollouts come before all others, in an engine that is as it started: which blocks
-        of the KV cache they get shows in the bytes.
+        Counted rollouts come first, in an engine that is as it started: which blocks of the KV cache they get
+        shows in the bytes.
         """
-        asked = list(self.pending)
-        await exact.begin(rollout, forced, asked[0])
-        for workload in asked:
-            if not self._search.covers(workload.name) and not self.too_large(workload):
-                self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one
-                with suppress(drive.UnequalWork):  # it will come upon that again
-                    await self.count(rollout, forced, workload, watch, -self.request["warmups"])
-        self.pending = asked
-        begin = time.perf_counter()
-        while self.pending:
-            record = await self._measure_one(rollout, forced, watch, start_seconds)
-            reason = self._search.end_reason(record, time.perf_counter() - begin)
-            if reason:
-                self.all_done(ABSENT, f"{NOT_TRIED}{reason}")
-
-    async def count(
-        self,
-        rollout: Rollout,
-        forced: Callable[[int], Any],
-        workload: Workload,
-        watch: drive.Watch,
-        number: int,
-    ) -> None:
-        """The first rollout of a workload, of which the exact metrics are; `number` is its own."""
-        self._exact[workload] = await exact.count(rollout, forced, workload, watch, number)
-
-    async def _measure_one(
-        self, rollout: Rollout, forced: Callable[[int], Any], watch: drive.Watch, start_seconds: float
-    ) -> Record:
-        workload = self.pending[0]
-        reason = self.too_large(workload)
-        if reason:
-            return self.done(FAILED, reason)
-        warmups, rollouts = self.request["warmups"] - 1, self.request["rollouts"]
+        workloads = list(self.pending)
+        pids = [worker["pid"] for worker in self.observed["workers"]]
+        workers = [pid for pid in pids if pid not in (os.getpid(), engine.watch.engine_pid)]
+        await exact.begin(engine.rollout, engine.forced, workloads[0])
+        signal_all(workers, signal.SIGSTOP)
         try:
-            if workload not in self._exact:
-                await self.count(rollout, forced, workload, watch, -self.request["warmups"])
-            metrics = await drive.measure(rollout, forced, workload, watch, warmups, rollouts, self.say)
-        except drive.UnequalWork as error:
-            return self.done(FAILED, str(error))
-        metrics, observed = self.worked(workload, watch, rollouts, metrics)
-        metrics["engine_start_seconds"] = [start_seconds]
+            self._answer(READY)
+            # Nobody else runs in this process meanwhile: the event loop need not.
+            while (number := int(os.read(self._orders, ORDER_BYTES) or END)) != END:
+                signal_all(workers, signal.SIGCONT)
+                try:
+                    answer = await self._rollout(engine, workloads[number])
+                except drive.UnequalWork as error:
+                    self.done(FAILED, str(error))
+                    answer = PASSED
+                signal_all(workers, signal.SIGSTOP)
+                self._answer(answer)
+        finally:
+            signal_all(workers, signal.SIGCONT)
+        self.all_done(FAILED, "the session ended before its last rollout")
+
+    def _answer(self, text: str) -> None:
+        print(text, file=self._answers, flush=True)
+
+    async def _rollout(self, engine: "_Engine", workload: Workload) -> str:
+        """Generate the next rollout of a workload; its step time, or PASSED where it is not to be measured.
+
+        The first one is counted exactly, the next ones are warm-ups, and the others are timed.
+        """
+        if workload not in self.pending:
+            return PASSED
+        self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one
+        if reason := self.too_large(workload):
+            self.done(FAILED, reason)
+            return PASSED
+        warmups, rollouts = self.request["warmups"], self.request["rollouts"]
+        if workload not in self._exact:
+            begin = time.perf_counter()
+            self._exact[workload] = await exact.count(
+                engine.rollout, engine.forced, workload, engine.watch, -warmups - 1
+            )
+            return f"{self._search.spend(workload.name, time.perf_counter() - begin):.6f}"
+        samples = self._samples.setdefault(workload, [])
+        await engine.watch.begin()
+        step_seconds, times = await drive.run_rollout(
+            engine.rollout, engine.forced, workload, len(samples) - warmups
+        )
+        if times[0].done_seconds is None:
+            engine.watch.absent["tail"] = "this commit does not say when a sample was done"
+        samples.append(rollout_metrics(step_seconds, times, await engine.watch.end(workload)))
+        self._search.spend(workload.name, step_seconds)
+        if len(samples) == warmups + rollouts:
+            await self._worked(engine, workload, samples[warmups:])
+        return f"{step_seconds:.6f}"
+
+    async def _worked(self, engine: "_Engine", workload: Workload, samples: list[dict[str, float]]) -> None:
+        """Keep the record of a workload whose last rollout is over."""
+        counted = self._exact[workload]
+        observed = self.observed | {
+            "tokens_generated": workload.tokens,
+            "rollouts": len(samples),
+            "engine_starts": 1,
+            "absent": engine.watch.absent | ({"wire": counted.absent} if counted.absent else {}),
+        }
+        if counted.totals:
+            observed["counted"] = counted.totals
+        metrics = without_exact(gather(samples)) | counted.metrics
+        metrics["engine_start_seconds"] = [engine.start_seconds]
         if self.options["compare_probe"]:
             observed["probe"] = await drive.compare_probe(
-                rollout, forced, workload, watch, rollouts, self.say
+                engine.rollout, engine.forced, workload, engine.watch, len(samples), self.say
             )
         if self.options["profile"]:
             prefix = f"{self.path}-{self.request['preset']}-{workload.name}-{workload.batch}"
             observed["traces"] = await drive.profile(
-                rollout, forced, workload, Path(self.options["profile"]) / Path(prefix).name
+                engine.rollout, engine.forced, workload, Path(self.options["profile"]) / Path(prefix).name
             )
         assert set(metrics) <= set(METRICS)
-        return self.done(MEASURED, metrics=metrics, observed=observed)
+        record = self.done(MEASURED, metrics=metrics, observed=observed)
+        if reason := self._search.end_reason(record):
+            self.all_done(ABSENT, f"{NOT_TRIED}{reason}")
 
     def too_large(self, workload: Workload) -> str | None:
         """Why the KV cache cannot take a workload. A batch is to run at once, but where it is the limit that
@@ -245,20 +276,16 @@ class Cases:
             )
         return None
 
-    def worked(
-        self, workload: Workload, watch: drive.Watch, rollouts: int, metrics: dict[str, list[float]]
-    ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-        """The metrics of so many rollouts with what the first one counted, and what was observed."""
-        counted = self._exact[workload]
-        observed = self.observed | {
-            "tokens_generated": workload.tokens,
-            "rollouts": rollouts,
-            "engine_starts": 1,
-            "absent": watch.absent | ({"wire": counted.absent} if counted.absent else {}),
-        }
-        if counted.totals:
-            observed["counted"] = counted.totals
-        return without_exact(metrics) | counted.metrics, observed
+
+@dataclass(frozen=True)
+class _Engine:
+    """An engine that is up, and what watches it."""
+
+    rollout: Rollout
+    forced: Callable[[int], Any]
+    """Samples so many tokens."""
+    watch: drive.Watch
+    start_seconds: float
 
 
 def _versions() -> dict[str, str]:
@@ -272,12 +299,3 @@ def _versions() -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found
-
-
-def main() -> int:
-    """Measure what standard input asks for and write the records."""
-    return measure_paths(json.loads(sys.stdin.readline()), Cases)
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -14,7 +14,7 @@ from typing import Any
 
 from .door import Facts, Rollout, done_seconds, facts
 from .roofline import Device, device, floor_seconds
-from .samples import Counts, RequestTimes, gather, rollout_metrics
+from .samples import Counts, RequestTimes
 from .timeline import Stamps
 from .workload import Workload
 
@@ -125,33 +125,6 @@ class Watch:
             "bytes": counters["sent_bytes"] + counters["received_bytes"],
             "calls": counters["calls"],
         }
-
-
-async def measure(
-    rollout: Rollout,
-    sampling: Callable[[int], Any],
-    workload: Workload,
-    watch: Watch,
-    warmups: int,
-    rollouts: int,
-    say: Callable[[str], None],
-) -> dict[str, list[float]]:
-    """Run `warmups` untimed and `rollouts` timed rollouts; samples by metric.
-
-    `sampling` makes the sampling of a sequence that is forced to a number of tokens. Raises
-    UnequalWork where a rollout did not generate exactly what the workload forces.
-    """
-    samples: list[dict[str, float]] = []
-    for number in range(-warmups, rollouts):
-        await watch.begin()
-        step_seconds, times = await run_rollout(rollout, sampling, workload, number)
-        if number < 0:
-            continue
-        if times[0].done_seconds is None:
-            watch.absent["tail"] = "this commit does not say when a sample was done"
-        samples.append(rollout_metrics(step_seconds, times, await watch.end(workload)))
-        say(f"{workload.name} {workload.batch}: rollout {number + 1}/{rollouts} {step_seconds:.3f} s")
-    return gather(samples)
 
 
 async def compare_probe(

@@ -36,6 +36,15 @@ def device(
     bandwidth_bytes_per_second: float,
 ) -> Device:
     """What bounds a worker that holds its part of a model. Raises ValueError for another kind of model."""
+    return Device(
+        weight_bytes(config, element_bytes, tensor_parallel_size),
+        kv_token_bytes(config, element_bytes, tensor_parallel_size),
+        bandwidth_bytes_per_second,
+    )
+
+
+def weight_bytes(config: Mapping[str, Any], element_bytes: int, tensor_parallel_size: int) -> float:
+    """Bytes of a worker's part of the weights. Raises ValueError for another kind of model."""
     other = [name for name in OTHER if config.get(name)]
     if other:
         raise ValueError(
@@ -49,11 +58,7 @@ def device(
     layer = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size + 3 * hidden * inner
     # The output layer, once: of an embedding a step reads one row a token, and a tied one is the same.
     weights = layers * layer + hidden * vocabulary
-    return Device(
-        weights * element_bytes / tensor_parallel_size,
-        kv_token_bytes(config, element_bytes, tensor_parallel_size),
-        bandwidth_bytes_per_second,
-    )
+    return weights * element_bytes / tensor_parallel_size
 
 
 def kv_token_bytes(config: Mapping[str, Any], element_bytes: int, tensor_parallel_size: int) -> float:

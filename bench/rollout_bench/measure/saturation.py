@@ -50,21 +50,27 @@ class Search:
 
     def __init__(self, allowed_seconds: float | None):
         self._allowed_seconds = allowed_seconds
+        self._spent_seconds = 0.0
         self._points: list[Point] = []
 
     def covers(self, workload: str) -> bool:
         """Whether workloads of that name are those at which the limit is sought: some may not be tried."""
         return self._allowed_seconds is not None and workload == "fixed"
 
-    def end_reason(self, record: Record, seconds: float) -> str | None:
-        """Why the search ends with this record, `seconds` after it began; None where it goes on."""
+    def spend(self, workload: str, seconds: float) -> float:
+        """Take what a rollout has cost off the time for the search, where it is of it; the seconds."""
+        self._spent_seconds += seconds * self.covers(workload)
+        return seconds
+
+    def end_reason(self, record: Record) -> str | None:
+        """Why the search ends with this record; None where it goes on."""
         if self._allowed_seconds is None or not self.covers(record.workload["name"]):
             return None
         if record.status != MEASURED:
             return record.reason
         self._points.append(point(record))
         late = f"the deadline of {self._allowed_seconds:g} s was over after batch {self._points[-1].batch}"
-        return stop_reason(self._points) or (late if seconds > self._allowed_seconds else None)
+        return stop_reason(self._points) or (late if self._spent_seconds > self._allowed_seconds else None)
 
 
 def point(record: Record) -> Point:

@@ -1,0 +1,155 @@
+"""Says which contestant of a session generates a rollout next: the process that orders the rounds.
+
+    PYTHONPATH=bench python -P -m rollout_bench.measure.rounds < request.json
+
+`session` makes the request. A process for each build holds its engines (`contestants`); this one, without
+vLLM, starts those and sends orders, of which one is under way at a time. Every other round goes backwards.
+"""
+
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from .process import Interpreter, end_marked, leave, say, start_beside
+from .saturation import Search
+from .workload import Workload
+
+READY, PASSED = "ready", "passed over"
+"""What a contestant answers, beside the step time of a rollout in seconds."""
+
+ORDER_BYTES, END = 4, -1
+"""An order is the number of a workload, or the end."""
+
+_LEFT = 3
+"""Exit code where a contestant was not there to the end."""
+
+_ROLLOUT_DEADLINE_SECONDS, _END_SECONDS = 300.0, 60.0
+
+
+class _Channel:
+    """What leads to a contestant: orders go out, answers come back."""
+
+    def __init__(self, request: dict[str, Any]):
+        self.name = " ".join(filter(None, (request["build"], request["path"])))
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+        self.request = request | {"orders": orders, "answers": answers}
+        self.theirs = (orders, answers)
+        self._reader = os.fdopen(self._answers)
+
+    def answer(self, deadline_seconds: float) -> str | None:
+        """What it says next, which is nothing where it has ended; None where it says nothing in time."""
+        ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
+        return self._reader.readline().strip() if ready else None
+
+    def order(self, number: int) -> None:
+        """Order a rollout of a workload, or the end."""
+        with suppress(BrokenPipeError):
+            os.write(self._orders, b"%*d" % (ORDER_BYTES, number))
+
+    def run_rollout(self, workload: int) -> str | None:
+        """Have it generate a rollout: its step time, or PASSED; None where it has broken."""
+        self.order(workload)
+        answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
+        if answer is None:
+            print(f"{self.name} did not end a rollout within {_ROLLOUT_DEADLINE_SECONDS:g} s", flush=True)
+        return answer or None
+
+
+class _Rounds:
+    """Rounds of the contestants that are up, each of which generates while the others wait."""
+
+    def __init__(self) -> None:
+        self.up: list[_Channel] = []
+        self._number = 0
+
+    def run(self, workload: int, title: str) -> bool:
+        """One round of a workload; every other one goes backwards. Whether anyone has generated a rollout."""
+        self._number += 1
+        times = []
+        for one in list(self.up if self._number % 2 else reversed(self.up)):
+            answer = one.run_rollout(workload)
+            if answer is None:
+                say(f"{one.name} has left the session")
+                self.up.remove(one)
+            elif answer != PASSED:
+                times.append(f"{one.name} {float(answer):.3f}")
+        if times:
+            say(f"{title}: {', '.join(times)}")
+        return bool(times)
+
+
+def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
+    """A process for each build, with the contestants of that build."""
+    processes = []
+    for build, interpreter in asked["interpreters"].items():
+        own = [channel for channel in channels if channel.request["build"] == build]
+        targets = [target for target in (asked["output"], asked["keep"]) if target]
+        request = {"requests": [channel.request for channel in own], "targets": targets}
+        descriptors = [*chain.from_iterable(channel.theirs for channel in own)]
+        processes.append(
+            start_beside(
+                "rollout_bench.measure.contestants", request, Interpreter(**interpreter), descriptors
+            )
+        )
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return processes
+
+
+def _run(asked: dict[str, Any]) -> int:
+    """Start the contestants, run the rounds of one workload after the other, and end them; the exit code."""
+    begin = time.monotonic()
+    channels = [_Channel(request) for request in asked["requests"]]
+    processes = _start(asked, channels)
+    shared = asked["requests"][0]
+    end = begin + shared["start_deadline_seconds"]
+    rounds = _Rounds()
+    for channel in channels:
+        answer = channel.answer(max(0.0, end - time.monotonic()))
+        if answer == READY:
+            rounds.up.append(channel)
+        elif answer is None:
+            print(f"{channel.name} did not start within {shared['start_deadline_seconds']:g} s", flush=True)
+    if rounds.up:
+        say(f"{', '.join(one.name for one in rounds.up)}: up after {time.monotonic() - begin:.0f} s")
+    loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
+    count = "with a gated start, counted"
+    search = Search(shared["options"].get("until_limit_seconds"))
+    ahead = [n for n, one in enumerate(shared["workloads"]) if not search.covers(one["name"])]
+    for number in ahead:
+        rounds.run(number, f"{loads[number]}: {count}")
+    for number, load in enumerate(loads):
+        titles = [] if number in ahead else [count]
+        titles += ["warm-up"] * shared["warmups"]
+        titles += [f"round {done + 1}/{shared['rollouts']}" for done in range(shared["rollouts"])]
+        for title in titles:
+            if not rounds.run(number, f"{load}: {title}"):
+                break
+    up = list(rounds.up)
+    for one in channels:
+        one.order(END)
+    end = time.monotonic() + _END_SECONDS
+    for one in up:
+        one.answer(max(0.0, end - time.monotonic()))  # none: it has ended
+    for process in processes:
+        process.communicate()  # the end of its input has it end whoever is left
+    return 0 if len(up) == len(channels) else _LEFT
+
+
+def main() -> int:
+    """Run the session that standard input asks for."""
+    try:
+        return _run(json.loads(sys.stdin.readline()))
+    finally:
+        end_marked()
+
+
+if __name__ == "__main__":
+    leave(main())
