@@ -37,7 +37,6 @@ def history(tmp_path_factory) -> SimpleNamespace:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {
         "HOME": str(home),  # asv keeps ~/.asv-machine.json
-        "ROLLOUT_PERF_MACHINE": MACHINE,
         "ASV_PYTHONPATH": sysconfig.get_path("purelib"),
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "user.name",

@@ -120,7 +120,7 @@ def test_what_is_saved_is_found_again_and_not_taken_for_results_of_asv(tmp_path,
     monkeypatch.setenv("ASV_CONF_DIR", str(tmp_path))
     monkeypatch.setenv("ASV_COMMIT", commit.hash)
     monkeypatch.setenv("ASV_ENV_NAME", "virtualenv-py3.11")
-    monkeypatch.setenv("ROLLOUT_PERF_MACHINE", "box")
+    monkeypatch.setattr("rollout_bench.measure.asv_records.machine_name", lambda: "box")
     pipe.save({"paths": {}, "failed": {"zmq": "gone"}})
     results = read_results(track.results_folder(tmp_path), [commit])
     [found] = results.pipes

@@ -148,7 +148,7 @@ def run_asv(
             command,
             cwd=root,
             env=git.environment()
-            | {variables.PROGRESS: progress.name, variables.MACHINE: machine, "PYTHONUNBUFFERED": "1"}
+            | {variables.PROGRESS: progress.name, "PYTHONUNBUFFERED": "1"}
             | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

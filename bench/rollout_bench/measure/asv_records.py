@@ -6,7 +6,6 @@ they say why a value is absent, and what was really there when one was measured.
 
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..schema import variables
 from ..schema.record import Record
+from .asv_process import machine_name, tell
 
 
 def commit() -> str | None:
@@ -28,8 +28,7 @@ def records_file(preset: str) -> Path | None:
     if not folder or not measured:
         return None
     results = _results_folder(Path(folder))
-    name = os.environ.get(variables.MACHINE) or platform.node()
-    records = results / name / "records"
+    records = results / machine_name() / "records"
     records.mkdir(parents=True, exist_ok=True)
     return records / f"{measured[:8]}-{os.environ.get('ASV_ENV_NAME', 'env')}-{preset}.jsonl"
 
@@ -66,10 +65,12 @@ def unfinished(path: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Pass a line of progress to whoever watches, and to standard error."""
+    """Pass a line of progress to `rollout-perf track`, else to whoever watches asv, and to standard error."""
     line = f"{(commit() or '')[:8]} {text}".strip()
     print(line, file=sys.stderr, flush=True)
     target = os.environ.get(variables.PROGRESS)
     if target:
         with open(target, "a") as file:
             file.write(f"{time.time():.1f} {line}\n")
+    else:
+        tell(line)

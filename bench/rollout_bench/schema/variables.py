@@ -28,7 +28,3 @@ the timeline is asked for; `measure.timeline` in the engine's process reads it."
 PROGRESS = "ROLLOUT_PERF_PROGRESS"
 """A file to which progress is appended, line by line. `rollout-perf track` sets it for asv, and ends by it
 what asv has started; `measure.asv_records` reads it."""
-
-MACHINE = "ROLLOUT_PERF_MACHINE"
-"""The machine's name in results/, where it is not the host's, asv's default. `rollout-perf track` sets it for
-asv, and people who call asv may; `measure.asv_records` reads it."""

@@ -1,0 +1,70 @@
+"""The asv that runs this process, an ancestor: it passes on neither --machine nor what a setup_cache says.
+
+Both are looked up in /proc; without it, or where a program of another name runs asv's code, asv is unknown.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import re
+import signal
+import stat
+from pathlib import Path
+
+_ASV = re.compile(r"(?:[^\0]*python[^\0/]*\0(?:-[^\0]*\0)*)?(?:[^\0]*/)?asv\0")
+"""The beginning of asv's command line: its script, which Python runs, or Python's -m asv."""
+
+
+def find_asv() -> tuple[int, list[str]] | None:
+    """The nearest ancestor that is asv, and the words that follow its name; None where there is none."""
+    pid = os.getppid()
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        while pid > 1:
+            line = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+            if called := _ASV.match(line):
+                return pid, line[called.end() :].split("\0")
+            # Behind the program's name, which is in brackets and may have any sign in it: state and parent.
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
+def machine_name() -> str:
+    """The machine's name in results/, as asv finds it: by its command line and its file of machines."""
+    asv = find_asv()
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-m", "--machine")
+    asked = parser.parse_known_args(asv[1])[0].machine if asv else None
+    if asked:
+        return str(asked)
+    host = platform.node()
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        machines = json.loads(Path("~/.asv-machine.json").expanduser().read_text())
+        names = [name for name in machines if name != "version"]
+        if host not in names and len(names) == 1:
+            return str(names[0])
+    return host
+
+
+def tell(line: str) -> None:
+    """Write a line where asv's standard error goes: a terminal, a pipe, or a file that grows at its end.
+
+    Nothing there ends, stops or delays this process, be it a terminal that stops who writes from the
+    background, or a reader that has gone or is slow.
+    """
+    asv = find_asv()
+    if asv is None:
+        return
+    process = Path(f"/proc/{asv[0]}")
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        flags = int((process / "fdinfo" / "2").read_text().split("flags:")[1].split()[0], 8)
+        place = process / "fd" / "2"
+        if flags & os.O_APPEND or not stat.S_ISREG(place.stat().st_mode):  # else asv would write over it
+            file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
+            try:  # behind a blank: asv's own line may not be at its end
+                os.write(file, f" {line}\n".encode())
+            finally:
+                os.close(file)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
