@@ -1,33 +1,32 @@
-"""Rollouts over every path: what setup_cache measured, looked up by metric.
+"""Rollouts over every path: asv's classes, one for each that tracked.toml names.
 
-Each setup_cache starts one engine a path and measures every workload of its classes with it; the
-track_ methods only look values up. Nano and Qwen05B are fixed batches; Grpo and Verl are rollouts as
-reinforcement learning makes them; Limit is the batch raised until throughput saturates. Lower is better
-for all of them. tests/benchmarks/benchmarks.json pins what asv sees of this file.
+setup_cache of a table there measures its workloads with one engine start a path; the track_ methods look
+values up. Lower is better for all of them. tests/benchmarks/benchmarks.json pins what asv sees of this file.
 """
 
 import math
+import os
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from rollout_bench.measure.asv_cases import Cache, Engines
-from rollout_bench.measure.labels import LABELS
+from rollout_bench.measure import asv_cases
+from rollout_bench.measure.asv_cases import Cache
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.tracked import BATCHES, ENGINES
+from rollout_bench.measure.tracked import DEFAULT_SET, Tracked, choose_set, read_tracked
+from rollout_bench.schema import variables
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
 
 _EXACT_METHOD = "whole"
 """Raised when the way of counting the exact metrics changes: since this they are counted in a gated start."""
 
+_PATH_SECONDS = 1200.0
+
 _LIMIT_METHOD = "lull"
 """The same of the limit: since this, two batches that add no throughput end the search, and not one."""
-
-_OWN_CARRIER = [path for path in LABELS if path not in ("sync", "vllm-ray")]
-"""Asynchronous paths that differ in what carries a step."""
-
-_NANO = ["vllm-mp", "zmq", "ray"]
-"""Without a GPU only some of them, to end in minutes."""
 
 
 def _samples(record: Record, samples: Sequence[float]) -> Any:
@@ -61,6 +60,8 @@ def _metric(name: str) -> Any:
     """A metric of the class's workload, at the batch that is a parameter or at its only one."""
 
     def track(self: Any, cache: Cache, path: str, batch: int | None = None) -> Any:
+        if path not in cache:
+            return math.nan
         for record in cache[path]:
             if record.workload["name"] == self.workload and batch in (None, record.workload["batch"]):
                 return _samples(record, record.metrics.get(name, []))
@@ -76,7 +77,9 @@ def _of_limit(samples: Callable[[Limit, dict[int, Record]], list[float]], meanin
     """Seconds at a path's limit, taken from the limit and the records by batch."""
 
     def track(self: Any, cache: Cache, path: str) -> Any:
-        records = [record for record in cache[path] if record.workload["name"] == self.workload]
+        records = [record for record in cache.get(path, ()) if record.workload["name"] == self.workload]
+        if not records:
+            return math.nan
         limit = find_limit(records)
         if limit is None:
             return _samples(records[0], [])
@@ -138,132 +141,71 @@ _TAIL = (
 )
 """And of one of answers of unequal length: what the tail costs."""
 
-# asv knows a setup_cache by the line on which it is defined: each class, or pair of classes, has its own.
 
-
-class _FixedBatches:
+class _Fixed:
     """The fixed workload at some batches."""
 
-    workload = "fixed"
     param_names = ["path", "batch"]
-    timeout = 300
 
 
-@_tracks(*_ROLLOUT, *_REQUESTS)
-class Nano(_FixedBatches):
-    """The preset nano, where no GPU is."""
+class _LongTailed:
+    """Answers of unequal length, as in a step of GRPO."""
 
-    engines = Engines(ENGINES["nano"], list(LABELS))
-    params = [list(LABELS), list(BATCHES["nano"])]
-    version = engines.version(slice(None))
-
-    def setup_cache(self) -> Cache:
-        return self.engines.measure()
-
-    setup_cache.timeout = 3600
-
-
-@_tracks(*_ROLLOUT, *_REQUESTS)
-class Qwen05B(_FixedBatches):
-    """The preset qwen2.5-0.5b, where a GPU is."""
-
-    engines = Engines(ENGINES["qwen2.5-0.5b"], list(LABELS))
-    params = [list(LABELS), list(BATCHES["qwen2.5-0.5b"])]
-    version = engines.version(slice(None))
-
-    def setup_cache(self) -> Cache:
-        return self.engines.measure()
-
-    setup_cache.timeout = 3600
-
-
-_GRPO_STEP, _SEARCH = slice(1), slice(1, None)
-"""Which of the workloads of the `-rl` engines are of which class: one engine start for two classes."""
-
-_UNTIL_LIMIT = {"until_limit_seconds": 300.0}
-
-
-class _Grpo:
-    """GRPO's step: answers of unequal length."""
-
-    workload = "grpo"
     param_names = ["path"]
-    timeout = 300
 
 
 class _Limit:
-    """What a path gives at its limit."""
+    """What a path gives at its limit: the batch raised until throughput saturates."""
 
-    workload = "fixed"
     param_names = ["path"]
-    timeout = 300
 
     track_token_seconds = _of_limit(_best, "step time for each token at the batch with the most tokens/s")
     track_knee_latency_p99_seconds = _of_limit(_at_knee, "99th percentile of latency at the knee")
 
 
-class _NanoRl:
-    """The engines of both classes of nano."""
-
-    engines = Engines(ENGINES["nano-rl"], _NANO, _UNTIL_LIMIT)
-    params = [_NANO]
-
-    def setup_cache(self) -> Cache:
-        return self.engines.measure()
-
-    setup_cache.timeout = 3600
+_KINDS: dict[str, tuple[type, tuple[str, ...], tuple[str, ...]]] = {
+    "fixed": (_Fixed, (*_ROLLOUT, *_REQUESTS), ()),
+    "grpo": (_LongTailed, (*_ROLLOUT, *_TAIL), ()),
+    "verl": (_LongTailed, (*_ROLLOUT, *_TAIL), ()),
+    "limit": (_Limit, (), (_LIMIT_METHOD,)),
+}
+"""By the workload's name in tracked.toml: the base, the metrics, what the version has beside workloads."""
 
 
-@_tracks(*_ROLLOUT, *_TAIL)
-class NanoGrpo(_NanoRl, _Grpo):
-    """GRPO's step scaled down, where no GPU is."""
+def _setup_cache(table: str, tracked: Tracked) -> Any:
+    """A setup_cache of its own: asv knows it by its line and its module, and this line serves every table."""
 
-    version = _NanoRl.engines.version(_GRPO_STEP)
+    def setup_cache(_self: Any) -> Cache:
+        return asv_cases.measure(tracked)
 
-
-class NanoLimit(_NanoRl, _Limit):
-    """The limit of nano, where no GPU is."""
-
-    version = _NanoRl.engines.version(_SEARCH, _LIMIT_METHOD)
-
-
-class _Qwen05BRl:
-    """The engines of both classes of qwen2.5-0.5b."""
-
-    engines = Engines(ENGINES["qwen2.5-0.5b-rl"], _OWN_CARRIER, _UNTIL_LIMIT)
-    params = [_OWN_CARRIER]
-
-    def setup_cache(self) -> Cache:
-        return self.engines.measure()
-
-    setup_cache.timeout = 7200
+    module = f"{__name__}.{table}"
+    sys.modules[module] = ModuleType(module)
+    setup_cache.__module__ = module
+    function: Any = setup_cache
+    # asv ends what says nothing for so long, and hears no progress; each path has a deadline of its own.
+    function.timeout = _PATH_SECONDS * (1 + len(tracked.paths))
+    return function
 
 
-@_tracks(*_ROLLOUT, *_TAIL)
-class Qwen05BGrpo(_Qwen05BRl, _Grpo):
-    """GRPO's step, where a GPU is."""
+def _classes(table: str, tracked: Tracked) -> dict[str, type]:
+    setup_cache = _setup_cache(table, tracked)
+    found = {}
+    for name, its in tracked.classes.items():
+        base, metrics, method = _KINDS[its.kind]
+        content = {
+            "__module__": __name__,
+            "workload": its.workloads[0].name,
+            "params": [tracked.paths, its.batches] if base is _Fixed else [tracked.paths],
+            "version": asv_cases.version(tracked, name, *method),
+            "timeout": 300,
+            "setup_cache": setup_cache,
+        }
+        found[name] = _tracks(*metrics)(type(name, (base,), content))
+    return found
 
-    version = _Qwen05BRl.engines.version(_GRPO_STEP)
 
+_TRACKED = read_tracked(Path(__file__).resolve().parents[1])
+choose_set(_TRACKED, os.environ.get(variables.SET, DEFAULT_SET), variables.SET)
 
-class Qwen05BLimit(_Qwen05BRl, _Limit):
-    """The limit of qwen2.5-0.5b, where a GPU is."""
-
-    version = _Qwen05BRl.engines.version(_SEARCH, _LIMIT_METHOD)
-
-
-@_tracks(*_ROLLOUT, *_TAIL)
-class Qwen7BVerl:
-    """verl's headline workload scaled down, where two GPUs are."""
-
-    workload = "verl"
-    engines = Engines(ENGINES["qwen2.5-7b"], _OWN_CARRIER)
-    params = [_OWN_CARRIER]
-    param_names = ["path"]
-    version = engines.version(slice(None))
-    timeout = 300
-
-    def setup_cache(self) -> Cache:
-        return self.engines.measure()
-
-    setup_cache.timeout = 7200
+for _table, _tracked in _TRACKED.items():
+    globals().update(_classes(_table, _tracked))

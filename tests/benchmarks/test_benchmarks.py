@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from asv_runner.benchmarks._base import get_setup_cache_key
 from asv_runner.discovery import get_benchmark_from_name
 from rollout_bench.measure import asv_cases
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
@@ -66,9 +67,12 @@ def test_a_metric_that_a_record_does_not_have_is_no_number():
 
 
 def test_an_engine_start_serves_both_classes_of_a_preset():
-    """asv runs a setup_cache once for each function and line."""
+    """asv runs a setup_cache once for each module and line: tables with one key would share their records."""
     assert rollout.NanoGrpo.setup_cache is rollout.NanoLimit.setup_cache
     assert rollout.Qwen05BGrpo.setup_cache is rollout.Qwen05BLimit.setup_cache
+    kinds = ("Nano", "NanoGrpo", "Qwen05B", "Qwen05BGrpo", "Qwen7B", "Qwen7BVerl")
+    keys = {get_setup_cache_key(getattr(rollout, kind)().setup_cache) for kind in kinds}
+    assert len(keys) == len(kinds)
 
 
 def test_the_versions_of_the_fixed_batches_are_pinned():
@@ -92,6 +96,7 @@ def test_the_history_of_exact_metrics_begins_anew_and_no_other(kind):
 def test_a_preset_that_is_not_tracked_here_is_absent_without_an_engine(monkeypatch):
     monkeypatch.setattr(asv_cases.machine, "gpus", list)
     monkeypatch.setattr(asv_cases, "measure_cases", lambda *_arguments, **_options: pytest.fail("started"))
+    monkeypatch.setenv("ROLLOUT_PERF_SET", "extended")
     cache = rollout.Qwen7BVerl().setup_cache()
     assert list(cache) == rollout.Qwen7BVerl.params[0]
     assert {(one.status, one.reason) for records in cache.values() for one in records} == {

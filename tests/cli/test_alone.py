@@ -115,7 +115,8 @@ def test_every_command_that_measures_is_alone_with_what_it_writes_to(
     checkout, output = tmp_path / "repository", tmp_path / "records"
     write_repository(checkout, 2)
     (checkout / "benchmarks").mkdir()
-    shutil.copy(ROOT / "asv.conf.json", checkout)
+    for name in ("asv.conf.json", "tracked.toml"):
+        shutil.copy(ROOT / name, checkout)
     monkeypatch.chdir(checkout)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(machine, "gpus", list)

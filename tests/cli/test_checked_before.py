@@ -41,7 +41,8 @@ def checkout(tmp_path, monkeypatch):
     folder = tmp_path / "repository"
     write_repository(folder, 3)
     (folder / "benchmarks").mkdir()
-    shutil.copy(ROOT / "asv.conf.json", folder)
+    for name in ("asv.conf.json", "tracked.toml"):
+        shutil.copy(ROOT / name, folder)
     monkeypatch.chdir(folder)
     return folder
 

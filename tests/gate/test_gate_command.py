@@ -40,7 +40,7 @@ def nothing_is_built(monkeypatch, tmp_path):
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
         (["HEAD", "--no-index"], "HEAD"),
-        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, qwen2.5-0.5b, nano-rl"),
+        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, nano-rl, qwen2.5-0.5b"),
         (["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"], "it has grpo 32, fixed 8, fixed 16"),
         (["HEAD", "HEAD", "--tracked", "nano", "--samples", "4"], "--workload and --batch alone"),
         (["HEAD", "HEAD", "--preset", "bono"], "unknown preset or model folder 'bono'"),

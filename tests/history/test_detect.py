@@ -57,7 +57,7 @@ def places(all_found):
 
 
 def test_a_change_point_names_its_range_its_levels_and_its_commands():
-    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)), ROOT)
     assert (found.last_before, found.first) == (COMMITS[11], COMMITS[12])
     assert found.before == COMMITS[:12]
     assert (found.metric, found.key.path, found.key.machine) == ("step_seconds", "zmq", "box")
@@ -93,7 +93,7 @@ def test_the_commands_measure_the_series_that_changed_or_are_none(load, ranks, e
         )
         for one in points([1.0] * 12 + [1.1] * 10)
     ]
-    [found] = find_change_points(Results(points=made))
+    [found] = find_change_points(Results(points=made), ROOT)
     shown = change_points_table([found], [], Results(points=made)).splitlines()[-2:]
     if series is None:
         assert (found.confirm, found.bisect) == (None, None)
@@ -105,7 +105,7 @@ def test_the_commands_measure_the_series_that_changed_or_are_none(load, ranks, e
 
 
 def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
-    [found] = find_change_points(Results(points=points([1.1] * 12 + [1.0] * 10)))
+    [found] = find_change_points(Results(points=points([1.1] * 12 + [1.0] * 10)), ROOT)
     assert not found.worse
     assert "rollout-perf gate BISECT_HEAD 0000000b" in found.bisect
 
@@ -113,7 +113,7 @@ def test_bisecting_for_an_improvement_asks_whether_the_old_commit_is_worse():
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (2, 125), (3, 125), (130, 125), (141, 125)])
 def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_path):
-    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)))
+    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10)), ROOT)
     command = found.bisect.partition("git bisect run ")[2]
     gate = tmp_path / "rollout-perf"
     gate.write_text(f"#!/bin/sh\nexit {code}\n")
@@ -125,7 +125,9 @@ def test_bisecting_passes_over_a_commit_that_cannot_be_measured(code, ends, tmp_
 @pytest.mark.parametrize("name", ["zmq; touch owned", "$(touch owned)", "'; touch owned; '", "`touch owned`"])
 def test_a_name_in_the_commands_is_a_word_and_no_command(name, tmp_path):
     """They are copied into a shell, and names come from results/."""
-    [found] = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10, path=name, metric=name)))
+    [found] = find_change_points(
+        Results(points=points([1.0] * 12 + [1.1] * 10, path=name, metric=name)), ROOT
+    )
     stub = tmp_path / "rollout-perf"
     stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > asked\n')
     stub.chmod(0o755)
@@ -260,7 +262,8 @@ def test_a_history_of_slowdowns_recoveries_a_bump_and_breaks_is_named_exactly():
 def checkout(tmp_path, monkeypatch):
     """A checkout without git whose results/ are a machine's; asv's dates give the order."""
     (tmp_path / "benchmarks").mkdir()
-    shutil.copy(ROOT / "asv.conf.json", tmp_path)
+    for name in ("asv.conf.json", "tracked.toml"):
+        shutil.copy(ROOT / name, tmp_path)
 
     def fill(levels, machine="box"):
         folder = tmp_path / "results" / machine

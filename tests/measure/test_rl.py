@@ -76,7 +76,7 @@ def test_lengths_are_drawn_once():
         (grpo(), "f44ba105e593"),
         (verl(), "6ea99ce80ad4"),
         (grpo(**GRPO["nano"]), "eb4571117c75"),
-        (grpo(**GRPO["qwen2.5-0.5b"]), "c222ba53da2d"),
+        (grpo(prompts=64, output_cap=512), "c222ba53da2d"),
     ],
 )
 def test_fingerprints_are_pinned(load, fingerprint):

@@ -15,7 +15,7 @@ from rollout_bench.measure.process import Outcome
 from rollout_bench.measure.saturation import Search
 from rollout_bench.measure.sequence import ROLLOUTS, measure_cases
 from rollout_bench.measure.sizing import engine_arguments
-from rollout_bench.measure.tracked import BATCHES, TRACKED, fixed
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,14 +140,9 @@ def test_the_number_of_rollouts_lets_asv_tell_a_difference():
     assert ROLLOUTS >= 7
 
 
-def test_every_tracked_preset_has_its_batches():
-    assert set(TRACKED.values()) <= set(BATCHES)
-    assert all(load.batch in BATCHES["nano"] for load in fixed("nano", BATCHES["nano"]))
-
-
 def left(keep, loads, paths, limit=None):
     """By path the batches still to be measured after a run that left `keep`, and the records kept."""
-    kept = sequence._kept(keep, "nano", 1, loads)
+    kept = sequence.kept_records(keep, "nano", 1, loads)
     missing = sequence._left(paths, loads, kept, Search(limit))
     return {path: [load.batch for load in some] for path, some in missing.items()}, kept
 
@@ -169,7 +164,11 @@ def test_what_a_run_that_was_broken_off_has_kept_is_not_measured_again(tmp_path)
     assert [(record.path, record.metrics["step_seconds"]) for record in kept] == [
         ("zmq", [2.0]), ("ray", [1.0]), ("zmq", [2.0])
     ]  # fmt: skip
-    assert sequence._kept(keep, "nano", 2, loads) == sequence._kept(tmp_path / "none", "nano", 1, loads) == []
+    assert (
+        sequence.kept_records(keep, "nano", 2, loads)
+        == sequence.kept_records(tmp_path / "none", "nano", 1, loads)
+        == []
+    )
 
 
 def test_a_record_behind_half_a_line_has_a_line_of_its_own(tmp_path):

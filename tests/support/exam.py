@@ -18,7 +18,14 @@ from fake import FAKE_SUT
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = "exam"
-_TAKEN = ("asv.conf.json", "bench/rollout_bench", "benchmarks", "pyproject.toml", "requirements/install.py")
+_TAKEN = (
+    "asv.conf.json",
+    "bench/rollout_bench",
+    "benchmarks",
+    "pyproject.toml",
+    "requirements/install.py",
+    "tracked.toml",
+)
 
 SETUP = """
 from setuptools import setup

@@ -22,7 +22,7 @@ from ..measure.labels import LABELS
 from ..measure.process import Interpreter
 from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
 from ..measure.sizing import engine_arguments
-from ..measure.tracked import ENGINES, TRACKED, Tracked
+from ..measure.tracked import FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, now
@@ -45,8 +45,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracked",
         metavar="NAME",
-        help=f"measure what asv does, of its workloads those of --workload and --batch: {', '.join(ENGINES)} "
-        "(default: the fixed batches of the preset that is tracked here)",
+        help=f"measure what asv does by this table of {FILE}, of its workloads those of --workload and "
+        "--batch (default: the first table for this machine)",
     )
     parser.add_argument(
         "--preset", help="or measure this preset or local model folder, and the workload below"
@@ -78,7 +78,7 @@ def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
     question = _question(given)
-    engines, loads = _measured(given)
+    engines, loads = _measured(given, read_tracked(root))
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
     for note in notes:
@@ -143,10 +143,12 @@ def _question(given: argparse.Namespace) -> alternation.Question:
     return alternation.Question(paths, thresholds, exact & set(judged), given.budget * 60)
 
 
-def _measured(given: argparse.Namespace) -> tuple[Tracked, Sequence[Workload]]:
+def _measured(
+    given: argparse.Namespace, tracked: Mapping[str, Tracked]
+) -> tuple[Tracked, Sequence[Workload]]:
     """The engines that start, and what is measured with them."""
     gpus = machine.gpus()
-    name = given.tracked or TRACKED[bool(gpus)]
+    name = given.tracked or first_of(tracked, bool(gpus))
     own = [
         given.preset,
         given.tp,
@@ -156,17 +158,17 @@ def _measured(given: argparse.Namespace) -> tuple[Tracked, Sequence[Workload]]:
         given.seed or None,
     ]
     if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
-        given.preset, given.workload = given.preset or name, given.workload or "fixed"
+        given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"
         loads = workloads.choose(given)
         preset = check_model(given.preset, given.tp or 1, loads, gpus)
         return Tracked(preset, loads, tensor_parallel_size=given.tp or 1), loads
-    if name not in ENGINES:
-        raise UsageError(f"unknown --tracked {name!r}; known: {', '.join(ENGINES)}")
+    if name not in tracked:
+        raise UsageError(f"unknown --tracked {name!r}; known: {', '.join(tracked)}")
     if any(option is not None for option in own):
         raise UsageError(
             f"--tracked {name} settles the rest: beside it give --workload and --batch alone, which choose"
         )
-    engines = ENGINES[name]
+    engines = tracked[name]
     check_model(engines.preset, engines.tensor_parallel_size, engines.workloads, gpus)
     loads = [
         load
@@ -257,7 +259,7 @@ class _Records:
             provenance={**provenance(), "commit": build.commit, "side": name},
             say=lambda text: say(f"{name} {text}"),
             deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds),
-            arguments=engine_arguments(self._engines.workloads),
+            arguments={**engine_arguments(self._engines.workloads), **self._engines.engine_arguments},
             interpreter=Interpreter(build.python, build.variables),
         )
         records = [_of_build(record, build) for record in records]

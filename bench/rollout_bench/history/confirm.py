@@ -4,16 +4,17 @@ They measure the series itself: its preset, workload and batch, with the engine 
 """
 
 import shlex
+from collections.abc import Mapping
 
-from ..measure.tracked import ENGINES
+from ..measure.tracked import Tracked
 from .results import Commit, Key
 
 
-def tracked_name(key: Key) -> str | None:
-    """The name in ENGINES of what asv measures a series with; None where its workload is tracked no more."""
-    parts = {one.part for one in ENGINES.values()} - {""}
+def tracked_name(key: Key, tracked: Mapping[str, Tracked]) -> str | None:
+    """The table of tracked.toml that asv measures a series by; None where its workload is tracked no more."""
+    parts = sorted({one.part for one in tracked.values()}, key=len, reverse=True)
     its_part = next((part for part in parts if key.environment.endswith(part)), "")
-    for name, one in ENGINES.items():
+    for name, one in tracked.items():
         if (one.preset, one.tensor_parallel_size, one.part) == (
             key.preset,
             key.tensor_parallel_size,
@@ -25,18 +26,18 @@ def tracked_name(key: Key) -> str | None:
     return None
 
 
-def confirm(key: Key, metric: str, last: Commit, first: Commit) -> str | None:
-    """The gate of two commits; None where it cannot measure the series."""
-    return _gate(last.hash[:8], first.hash[:8], key, metric)
+def confirm(key: Key, metric: str, last: Commit, first: Commit, name: str | None) -> str | None:
+    """The gate of two commits, by the table's name; None where there is none to measure the series by."""
+    return _gate(last.hash[:8], first.hash[:8], key, metric, name)
 
 
-def bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> str | None:
+def bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool, name: str | None) -> str | None:
     """One line for a shell. A commit that cannot be measured (exit code 2) is passed over (125).
 
     Nothing is checked out, so that one harness measures every commit.
     """
     builds = (last.hash[:8], "BISECT_HEAD") if worse else ("BISECT_HEAD", last.hash[:8])
-    gate = _gate(*builds, key, metric)
+    gate = _gate(*builds, key, metric, name)
     if gate is None:
         return None
     script = f"{gate}; code=$?; [ $code -lt 2 ] || code=125; exit $code"
@@ -44,9 +45,8 @@ def bisect(key: Key, metric: str, last: Commit, first: Commit, worse: bool) -> s
     return f"{start} && git bisect run sh -c {shlex.quote(script)}"
 
 
-def _gate(base: str, head: str, key: Key, metric: str) -> str | None:
+def _gate(base: str, head: str, key: Key, metric: str, name: str | None) -> str | None:
     """For a shell: names come from results/, and may hold what a shell would run."""
-    name = tracked_name(key)
     if name is None:
         return None
     series = ["--tracked", name, "--workload", key.workload, "--batch", str(key.batch), "--paths", key.path]

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
+from ..measure.tracked import FILE, read_tracked
 from ..schema.metrics import is_worse
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from . import confirm, git
@@ -82,11 +83,13 @@ def find_change_points(
 ) -> list[ChangePoint]:
     """Every change point of every series, up and down, reverted ones too.
 
-    `root` is the repository whose locks are compared; without it the records alone say what changed.
+    `root` is the checkout whose locks are compared, and whose tracked.toml a command can measure a series by;
+    without it the records alone say what changed, and there is no command.
     `metrics` are those to look at (default: all that were measured). Commits that have no place in the
     order are left out.
     """
     found = []
+    tracked = read_tracked(root) if root is not None and (root / FILE).is_file() else {}
     results = results.ordered()
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
@@ -96,6 +99,7 @@ def find_change_points(
                 last, first = series.points[shift.before[-1]], series.points[shift.index]
                 worse = is_worse(shift.ratio, metric)
                 reverted = _reverted(shifts[number:])
+                table = confirm.tracked_name(key, tracked)
                 found.append(
                     ChangePoint(
                         key,
@@ -109,8 +113,8 @@ def find_change_points(
                         worse,
                         None if reverted is None else series.commits[reverted],
                         changes(last, first, root),
-                        confirm.confirm(key, metric, last.commit, first.commit),
-                        confirm.bisect(key, metric, last.commit, first.commit, worse),
+                        confirm.confirm(key, metric, last.commit, first.commit, table),
+                        confirm.bisect(key, metric, last.commit, first.commit, worse, table),
                     )
                 )
     return found

@@ -1,84 +1,87 @@
 """The cases of one of asv's setup_cache: measured, or absent with the reason where they are not tracked here.
 
-benchmarks/rollout.py says which; the track_ methods there look the records up.
+benchmarks/rollout.py makes asv's classes of tracked.toml; the track_ methods there look the records up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from ..schema import variables
 from ..schema.record import ABSENT, Record
 from . import asv_records, machine
-from .labels import LABELS
-from .sequence import measure_cases
-from .tracked import TRACKED, Tracked
+from .sequence import kept_records, measure_cases
+from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
 METHOD = 1
-"""Raised when the way of measuring changes, so that asv does not compare before and after."""
+"""Raised when the way of measuring changes: asv does not compare before and after, and what results/ has of
+before is measured again."""
 
 Cache = dict[str, list[Record]]
-"""Records by path, in the order of the workloads."""
+"""Records by path, in the order of the workloads; without the paths that were not to be measured."""
 
 
-@dataclass(frozen=True)
-class Engines:
-    """One engine start of each path, and the workloads that are measured with it."""
+def version(tracked: Tracked, kind: str, *more: str) -> str:
+    """The version of one of asv's classes: it changes with METHOD, workloads, engine arguments and `more`."""
+    fingerprints = [workload.fingerprint() for workload in tracked.classes[kind].workloads]
+    return "-".join([str(METHOD), *fingerprints, *tracked.version, *more])
 
-    tracked: Tracked
-    paths: Sequence[str]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Of `measure_cases`."""
 
-    def version(self, workloads: slice, *more: str) -> str:
-        """The version of a benchmark of some of the workloads: it changes with METHOD and `more`, too."""
-        fingerprints = [workload.fingerprint() for workload in self.tracked.workloads[workloads]]
-        return "-".join([str(METHOD), *fingerprints, *more])
+def measure(tracked: Tracked) -> Cache:
+    """Records of the paths of the set that is measured, and of others that the commit's file has.
 
-    def measure(self) -> Cache:
-        """Records of every path, and a file of them for the commit."""
-        provenance = {"commit": asv_records.commit(), "command": "asv run"}
-        try:
-            on_gpu = bool(machine.gpus())
-        except machine.GpusUnknown as error:
-            records = self._absent(self.paths, str(error), provenance)
+    What the file has of the set is taken, and not measured again, unless that is asked for.
+    """
+    target = asv_records.records_file(tracked.name)
+    provenance = {"commit": asv_records.commit(), "command": "asv run", "method": METHOD}
+    found = kept_records(target, tracked.preset, tracked.tensor_parallel_size, tracked.workloads)
+    known = [one for one in found if one.provenance.get("method") == METHOD]
+    counted = Counter(one.path for one in known)
+    there = {path for path in counted if counted[path] == len(tracked.workloads)}
+    there = set() if variables.AGAIN in os.environ else there
+    chosen = os.environ.get(variables.SET, DEFAULT_SET)
+    paths = [path for path in tracked.sets.get(chosen, ()) if path not in there]
+    try:
+        on_gpu = bool(machine.gpus())
+    except machine.GpusUnknown as error:
+        records = _absent(tracked, paths, str(error), provenance)
+    else:
+        if tracked.flavour != FLAVOURS[on_gpu]:
+            reason = f"{tracked.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
+            records = _absent(tracked, paths, reason, provenance)
         else:
-            if on_gpu == (self.tracked.preset == TRACKED[False]):
-                reason = f"{self.tracked.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-                records = self._absent(self.paths, reason, provenance)
-            else:
-                records = self._measure(on_gpu, provenance)
-        return {path: [record for record in records if record.path == path] for path in self.paths}
+            records = _measure(tracked, paths, target, provenance) if paths else []
+    records += [one for one in known if one.path not in paths]
+    by_path = {path: [one for one in records if one.path == path] for path in tracked.paths}
+    return {path: its for path, its in by_path.items() if its}
 
-    def _measure(self, on_gpu: bool, provenance: dict[str, Any]) -> list[Record]:
-        target = asv_records.records_file(self.tracked.preset + self.tracked.part)
-        # Without a GPU there is nothing to overlap with, and a history of baselines would cost minutes.
-        left_out = [path for path in self.paths if LABELS[path].baseline and not on_gpu]
-        records = measure_cases(
-            self.tracked.preset,
-            [path for path in self.paths if path not in left_out],
-            self.tracked.workloads,
-            self.tracked.tensor_parallel_size,
-            provenance=provenance,
-            say=asv_records.say,
-            keep=None if target is None else asv_records.unfinished(target),
-            **self.options,
-        )
-        records += self._absent(left_out, "baselines are tracked on a GPU", provenance)
-        if target is not None:
-            asv_records.save(records, target)
-        return records
 
-    def _absent(self, paths: Iterable[str], reason: str, provenance: dict[str, Any]) -> list[Record]:
-        return [
-            Record(
-                path,
-                self.tracked.preset,
-                self.tracked.tensor_parallel_size,
-                load.as_dict(),
-                ABSENT,
-                reason,
-                provenance=provenance,
-            )
-            for path in paths
-            for load in self.tracked.workloads
-        ]
+def _measure(
+    tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
+) -> list[Record]:
+    """Measure paths, and put them in the commit's file in the place of what it has of them."""
+    records = measure_cases(
+        tracked.preset,
+        paths,
+        tracked.workloads,
+        tracked.tensor_parallel_size,
+        provenance=provenance,
+        say=asv_records.say,
+        arguments=dict(tracked.engine_arguments),
+        keep=None if target is None else asv_records.unfinished(target),
+        until_limit_seconds=tracked.until_limit_seconds,
+    )
+    if target is not None:
+        asv_records.save(records, target)
+    return records
+
+
+def _absent(tracked: Tracked, paths: Iterable[str], reason: str, provenance: dict[str, Any]) -> list[Record]:
+    size = tracked.tensor_parallel_size
+    return [
+        Record(path, tracked.preset, size, load.as_dict(), ABSENT, reason, provenance=provenance)
+        for path in paths
+        for load in tracked.workloads
+    ]

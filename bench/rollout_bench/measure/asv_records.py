@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.record import Record
+from ..schema.record import Record, read_records
 from .asv_process import machine_name, tell
 
 
@@ -41,8 +41,12 @@ def _results_folder(folder: Path) -> Path:
 
 
 def save(records: Sequence[Record], path: Path) -> None:
-    """Write records, whole or not at all; what was kept on the way to them goes."""
-    write_whole(path, "".join(record.to_json() + "\n" for record in records))
+    """Write records beside those that the file has of other paths, whole or not at all; what was kept on the
+    way to them goes."""
+    measured = {record.path for record in records}
+    others = read_records(path.read_text()) if path.exists() else []
+    both = [*(record for record in others if record.path not in measured), *records]
+    write_whole(path, "".join(record.to_json() + "\n" for record in both))
     unfinished(path).unlink(missing_ok=True)
 
 

@@ -50,7 +50,9 @@ def measure_cases(
     for those after it. `deadline_seconds` are for each path; `interpreter` is the Python that has the system
     under test, where it is not this one; the others are as `session.attempt` has them.
     """
-    records = [one for one in _kept(keep, preset, tensor_parallel_size, workloads) if one.path in paths]
+    records = [
+        one for one in kept_records(keep, preset, tensor_parallel_size, workloads) if one.path in paths
+    ]
     left = _left(paths, workloads, records, Search(options.get("until_limit_seconds")))
     most = at_once(preset, tensor_parallel_size, workloads) if left else 1
     while left:
@@ -114,7 +116,7 @@ def _left(
     return left
 
 
-def _kept(
+def kept_records(
     keep: Path | None, preset: str, tensor_parallel_size: int, workloads: Sequence[Workload]
 ) -> list[Record]:
     """What `keep` has measured, each case's last record, and what a search for the limit did not try."""

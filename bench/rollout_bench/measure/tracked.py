@@ -1,42 +1,58 @@
-"""What asv tracks: presets, batches, lengths, the batches of the limit. Pure.
+"""What asv tracks, by the tables of tracked.toml at the top of the checkout; a preset's scale of a workload.
 
-A change here changes the version of a benchmark, and so begins a new series.
+    read_tracked(root)["nano"].workloads
+
+docs/methodology.md has the keys. Standard library only: asv's own processes read the file.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
+from .labels import LABELS
 from .rl import grpo, verl
 from .workload import Workload
 
-TRACKED: dict[bool, str] = {False: "nano", True: "qwen2.5-0.5b"}
-"""The preset that is tracked where no GPU is, and where one is."""
+FILE = "tracked.toml"
 
-BATCHES: dict[str, tuple[int, ...]] = {"nano": (1, 8), "qwen2.5-0.5b": (1, 64, 256)}
-"""The batches at which a preset is tracked."""
+DEFAULT_SET = "default"
+
+FLAVOURS = {False: "cpu", True: "gpu"}
+"""Where no GPU is, and where one is."""
 
 FIXED: dict[str, dict[str, Any]] = {"nano": {"prompt_tokens": 16, "output_tokens": 32}}
 """Lengths of the fixed workload where they are not Workload's own."""
 
-GRPO: dict[str, dict[str, Any]] = {
-    "nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64},
-    "qwen2.5-0.5b": {"prompts": 64, "output_cap": 512},
-    "qwen2.5-7b": {"prompts": 16, "prompt_cap": 512, "output_cap": 1024},
-}
-"""How far the workloads with long-tailed answers are scaled down where they are tracked."""
+GRPO: dict[str, dict[str, Any]] = {"nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64}}
+"""How far the workloads with long-tailed answers are scaled down for a preset."""
 
-SWEEP: dict[str, tuple[int, ...]] = {
-    "nano": (8, 16, 32, 64),
-    "qwen2.5-0.5b": (64, 128, 256, 512, 1024, 2048, 4096),
-}
-"""The batches of the fixed workload at which the limit is sought."""
+_LIMIT_SECONDS = 300.0
 
 
-def fixed(preset: str, batches: Sequence[int]) -> list[Workload]:
+def fixed(preset: str, batches: Sequence[int], **lengths: int) -> list[Workload]:
     """The fixed workload of a preset at each batch."""
-    lengths = FIXED.get(preset, {})
-    return [replace(Workload(prompts=batch), **lengths) for batch in batches]
+    own = {**FIXED.get(preset, {}), **lengths}
+    return [replace(Workload(prompts=batch), **own) for batch in batches]
+
+
+@dataclass(frozen=True)
+class Class:
+    """One of asv's classes: a workload, at one batch or at some."""
+
+    kind: str
+    """The workload's name in tracked.toml."""
+    workloads: Sequence[Workload]
+
+    @property
+    def batches(self) -> list[int]:
+        """The batches of its workloads, in their order."""
+        return [workload.batch for workload in self.workloads]
 
 
 @dataclass(frozen=True)
@@ -44,24 +60,194 @@ class Tracked:
     """What one engine start of each path measures: the engine is sized for all of the workloads."""
 
     preset: str
+    """A preset, or a model's folder."""
     workloads: Sequence[Workload]
-    part: str = ""
-    """Tells apart what is measured of a preset with engines of their own, in the names of records files."""
+    name: str = ""
+    """Its table's, of which its records files are named."""
     tensor_parallel_size: int = 1
+    flavour: str = FLAVOURS[False]
+    engine_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of vLLM, added to those that the harness gives every engine."""
+    sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The paths of each set."""
+    classes: Mapping[str, Class] = field(default_factory=dict)
+    until_limit_seconds: float | None = None
+    """For how long a path's limit is sought, where it is."""
+
+    @property
+    def part(self) -> str:
+        """What tells its series from others of the preset; in a series it follows the environment's name."""
+        return self.name.removeprefix(self.preset) if self.name.startswith(self.preset) else f"-{self.name}"
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of any set, in the order in which they are shown."""
+        return [path for path in LABELS if any(path in paths for paths in self.sets.values())]
+
+    @property
+    def version(self) -> list[str]:
+        """What of the engines makes another series of their classes."""
+        if not self.engine_arguments:
+            return []
+        arguments = json.dumps(self.engine_arguments, sort_keys=True)
+        return [hashlib.sha256(arguments.encode()).hexdigest()[:12]]
 
 
-def _rl(preset: str) -> Tracked:
-    """GRPO's step, then the fixed batches at which the limit is sought."""
-    return Tracked(preset, [grpo(**GRPO[preset]), *fixed(preset, SWEEP[preset])], "-rl")
+def read_tracked(root: Path) -> dict[str, Tracked]:
+    """Every engine start of asv's, by the name that `gate --tracked` takes. Raises UsageError, in a line."""
+    file = root / FILE
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{file} is no TOML: {error}") from None
+    found = {name: _tracked(f"{file}: [{name}]", name, table, root) for name, table in tables.items()}
+    owners: dict[str, str] = {}
+    for name, one in found.items():
+        for kind in one.classes:
+            if owners.setdefault(kind, name) != name:
+                raise UsageError(
+                    f"{file}: the class {kind} is of [{owners[kind]}] and of [{name}]: rename one"
+                )
+    for flavour in FLAVOURS.values():
+        if not any(one.flavour == flavour for one in found.values()):
+            raise UsageError(f"{file}: no table has the flavour {flavour!r}: there must be one of each")
+    return found
 
 
-ENGINES: dict[str, Tracked] = {
-    one.preset + one.part: one
-    for one in (
-        *(Tracked(preset, fixed(preset, batches)) for preset, batches in BATCHES.items()),
-        _rl("nano"),
-        _rl("qwen2.5-0.5b"),
-        Tracked("qwen2.5-7b", [verl(**GRPO["qwen2.5-7b"])], tensor_parallel_size=2),
+def choose_set(tracked: Mapping[str, Tracked], name: str, option: str) -> str:
+    """The name of a set. Raises UsageError where no table has it."""
+    known = dict.fromkeys(one for table in tracked.values() for one in table.sets)
+    if name not in known:
+        raise UsageError(f"{option} is {name!r}; sets of {FILE}: {', '.join(known)}")
+    return name
+
+
+def first_of(tracked: Mapping[str, Tracked], on_gpu: bool) -> str:
+    """The name of the first engines that are tracked where a GPU is, or none."""
+    return next(name for name, one in tracked.items() if one.flavour == FLAVOURS[on_gpu])
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a key of the file may be."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_rising(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(map(_is_count, value))
+        and 0 < len(value) == len({*value})
+        and (value == sorted(value))
     )
+
+
+def _is_paths(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one in LABELS for one in value)
+
+
+_TEXT = _Kind("a text", lambda value: isinstance(value, str) and value != "")
+_COUNT = _Kind("a whole number of 1 or more", _is_count)
+_BATCHES = _Kind("a list of rising whole numbers of 1 or more", _is_rising)
+_SECONDS = _Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
+_TABLE = _Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
+_PATHS = _Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
+_FLAVOUR = _Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
+
+_FIXED_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
+_GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT}
+_WORKLOADS: dict[str, dict[str, _Kind]] = {
+    "fixed": _FIXED_KEYS,
+    "grpo": _GRPO_KEYS,
+    "verl": _GRPO_KEYS,
+    "limit": _FIXED_KEYS | {"seconds": _SECONDS},
 }
-"""Every engine start of asv's, by the name that `gate --tracked` takes."""
+_WORKLOAD = _Kind(", ".join(_WORKLOADS), lambda value: isinstance(value, str) and value in _WORKLOADS)
+_KEYS = {
+    "flavour": _FLAVOUR,
+    "preset": _TEXT,
+    "tensor_parallel_size": _COUNT,
+    "engine_arguments": _TABLE,
+    "paths": _TABLE,
+    "classes": _TABLE,
+}
+_NAME, _CLASS = re.compile(r"\w[\w.+-]*"), re.compile(r"[A-Z][A-Za-z0-9]*")
+
+
+def _checked(where: str, table: Any, kinds: Mapping[str, _Kind], needed: Sequence[str]) -> dict[str, Any]:
+    """A table of which every key is known and what it may be, and those that are needed are there."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is {table!r}; it must be a table")
+    for key, value in table.items():
+        if key not in kinds:
+            raise UsageError(f"{where} has the key {key!r}; known: {', '.join(kinds)}")
+        if not kinds[key].holds(value):
+            raise UsageError(f"{where} {key} is {value!r}; it must be {kinds[key].words}")
+    for key in needed:
+        if key not in table:
+            raise UsageError(f"{where} has no {key}; it must be {kinds[key].words}")
+    return table
+
+
+def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{where}: a table's name, of which files are named, is of letters, digits and . _ + -"
+        )
+    table = _checked(where, table, _KEYS, ("flavour", "preset", "paths", "classes"))
+    sets = _checked(f"{where} paths", table["paths"], dict.fromkeys(table["paths"], _PATHS), ())
+    preset = table["preset"]
+    is_folder = "/" in preset
+    if not is_folder and name != preset and not name.startswith(f"{preset}-"):
+        raise UsageError(
+            f"{where} has the preset {preset!r}; its name must be {preset} or begin with {preset}-"
+        )
+    classes, seconds = {}, None
+    for kind, content in table["classes"].items():
+        if not _CLASS.fullmatch(kind):
+            raise UsageError(f"{where} has the class {kind!r}; it must be a name of Python as CamelCase")
+        content = dict(_checked_class(f"{where} {kind}", content))
+        if content["workload"] == "limit":
+            seconds = content.pop("seconds", _LIMIT_SECONDS)
+        classes[kind] = _class(preset, **content)
+    loads = [load for one in classes.values() for load in one.workloads]
+    names = [one.workloads[0].name for one in classes.values()]
+    if len({*names}) < len(names):
+        raise UsageError(
+            f"{where} has the workloads {', '.join(names)}; each may be there once (a limit is sought with "
+            "fixed): give the other a table of its own"
+        )
+    return Tracked(
+        str(root / Path(preset).expanduser()) if is_folder else preset,
+        loads,
+        name,
+        table.get("tensor_parallel_size", 1),
+        table["flavour"],
+        table.get("engine_arguments", {}),
+        sets,
+        classes,
+        seconds,
+    )
+
+
+def _checked_class(where: str, content: Any) -> dict[str, Any]:
+    kinds = {"workload": _WORKLOAD}
+    if isinstance(content, dict) and _WORKLOAD.holds(content.get("workload")):
+        kinds |= _WORKLOADS[content["workload"]]
+    return _checked(where, content, kinds, [key for key in kinds if key in ("workload", "batches")])
+
+
+def _class(preset: str, workload: str, **scale: Any) -> Class:
+    """What the file does not give is the preset's own, as it is for the commands."""
+    if "batches" in scale:
+        return Class(workload, fixed(preset, **scale))
+    make = verl if workload == "verl" else grpo
+    return Class(workload, [make(**GRPO.get(preset, {}) | scale)])

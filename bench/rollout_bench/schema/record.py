@@ -72,6 +72,7 @@ class ProvenanceFacts:
     commit: str | None = None
     measured_at: str | None = None
     command: str | None = None
+    method: int | None = None
     versions: dict[str, Any] | None = None
     machine: Annotated[dict[str, Any], MachineFacts] | None = None
 

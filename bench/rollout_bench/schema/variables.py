@@ -28,3 +28,11 @@ the timeline is asked for; `measure.timeline` in the engine's process reads it."
 PROGRESS = "ROLLOUT_PERF_PROGRESS"
 """A file to which progress is appended, line by line. `rollout-perf track` sets it for asv, and ends by it
 what asv has started; `measure.asv_records` reads it."""
+
+SET = "ROLLOUT_PERF_SET"
+"""The set of tracked.toml that is measured, `default` where it is not set. `rollout-perf track` sets it for
+asv, and people who call asv may; benchmarks/rollout.py and `measure.asv_cases` read it."""
+
+AGAIN = "ROLLOUT_PERF_AGAIN"
+"""Anything: what results/ has of a commit is measured again. `rollout-perf track` sets it for asv, and people
+who call asv may; `measure.asv_cases` reads it."""

@@ -1,0 +1,103 @@
+"""tracked.py: tracked.toml is the user's file: what it says is what is tracked, and a mistake is one line."""
+
+from pathlib import Path
+
+import pytest
+from rollout_bench.errors import UsageError
+from rollout_bench.measure.tracked import choose_set, first_of, read_tracked
+
+from benchmarks import rollout
+
+ROOT = Path(__file__).resolve().parents[2]
+MINE = """
+[mine]
+flavour = "gpu"
+preset = "models/mine"
+tensor_parallel_size = 2
+engine_arguments = { gpu_memory_utilization = 0.5 }
+paths.default = ["zmq", "vllm-mp"]
+paths.weekly = ["ray"]
+classes.Mine = { workload = "fixed", batches = [1, 16], output_tokens = 256 }
+classes.MineGrpo = { workload = "grpo", prompts = 4 }
+
+[nano]
+flavour = "cpu"
+preset = "nano"
+paths.default = ["zmq"]
+classes.Nano = { workload = "fixed", batches = [8] }
+"""
+
+
+def tracked(folder, text):
+    (folder / "tracked.toml").write_text(text)
+    return read_tracked(folder)
+
+
+def test_a_model_of_ones_own_is_a_table(tmp_path):
+    mine = tracked(tmp_path, MINE)["mine"]
+    assert (mine.preset, mine.tensor_parallel_size) == (str(tmp_path / "models" / "mine"), 2)
+    assert [(load.name, load.batch) for load in mine.workloads] == [("fixed", 1), ("fixed", 16), ("grpo", 64)]
+    assert {load.output_tokens for load in mine.classes["Mine"].workloads} == {256}
+    assert (mine.paths, mine.sets["weekly"], mine.part) == (["vllm-mp", "zmq", "ray"], ["ray"], "-mine")
+
+
+def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
+    found = tracked(tmp_path, MINE)
+    made = rollout._classes("mine", found["mine"])
+    assert made["Mine"].params == [["vllm-mp", "zmq", "ray"], [1, 16]]
+    assert made["MineGrpo"].params == [["vllm-mp", "zmq", "ray"]]
+    assert hasattr(made["MineGrpo"], "track_tail_share")
+    other = tracked(tmp_path, MINE.replace("0.5", "0.6"))["mine"]
+    assert rollout._classes("mine", other)["Mine"].version != made["Mine"].version
+    assert rollout._classes("nano", found["nano"])["Nano"].version == "1-965b9db97627"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[mine]", "[mine", "tracked.toml is no TOML: "),
+        ('flavour = "gpu"', 'flavour = "tpu"', "[mine] flavour is 'tpu'; it must be cpu or gpu"),
+        ('flavour = "gpu"', 'flavour = "cpu"', "no table has the flavour 'gpu'"),
+        ('flavour = "gpu"', "", "[mine] has no flavour; it must be cpu or gpu"),
+        ("tensor_parallel_size = 2", "tp = 2", "[mine] has the key 'tp'; known: flavour, preset"),
+        ("_size = 2", "_size = true", "tensor_parallel_size is True; it must be a whole number of 1 or more"),
+        ('["ray"]', '["pigeon"]', "[mine] paths weekly is ['pigeon']; it must be a list of paths: sync, "),
+        ('["ray"]', '"ray"', "[mine] paths weekly is 'ray'; it must be a list of paths: sync, "),
+        ("classes.Mine =", "classes.mine =", "[mine] has the class 'mine'"),
+        ("classes.MineGrpo =", "classes.Nano =", "the class Nano is of [mine] and of [nano]: rename one"),
+        (
+            '"fixed", batches = [1, 16]',
+            '"fast"',
+            "workload is 'fast'; it must be fixed, grpo, verl, limit",
+        ),
+        ("batches = [1, 16], ", "", "Mine has no batches; it must be a list of rising whole numbers"),
+        ("[1, 16]", "[16, 1]", "Mine batches is [16, 1]; it must be a list of rising whole numbers"),
+        ("prompts = 4", "batch = 4", "MineGrpo has the key 'batch'; known: workload, prompts, samples"),
+        (
+            '"grpo", prompts = 4',
+            '"limit", batches = [8]',
+            "has the workloads fixed, fixed; each may be there",
+        ),
+        ('"models/mine"', '"qwen2.5-7b"', "its name must be qwen2.5-7b or begin with qwen2.5-7b-"),
+        ("[mine]", '["my/model"]', "a table's name, of which files are named, is of letters"),
+        ("[mine]", "mine = 1\n[other]", "[mine] is 1; it must be a table"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where_and_what_is_allowed(old, new, says, tmp_path):
+    with pytest.raises(UsageError) as raised:
+        tracked(tmp_path, MINE.replace(old, new, 1))
+    assert says in str(raised.value)
+    assert str(raised.value).startswith(str(tmp_path / "tracked.toml"))
+    assert "\n" not in str(raised.value)
+
+
+def test_what_this_checkout_tracks_by_default_is_of_one_gpu_or_none():
+    """Baselines and the search for the limit on a GPU are asked for: a commit is to take minutes."""
+    found = read_tracked(ROOT)
+    assert (first_of(found, False), first_of(found, True)) == ("nano", "qwen2.5-0.5b")
+    default = {name: one.sets["default"] for name, one in found.items() if "default" in one.sets}
+    assert [name for name in default if found[name].flavour == "gpu"] == ["qwen2.5-0.5b", "qwen2.5-7b-fixed"]
+    assert all(found[name].tensor_parallel_size == 1 for name in default)
+    assert not {"verl-zmq", "verl-ray"} & {path for paths in default.values() for path in paths}
+    with pytest.raises(UsageError, match=r"--set is 'slow'; sets of tracked\.toml: quick, default, extended"):
+        choose_set(found, "slow", "--set")
