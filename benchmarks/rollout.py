@@ -102,6 +102,7 @@ def _at_knee(limit: Limit, records: dict[int, Record]) -> list[float]:
 
 _ROLLOUT = (
     "step_seconds",
+    "control_ratio",
     "engine_step_seconds",
     "wire_bytes",
     "wire_encode_seconds",
@@ -183,7 +184,7 @@ def _setup_cache(table: str, tracked: Tracked) -> Any:
     setup_cache.__module__ = module
     function: Any = setup_cache
     # asv ends what says nothing for so long, and hears no progress; each path has a deadline of its own.
-    function.timeout = _PATH_SECONDS * (1 + len(tracked.paths))
+    function.timeout = _PATH_SECONDS * (1 + len(tracked.paths)) * tracked.replicates
     return function
 
 

@@ -19,7 +19,7 @@ from asv.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = "testbox"
-BENCHMARKS = r"rollout\.Nano\.track_(step_seconds|wire_bytes)"
+BENCHMARKS = r"rollout\.Nano\.track_(step_seconds|control_ratio|wire_bytes)"
 LEFT_OUT = (".*", "results", "html", "build", "dist", "*.egg-info", "__pycache__")
 MEASURED = ("sync", "vllm-mp", "zmq", "ray", "ray-graph")
 OURS = ("zmq", "ray", "ray-graph")
@@ -78,6 +78,7 @@ def history(tmp_path_factory) -> SimpleNamespace:
     def asv(*arguments: str) -> str:
         return call(sys.executable, "-m", "asv", *arguments)
 
+    (repository / "control.toml").write_text(f"commits = ['{commits['good']}']\n")
     asv("machine", "--yes", "--machine", MACHINE)
     output = asv("run", "ALL", "--machine", MACHINE, "--bench", BENCHMARKS, "--record-samples")
     print(output)  # pytest shows it where a test fails
@@ -127,6 +128,18 @@ def test_bytes_on_the_wire_are_known_where_the_transport_is_ours(history):
     values = values_of(results_of(history, "good"), "rollout.Nano.track_wire_bytes")
     for (path, batch), (value, _samples) in values.items():
         assert (path in OURS) != absent(value), (path, batch, value)
+
+
+def test_every_case_has_a_ratio_to_the_control_of_its_own_session(history):
+    """The control is the same commit here: over its own path the ratio is near 1."""
+    values = values_of(results_of(history, "good"), "rollout.Nano.track_control_ratio")
+    for (path, batch), (value, _samples) in values.items():
+        assert (path in MEASURED) != absent(value), (path, batch, value)
+        if path == "vllm-mp":
+            assert 0.5 < value < 2
+    for record in records_of(history, "good"):
+        if record["status"] == "measured":
+            assert record["observed"]["control"]["commit"] == history.commits["good"]
 
 
 def test_what_the_machine_does_not_have_is_absent_and_the_record_says_why(history):

@@ -12,7 +12,10 @@ from typing import Any
 from ..schema import variables
 from ..schema.record import ABSENT, Record
 from . import asv_records, machine
+from .control import NoControl, find_controls
+from .pool import pool
 from .sequence import kept_records, measure_cases
+from .session import Contestant
 from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
 METHOD = 1
@@ -62,20 +65,41 @@ def _measure(
     tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
 ) -> list[Record]:
     """Measure paths, and put them in the commit's file in the place of what it has of them."""
-    records = measure_cases(
-        tracked.preset,
-        paths,
-        tracked.workloads,
-        tracked.tensor_parallel_size,
-        provenance=provenance,
-        say=asv_records.say,
-        arguments=dict(tracked.engine_arguments),
-        keep=None if target is None else asv_records.unfinished(target),
-        until_limit_seconds=tracked.until_limit_seconds,
+    controls, reason = _controls()
+    records = pool(
+        [
+            measure_cases(
+                tracked.preset,
+                paths,
+                tracked.workloads,
+                tracked.tensor_parallel_size,
+                provenance=provenance,
+                say=asv_records.say,
+                arguments=dict(tracked.engine_arguments),
+                keep=None if target is None else asv_records.unfinished(target, number),
+                controls=controls,
+                until_limit_seconds=tracked.until_limit_seconds,
+            )
+            for number in range(tracked.replicates)
+        ]
     )
+    for record in records if reason else ():
+        record.observed.setdefault("absent", {})["control"] = reason
     if target is not None:
         asv_records.save(records, target)
     return records
+
+
+def _controls() -> tuple[list[Contestant], str | None]:
+    """The contestants that are in each session, or why there are none."""
+    folder, commit = os.environ.get("ASV_CONF_DIR"), asv_records.commit()
+    if not folder or not commit:
+        return [], "asv does not run this"
+    try:
+        return find_controls(Path(folder), commit, dict(os.environ), asv_records.say), None
+    except NoControl as error:
+        asv_records.say(f"without a control: {error}")
+        return [], str(error)
 
 
 def _absent(tracked: Tracked, paths: Iterable[str], reason: str, provenance: dict[str, Any]) -> list[Record]:

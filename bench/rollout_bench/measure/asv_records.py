@@ -4,6 +4,7 @@ Records lie beside asv's own results, as results/MACHINE/records/COMMIT-ENVIRONM
 they say why a value is absent, and what was really there when one was measured.
 """
 
+import glob
 import json
 import os
 import sys
@@ -47,7 +48,8 @@ def save(records: Sequence[Record], path: Path) -> None:
     others = read_records(path.read_text()) if path.exists() else []
     both = [*(record for record in others if record.path not in measured), *records]
     write_whole(path, "".join(record.to_json() + "\n" for record in both))
-    unfinished(path).unlink(missing_ok=True)
+    for left in path.parent.glob(f"{glob.escape(path.stem)}*.unfinished"):
+        left.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -60,12 +62,12 @@ def write_whole(path: Path, text: str) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def unfinished(path: Path) -> Path:
-    """The file in which the records for `path` gather while they are measured.
+def unfinished(path: Path, replicate: int = 0) -> Path:
+    """The file in which the records for `path` gather while they are measured, one for each replicate.
 
     A run that is broken off leaves it, and the next one for that commit goes on from it.
     """
-    return path.with_suffix(".unfinished")
+    return path.with_suffix(f".{replicate + 1}.unfinished" if replicate else ".unfinished")
 
 
 def say(text: str) -> None:

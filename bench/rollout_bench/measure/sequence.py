@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schema.record import ABSENT, FAILED, MEASURED, Record, read_records
+from .control import is_control, with_ratios
 from .equal_work import check_equal_work
 from .process import Interpreter
 from .saturation import Search
@@ -41,6 +42,7 @@ def measure_cases(
     deadline_seconds: float = CASE_DEADLINE_SECONDS,
     keep: Path | None = None,
     interpreter: Interpreter | None = None,
+    controls: Sequence[Contestant] = (),
     **options: Any,
 ) -> list[Record]:
     """Measure every path at every workload, with one engine start a path: in one session all that find room.
@@ -48,19 +50,19 @@ def measure_cases(
     The file `keep` has the records of each workload as soon as it is done; those that it already has, from a
     run that was broken off, are not measured again. A path whose engine breaks at a workload gets another one
     for those after it. `deadline_seconds` are for each path; `interpreter` is the Python that has the system
-    under test, where it is not this one; the others are as `session.attempt` has them.
+    under test, where it is not this one; the others are as `session.attempt` has them. `controls` are in each
+    session, and records have their ratio to the first, see `control.with_ratios`.
     """
-    records = [
-        one for one in kept_records(keep, preset, tensor_parallel_size, workloads) if one.path in paths
-    ]
+    kept = kept_records(keep, preset, tensor_parallel_size, workloads)
+    records = [one for one in kept if one.path in paths or is_control(one)]
     left = _left(paths, workloads, records, Search(options.get("until_limit_seconds")))
-    most = at_once(preset, tensor_parallel_size, workloads) if left else 1
+    most = max(1, at_once(preset, tensor_parallel_size, workloads) - len(controls)) if left else 1
     while left:
         group = [path for path in paths if left.get(path) == next(iter(left.values()))][:most]
         loads = left[group[0]]
         found, reason = attempt(
             preset,
-            [Contestant(path, interpreter=interpreter) for path in group],
+            [*controls, *(Contestant(path, interpreter=interpreter) for path in group)],
             loads,
             rollouts,
             _WARMUPS,
@@ -68,14 +70,16 @@ def measure_cases(
             tensor_parallel_size,
             provenance,
             # Whatever is left of the workloads: engines are as large as for all of them.
-            session_arguments(preset, tensor_parallel_size, workloads, len(group), arguments or {}),
-            deadline_seconds * len(group),
+            session_arguments(
+                preset, tensor_parallel_size, workloads, len(group) + len(controls), arguments or {}
+            ),
+            deadline_seconds * (len(group) + len(controls)),
             keep,
             **options,
         )
         records += found
         for path in group:
-            own = [one for one in found if one.path == path]
+            own = [one for one in found if one.path == path and not is_control(one)]
             missing = lost(path, preset, tensor_parallel_size, loads, own, provenance or {}, reason)
             names = {one.workload["fingerprint"] for one in missing}
             left[path] = [load for load in loads if load.fingerprint() in names]
@@ -83,6 +87,7 @@ def measure_cases(
                 records += missing
                 left[path] = []
         left = {path: loads for path, loads in left.items() if loads}
+    records = with_ratios(records)
     order = {workload.fingerprint(): number for number, workload in enumerate(workloads)}
     records.sort(key=lambda one: (paths.index(one.path), order[one.workload["fingerprint"]]))
     checked = check_equal_work(records)
@@ -103,7 +108,7 @@ def _left(
     """
     left = {}
     for path in paths:
-        found = {one.workload["fingerprint"] for one in kept if one.path == path}
+        found = {one.workload["fingerprint"] for one in kept if one.path == path and not is_control(one)}
         missing = [load for load in workloads if load.fingerprint() not in found]
         if any(search.covers(load.name) for load in missing):
             missing = [load for load in workloads if load in missing or search.covers(load.name)]
@@ -111,7 +116,9 @@ def _left(
             left[path] = missing
             again = {load.fingerprint() for load in missing}
             kept[:] = [
-                one for one in kept if (one.path, one.workload["fingerprint"] in again) != (path, True)
+                one
+                for one in kept
+                if is_control(one) or (one.path, one.workload["fingerprint"] in again) != (path, True)
             ]
     return left
 
@@ -124,14 +131,19 @@ def kept_records(
         return []
     asked = {workload.fingerprint() for workload in workloads}
     found = {
-        (record.path, record.workload["fingerprint"]): record
+        (record.path, _control_of(record), record.workload["fingerprint"]): record
         for record in read_records(keep.read_text())
         if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size)
         and record.workload["fingerprint"] in asked
     }
-    measured = {path for (path, _load), record in found.items() if record.status == MEASURED}
+    measured = {path for (path, _control, _load), record in found.items() if record.status == MEASURED}
     return [
         record
-        for (path, _load), record in found.items()
+        for (path, _control, _load), record in found.items()
         if record.status == MEASURED or (record.status == ABSENT and path in measured)
     ]
+
+
+def _control_of(record: Record) -> tuple[str, ...]:
+    """The session that a record is the control of, and its place there: each session's is kept."""
+    return (record.provenance["session"], record.provenance["side"]) if is_control(record) else ()

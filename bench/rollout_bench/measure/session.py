@@ -15,6 +15,7 @@ own processes do not see what ASV_PYTHONPATH provides.
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,12 +90,13 @@ def attempt(
 ) -> tuple[list[Record], str]:
     """A session's records as they came, not held against each other, and why others did not.
 
-    `provenance` is what the caller knows of where this runs; `arguments` are added to vLLM's engine arguments
-    of every contestant. Progress goes to `say`, a line at a time. The file `keep` gains the records of each
-    workload as soon as its rounds are over. `options` are those of `case.OPTIONS`. Half of the deadline is
-    left to those that are up, whoever does not start.
+    `provenance` is what the caller knows of where this runs; `arguments` are added to vLLM's engine
+    arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
+    at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
+    are those of `case.OPTIONS`. Half of the deadline is left to those that are up, whoever does not start.
     """
     shared = session_arguments(preset, tensor_parallel_size, workloads, len(contestants), arguments or {})
+    known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [
         {
             "path": one.path,
@@ -108,7 +110,7 @@ def attempt(
             "start_deadline_seconds": min(_START_DEADLINE_SECONDS, deadline_seconds / 2),
             "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
             "engine_arguments": shared,
-            "provenance": (provenance or {}) | _provenance(one),
+            "provenance": known | _provenance(one),
         }
         for one in contestants
     ]

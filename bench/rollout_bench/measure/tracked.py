@@ -66,6 +66,8 @@ class Tracked:
     """Its table's, of which its records files are named."""
     tensor_parallel_size: int = 1
     flavour: str = FLAVOURS[False]
+    replicates: int = 1
+    """Sessions that measure it, with fresh engines each."""
     engine_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Of vLLM, added to those that the harness gives every engine."""
     sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -175,6 +177,7 @@ _KEYS = {
     "flavour": _FLAVOUR,
     "preset": _TEXT,
     "tensor_parallel_size": _COUNT,
+    "replicates": _COUNT,
     "engine_arguments": _TABLE,
     "paths": _TABLE,
     "classes": _TABLE,
@@ -231,6 +234,7 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         name,
         table.get("tensor_parallel_size", 1),
         table["flavour"],
+        table.get("replicates", 1),
         table.get("engine_arguments", {}),
         sets,
         classes,

@@ -7,7 +7,7 @@ interval of them. A metric that a path cannot give is left out.
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["seconds", "bytes", "calls", "share", "preemptions", ""]
+Unit = Literal["seconds", "bytes", "calls", "share", "ratio", "preemptions", ""]
 Better = Literal["lower", "higher"]
 
 
@@ -35,6 +35,12 @@ def _stage(name: str, meaning: str) -> Metric:
 
 METRICS: dict[str, Metric] = {
     "step_seconds": Metric("seconds", "step time", "from submitting a rollout to its last token"),
+    "control_ratio": Metric(
+        "ratio",
+        "ratio to the control",
+        "step time over that of the control, round by round of one session",
+        note="free of what differs from day to day and start to start; control.toml names the control",
+    ),
     "engine_step_seconds": Metric("seconds", "engine step", "step time over the engine steps in it"),
     "output_token_seconds": Metric(
         "seconds", "time per token", "time between two tokens of a request, median over requests"

@@ -94,7 +94,8 @@ class Record:
     reason: str | None = None
     """Why there are no values."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
-    """Samples by metric, one for each timed rollout; engine_start_seconds has one."""
+    """Samples by metric, one for each timed rollout; engine_start_seconds and control_ratio have one for each
+    replicate, and what is exact one."""
     observed: Annotated[dict[str, Any], ObservedFacts] = field(default_factory=dict)
     """What the live processes had: executor, channel, settings, threads, tokens generated."""
     provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)

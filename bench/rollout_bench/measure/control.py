@@ -1,0 +1,167 @@
+"""The control: a pinned build, of which `vllm-mp` is a contestant of every session that is tracked.
+
+A host that others share is faster one day than another, and so is one engine start than another. Two commits
+that were measured days apart are compared by their ratios to the same control, each of one session. The file
+control.toml of the checkout says which build it is. Standard library only, as all that asv's own process
+runs.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..errors import BenchError
+from ..schema.record import MEASURED, REFERENCE, Record
+from . import machine
+from .process import Interpreter
+from .session import Contestant
+
+FILE = "control.toml"
+
+_BUILD = "control"
+"""What the build is called, with the number of its place in the file behind it."""
+
+
+class NoControl(BenchError):
+    """There is no control to measure with; the message says why."""
+
+
+def find_controls(
+    root: Path, measured: str, inherited: dict[str, str], say: Callable[[str], None]
+) -> list[Contestant]:
+    """The controls that control.toml names, the one that counts first; made where they are not there.
+
+    `root` is the checkout, `measured` the commit under measurement: where the lock of both is the same, both
+    use its environment, which is this Python's. `inherited` are the environment variables of what is
+    measured. Raises NoControl.
+    """
+    return [
+        _contestant(root, commit, f"{_BUILD}{place}", measured, inherited, say)
+        for place, commit in enumerate(_commits(root))
+    ]
+
+
+def with_ratios(records: Sequence[Record]) -> list[Record]:
+    """The records that are not controls', each with its ratio to the control of its session, if there is one.
+
+    The metric `control_ratio` has one value: the median over rounds. observed["control"] has the control's
+    commit, lock and step times; where a previous control was measured too, those of that one as "previous".
+    """
+    controls: dict[tuple[str, str], dict[str, Record]] = {}
+    for record in records:
+        if is_control(record) and record.status == MEASURED:
+            controls.setdefault(_work(record), {})[record.provenance["side"]] = record
+    found = []
+    for record in records:
+        if is_control(record):
+            continue
+        there = controls.get(_work(record), {})
+        first, previous = there.get(f"{_BUILD}0"), there.get(f"{_BUILD}1")
+        if record.status == MEASURED and first is not None:
+            steps = zip(record.metrics["step_seconds"], first.metrics["step_seconds"], strict=True)
+            observed = _facts(first) | ({} if previous is None else {"previous": _facts(previous)})
+            record = replace(
+                record,
+                metrics=record.metrics | {"control_ratio": [median(mine / its for mine, its in steps)]},
+                observed=record.observed | {"control": observed},
+            )
+        found.append(record)
+    return found
+
+
+def is_control(record: Record) -> bool:
+    """Whether a record is a control's and not of what is measured."""
+    return str(record.provenance.get("side", "")).startswith(_BUILD)
+
+
+def _work(record: Record) -> tuple[str, str]:
+    return record.provenance.get("session", ""), record.workload["fingerprint"]
+
+
+def _facts(control: Record) -> dict[str, Any]:
+    facts = {name: control.provenance[name] for name in ("commit", "lock")}
+    return facts | {"step_seconds": control.metrics["step_seconds"]}
+
+
+def _commits(root: Path) -> list[str]:
+    file = root / FILE
+    try:
+        content = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise NoControl(f"{file} cannot be read: {error}") from None
+    commits = content.get("commits")
+    if not (isinstance(commits, list) and 1 <= len(commits) <= 2) or not all(
+        isinstance(one, str) and re.fullmatch("[0-9a-f]{7,40}", one) for one in commits
+    ):
+        raise NoControl(f"{file}: commits is {commits!r}; give one or two hashes, the control's first")
+    return commits
+
+
+def _contestant(
+    root: Path,
+    commit: str,
+    build: str,
+    measured: str,
+    inherited: dict[str, str],
+    say: Callable[[str], None],
+) -> Contestant:
+    folder = root / ".asv" / "control" / commit
+    source = folder / "source"
+    if not source.exists():
+        _export(root, commit, source)
+    lock = f"requirements/{'cuda' if machine.gpus() else 'cpu'}.lock"
+    own = (source / lock).read_bytes()
+    if "ASV_PYTHONPATH" in inherited or own == _git(root, "show", f"{measured}:{lock}", needed=False):
+        path = os.pathsep.join(filter(None, [str(source), inherited.get("PYTHONPATH")]))
+        interpreter = Interpreter(sys.executable, inherited | {"PYTHONPATH": path})
+    else:
+        interpreter = Interpreter(str(_install(root, folder, say)), inherited)
+    provenance = {"commit": commit, "lock": sha256(own).hexdigest()[:12]}
+    return Contestant(REFERENCE, build, interpreter, provenance)
+
+
+def _export(root: Path, commit: str, source: Path) -> None:
+    """Put a commit's files there, whole or not at all."""
+    scratch = source.with_suffix(".part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    files = _git(root, "archive", commit)
+    subprocess.run(["tar", "-x", "-C", str(scratch)], input=files, check=True)
+    scratch.rename(source)
+
+
+def _install(root: Path, folder: Path, say: Callable[[str], None]) -> Path:
+    """The Python of an environment that holds the control and its lock."""
+    environment = folder / "environment"
+    python = environment / "bin" / "python"
+    say("control: installing its lock, which differs")
+    try:
+        if not python.exists():
+            _call([sys.executable, "-m", "venv", str(environment)])
+        install = [sys.executable, str(root / "requirements" / "install.py"), "--python", str(python)]
+        source = folder / "source"
+        _call([*install, "--locks", str(source / "requirements"), "--editable", str(source)])
+    except subprocess.CalledProcessError as error:
+        raise NoControl(f"the control cannot be installed: {error.stdout.decode()[-300:]}") from None
+    return python
+
+
+def _call(command: list[str]) -> None:
+    subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+
+
+def _git(root: Path, *words: str, needed: bool = True) -> bytes:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, env=variables)
+    if done.returncode and needed:
+        raise NoControl(f"git gives no control: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout

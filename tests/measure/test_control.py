@@ -1,0 +1,131 @@
+"""control.py: every tracked case has a ratio to a pinned build, of the same rounds of the same session."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import fake
+import pytest
+from leaks import nothing_left
+from rollout_bench.measure.control import NoControl, find_controls, is_control, with_ratios
+from rollout_bench.measure.sequence import measure_cases
+from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.record import ABSENT, MEASURED, Record, read_records
+
+LOADS = fixed("nano", [1, 8])
+
+
+def record(path, load, samples, side=None, session="s", status=MEASURED):
+    provenance = {"session": session, **({"side": side, "commit": side, "lock": "l"} if side else {})}
+    metrics = {"step_seconds": samples}
+    return Record(path, "nano", 1, load.as_dict(), status, metrics=metrics, provenance=provenance)
+
+
+def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
+    """By hand: the median of 2 / 1, 6 / 2 and 4 / 1; another session's, or batch's, are no part of it."""
+    small, large = LOADS
+    records = [
+        record("zmq", small, [2.0, 6.0, 4.0]),
+        record("zmq", large, [5.0, 5.0]),
+        record("vllm-mp", small, [1.0, 2.0, 1.0], "control0"),
+        record("vllm-mp", small, [4.0, 4.0], "control1"),
+        record("vllm-mp", small, [9.0, 9.0], "control0", "another"),
+        record("ray", small, [], status=ABSENT),
+    ]
+    zmq, alone, ray = with_ratios(records)
+    assert zmq.metrics["control_ratio"] == [3.0]
+    assert zmq.observed["control"] == {
+        "commit": "control0", "lock": "l", "step_seconds": [1.0, 2.0, 1.0],
+        "previous": {"commit": "control1", "lock": "l", "step_seconds": [4.0, 4.0]},
+    }  # fmt: skip
+    assert "control_ratio" not in alone.metrics
+    assert ray.metrics == {"step_seconds": []}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout with two commits of a fake system under test, the first of which is the control."""
+    root = tmp_path / "checkout"
+    shutil.copytree(fake.FAKE_SUT / "rollout_perf", root / "rollout_perf")
+    (root / "requirements").mkdir()
+    (root / "requirements" / "cpu.lock").write_text("torch==1\n")
+
+    def git(*words):
+        done = subprocess.run(
+            ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e@x", *words],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    git("init", "-q")
+    hashes = []
+    for text in ("SLOWDOWN = {}\nBYTES = 1000\n", "SLOWDOWN = {}\nBYTES = 1001\n"):
+        (root / "rollout_perf" / "speed.py").write_text(text)
+        git("add", "-A")
+        git("commit", "-q", "-m", "one")
+        hashes.append(git("rev-parse", "HEAD"))
+    (root / "control.toml").write_text(f"commits = {json.dumps(hashes[:1])}\n")
+    return root, hashes
+
+
+@pytest.mark.timeout(120)
+def test_the_control_is_measured_beside_the_cases_and_its_own_code_runs(checkout, tmp_path, monkeypatch):
+    root, hashes = checkout
+    fake.put(monkeypatch, tmp_path)
+    controls = find_controls(root, hashes[1], dict(os.environ), print)
+    keep = tmp_path / "keep"
+    with nothing_left():
+        records = measure_cases("nano", ["zmq"], LOADS, rollouts=2, keep=keep, say=print, controls=controls)
+    assert [one.path for one in records] == ["zmq", "zmq"]
+    for one in records:
+        assert len(one.metrics["control_ratio"]) == 1
+        assert one.observed["control"]["commit"] == hashes[0]
+    kept = [one for one in read_records(keep.read_text()) if is_control(one)]
+    assert [one.path for one in kept] == ["vllm-mp", "vllm-mp"]
+    assert {Path(one.observed["sut"]).parent for one in kept} == {
+        root / ".asv/control" / hashes[0] / "source"
+    }
+    monkeypatch.setattr(
+        "rollout_bench.measure.sequence.attempt", lambda *_some, **_more: pytest.fail("again")
+    )
+    again = measure_cases("nano", ["zmq"], LOADS, rollouts=2, keep=keep, say=print, controls=controls)
+    assert [one.metrics for one in again] == [one.metrics for one in records]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("commits = [", "control.toml cannot be read"),
+        ("commit = 'abcdef0'", "control.toml: commits is None; give one or two hashes"),
+        ("commits = ['--all']", "control.toml: commits is ['--all']; give one or two hashes"),
+        ("commits = ['abcdef0']", "git gives no control: "),
+    ],
+)
+def test_why_there_is_no_control_is_said_in_a_line(content, why, checkout):
+    root, hashes = checkout
+    (root / "control.toml").write_text(content)
+    with pytest.raises(NoControl) as raised:
+        find_controls(root, hashes[1], {}, print)
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_control_with_another_lock_has_an_environment_of_its_own(checkout, monkeypatch):
+    """And where the host provides vLLM, no lock counts."""
+    root, hashes = checkout
+    (root / "control.toml").write_text(f"commits = {json.dumps(hashes[1:])}\n")
+    calls = []
+    monkeypatch.setattr("rollout_bench.measure.control._call", calls.append)
+    (root / "requirements" / "cpu.lock").write_text("torch==2\n")
+    author = ["-c", "user.name=n", "-c", "user.email=e@x"]
+    subprocess.run(["git", "-C", str(root), *author, "commit", "-qam", "lock"], check=True)
+    [control] = find_controls(root, "HEAD", {}, print)
+    environment = root / ".asv/control" / hashes[1] / "environment"
+    assert control.interpreter.python == str(environment / "bin/python")
+    assert calls[0][1:] == ["-m", "venv", str(environment)]
+    assert calls[1][1:4] == [str(root / "requirements/install.py"), "--python", control.interpreter.python]
+    calls.clear()
+    find_controls(root, "HEAD", {"ASV_PYTHONPATH": "/host"}, print)
+    assert calls == []

@@ -1,0 +1,32 @@
+"""pool.py: what several sessions measured of a case is one record."""
+
+from rollout_bench.measure.pool import pool
+from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.record import FAILED, MEASURED, Record
+
+LOAD = fixed("nano", [1])[0].as_dict()
+
+
+def record(step, ratio, status=MEASURED, reason=None):
+    if status != MEASURED:
+        return Record("zmq", "nano", 1, LOAD, status, reason)
+    metrics = {"step_seconds": [step, step], "control_ratio": [ratio]}
+    observed = {"engine_starts": 1, "rollouts": 2, "sut": "here"}
+    observed["control"] = {"commit": "c", "lock": "l", "step_seconds": [1.0, 1.0]}
+    return Record("zmq", "nano", 1, LOAD, status, metrics=metrics, observed=observed)
+
+
+def test_samples_of_all_replicates_are_there_and_a_failed_one_is_left_out():
+    replicates = [[record(2.0, 1.1)], [record(0, 0, FAILED, "it broke")], [record(3.0, 1.2)]]
+    [found] = pool(replicates)
+    assert found.metrics == {"step_seconds": [2.0, 2.0, 3.0, 3.0], "control_ratio": [1.1, 1.2]}
+    assert found.observed == {
+        "engine_starts": 2, "rollouts": 4, "sut": "here", "replicates_left_out": ["it broke"],
+        "control": {"commit": "c", "lock": "l", "step_seconds": [1.0] * 4},
+    }  # fmt: skip
+
+
+def test_one_replicate_is_as_it_was_and_what_none_has_is_as_the_last_left_it():
+    alone, first, last = record(2.0, 1.1), record(0, 0, FAILED, "one"), record(0, 0, FAILED, "two")
+    assert pool([[alone]]) == [alone]
+    assert pool([[first], [last]]) == [last]
