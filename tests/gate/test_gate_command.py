@@ -5,10 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rollout_bench.cli import gate as gate_command  # before anything that it imports is replaced
+from rollout_bench.cli import gate_records  # before anything that it imports is replaced
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
-from rollout_bench.gate import alternation as gate
+from rollout_bench.gate import sessions as gate
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history import environments, git
 from rollout_bench.measure import machine as harness_machine
@@ -105,6 +105,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
     ("words", "preset", "loads", "largest"),
     [
         ([], "nano", [("fixed", 1), ("fixed", 8)], 8),
+        (["--metrics", "wire_bytes"], "nano", [("fixed", 1), ("fixed", 8)], 8),
         (["--batch", "16"], "nano", [("fixed", 16)], 16),
         (["--workload", "grpo", "--preset", "qwen2.5-0.5b"], "qwen2.5-0.5b", [("grpo", 2048)], 1024),
         (["--tracked", "nano", "--workload", "fixed", "--batch", "1"], "nano", [("fixed", 1)], 8),
@@ -115,18 +116,20 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, m
     """A part of a tracked engine's workloads gets the engine that asv starts for all of them."""
     asked = []
 
-    def measure_cases(preset, paths, workloads, ranks, arguments, **_more):
+    def run_session(preset, contestants, workloads, rounds, warmups, say, ranks, arguments, **_more):
         largest = arguments["max_num_seqs"]
         asked.append((preset, [(load.name, load.batch) for load in workloads], largest))
+        assert [(one.build, one.path) for one in contestants] == [("base", "zmq"), ("head", "zmq")]
+        assert (rounds, warmups) == ((1, 0) if "wire_bytes" in words else (10, 2))
         return []
 
-    def run_gate(question, measure, say):
-        measure("base", ["zmq"], 60.0)
+    def run_gate(question, engines, measure, say):
+        measure(["zmq"], 60.0)
         raise UsageError("that is all")
 
     build = SimpleNamespace(python_build=None, commit="c", python="python", variables={})
     monkeypatch.setattr(environments, "build", lambda *_arguments: build)
-    monkeypatch.setattr(gate_command, "measure_cases", measure_cases)
+    monkeypatch.setattr(gate_records, "run_session", run_session)
     monkeypatch.setattr(gate, "run_gate", run_gate)
     assert cli.main(["gate", "HEAD", "HEAD", *words]) == 2
     assert asked == [(preset, loads, largest)]

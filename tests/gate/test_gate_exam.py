@@ -61,10 +61,10 @@ def test_the_gate_names_exactly_what_a_commit_changed(repository, name):
     )
 
 
-def test_a_byte_more_on_the_wire_is_found_by_one_start_a_side(repository):
+def test_a_byte_more_on_the_wire_is_found_by_one_session(repository):
     done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes")
     assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
-    assert content["pairs"] == 1
+    assert content["sessions"] == 1
     assert done.returncode == 1
 
 
@@ -100,10 +100,10 @@ def test_a_dirty_tree_is_said_and_the_commits_are_measured(repository):
     assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
 
 
-def test_a_budget_too_small_for_one_round(repository):
+def test_a_budget_too_small_for_one_session(repository):
     done, _content = gate(repository, "first", "a byte more", "--budget", "0.001")
     assert done.returncode == 2
-    assert "--budget is 0.001 minutes, and one round" in done.stderr.splitlines()[-1]
+    assert "--budget is 0.001 minutes, and one session" in done.stderr.splitlines()[-1]
 
 
 def test_a_commit_that_does_not_build_is_reported_with_the_last_lines_of_the_log(repository):

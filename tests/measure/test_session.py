@@ -168,7 +168,7 @@ def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeyp
 def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up(tmp_path, monkeypatch):
     """What is left of the deadline for those asked after it is 0 s, and not less."""
     fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
-    monkeypatch.setattr(session, "_START_DEADLINE_SECONDS", 3.0)
+    monkeypatch.setattr(session, "START_DEADLINE_SECONDS", 3.0)
     with nothing_left():
         records = run_session(
             "nano",

@@ -100,7 +100,7 @@ def test_looks_double_and_the_last_is_at_the_end():
     assert planned_looks(2) == [2]
     assert planned_looks(4) == [4]
     assert planned_looks(20) == [4, 8, 16, 20]
-    assert planned_looks(20, least=5) == [6, 12, 20]
+    assert planned_looks(20, least=5) == [5, 10, 20]
 
 
 # --- how often it is wrong ------------------------------------------------------------------------

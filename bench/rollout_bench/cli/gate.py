@@ -1,4 +1,4 @@
-"""`rollout-perf gate`: is a commit slower than another? Both measured now, in alternation, with verdicts."""
+"""`rollout-perf gate`: is a commit slower than another? Both measured now, side by side, with verdicts."""
 
 import argparse
 import json
@@ -12,29 +12,27 @@ from asv.machine import Machine
 from rollout_perf.transports import find_transport
 
 from ..errors import UsageError
-from ..gate import alternation, replicates
+from ..gate import replicates, sessions
 from ..gate import report as gate_report
+from ..gate.parts import STEP
+from ..gate.verdicts import Question
 from ..history import asv_runs, environments, git
 from ..measure import machine
 from ..measure.alone import alone
-from ..measure.equal_work import work
 from ..measure.labels import LABELS
-from ..measure.process import Interpreter
-from ..measure.sequence import CASE_DEADLINE_SECONDS, measure_cases
-from ..measure.sizing import engine_arguments
+from ..measure.sizing import at_once
 from ..measure.tracked import FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
 from ..schema.metrics import METRICS
-from ..schema.record import MEASURED, now
+from ..schema.record import now
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
 from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
+from .gate_records import Records
 from .options import check_model
 from .outputs import check_file, check_folder
-
-_PRIMARY = "step_seconds"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     workloads.arguments(parser)
     parser.set_defaults(workload=None)
     parser.add_argument(
-        "--metrics", metavar="A,B", help=f"what to judge, or `all` (default: {_PRIMARY} and all exact ones)"
+        "--metrics", metavar="A,B", help=f"what to judge, or `all` (default: {STEP} and all exact ones)"
     )
     parser.add_argument(
         "--threshold",
@@ -93,8 +91,9 @@ def run(given: argparse.Namespace) -> int:
         built = {replicates.BASE: base, replicates.HEAD: head}
         begin = now()
         name = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
-        records = _Records(built, engines, loads, folder / f"{name}.jsonl")
-        outcome = alternation.run_gate(question, records.measure, say)
+        records = Records(built, engines, loads, question, folder / f"{name}.jsonl")
+        room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
+        outcome = sessions.run_gate(question, room, records.measure, say)
     notes += environments.differences(base, head) + records.differences()
     facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
@@ -111,7 +110,7 @@ def run(given: argparse.Namespace) -> int:
 _FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
 
 
-def _question(given: argparse.Namespace) -> alternation.Question:
+def _question(given: argparse.Namespace) -> Question:
     exact = frozenset(name for name, metric in METRICS.items() if metric.exact)
     paths = _listed(given.paths, LABELS, "path") or list(LABELS)
     for path in paths if given.paths else ():
@@ -120,7 +119,7 @@ def _question(given: argparse.Namespace) -> alternation.Question:
     if given.metrics == "all":
         judged = list(METRICS)
     else:
-        judged = _listed(given.metrics, METRICS, "metric") or [_PRIMARY, *sorted(exact)]
+        judged = _listed(given.metrics, METRICS, "metric") or [STEP, *sorted(exact)]
     own = dict(_threshold(text) for text in given.threshold)
     timing = own.pop("", THRESHOLD)
     for name in own:
@@ -140,7 +139,7 @@ def _question(given: argparse.Namespace) -> alternation.Question:
             check_file(f"--{option}", file)
     if not 0 < given.budget < math.inf:
         raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
-    return alternation.Question(paths, thresholds, exact & set(judged), given.budget * 60)
+    return Question(paths, thresholds, exact & set(judged), given.budget * 60)
 
 
 def _measured(
@@ -234,61 +233,3 @@ def _folder(results: Path, own: Mapping[str, str]) -> Path:
     asv_runs.name_machine(own["machine"], machine.gpus())
     Machine.load(machine_name=own["machine"]).save(str(results))
     return gates
-
-
-class _Records:
-    """Measures a build by the harness, and keeps every record as soon as it is there."""
-
-    def __init__(
-        self, built: Mapping[str, Any], engines: Tracked, loads: Sequence[Workload], file: Path
-    ) -> None:
-        self._built = built
-        self._engines = engines
-        self._workloads = loads
-        self._file = file
-        self._first: dict[tuple[str, str], Any] = {}
-
-    def measure(self, name: str, paths: Sequence[str], seconds: float) -> list[Any]:
-        """One engine start of each path of a build; each may take that many seconds."""
-        build = self._built[name]
-        records = measure_cases(
-            self._engines.preset,
-            paths,
-            self._workloads,
-            self._engines.tensor_parallel_size,
-            provenance={**provenance(), "commit": build.commit, "side": name},
-            say=lambda text: say(f"{name} {text}"),
-            deadline_seconds=min(CASE_DEADLINE_SECONDS, seconds),
-            arguments={**engine_arguments(self._engines.workloads), **self._engines.engine_arguments},
-            interpreter=Interpreter(build.python, build.variables),
-        )
-        records = [_of_build(record, build) for record in records]
-        with self._file.open("a") as file:
-            file.write("".join(f"{record.to_json()}\n" for record in records))
-        for record in records:
-            if record.status == MEASURED:
-                load = record.workload
-                case = f"{record.path} {load['name']} {load['batch']}"
-                self._first.setdefault((name, case), record)
-        return records
-
-    def differences(self) -> list[str]:
-        """In what the live processes of the two builds differed, other than in speed."""
-        found: dict[str, list[str]] = {}
-        for (name, case), record in self._first.items():
-            other = self._first.get(("head", case))
-            if name == "base" and other is not None:
-                before, after = work(record), work(other)
-                for fact in sorted({*before, *after}):
-                    if before.get(fact) != after.get(fact):
-                        change = f"{fact} {before.get(fact)!r} -> {after.get(fact)!r}"
-                        found.setdefault(change, []).append(case)
-        return [f"the engines differ in {change} ({', '.join(cases)})" for change, cases in found.items()]
-
-
-def _of_build(record: Any, build: Any) -> Any:
-    """The record, failed where what it measured did not come from the build's environment."""
-    found = record.observed.get("sut")
-    if record.status != MEASURED or Path(found).resolve().is_relative_to(build.folder):
-        return record
-    return record.failed(f"measured {found}, which is not the {build.name}'s environment {build.folder}")

@@ -37,7 +37,7 @@ COMMANDS = {
     "track": "measure a range of commits with asv, and publish the site",
     "publish": "write the site from results/",
     "report": "say what was measured at a commit, or what changed between two",
-    "gate": "say whether a commit is slower than another, measured now in alternation",
+    "gate": "say whether a commit is slower than another, both measured now, side by side",
     "detect": "find change points in the history of results/",
     "scorecard": "examine the detector of change points",
 }

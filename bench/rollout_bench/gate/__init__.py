@@ -1,1 +1,1 @@
-"""Is a commit slower than another: measured in alternation, judged, and reported."""
+"""Is a commit slower than another: measured side by side, judged, and reported."""

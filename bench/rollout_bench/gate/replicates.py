@@ -1,11 +1,14 @@
-"""The engine starts of a gate in pairs of a base and a head, and what is left out of them. Pure.
+"""The sessions of a gate: what base and head of a case gave in each, and what is left out. Pure.
 
-A pair is two neighbours in time. A start that failed, or that lacks a metric, takes its own pair out and no
-other: the partner of every start is settled before it is measured.
+A replicate is one session: a fresh engine start of the base and one of the head, whose rollouts were
+interleaved. Sample i of both is of round i, so that what the host did meanwhile falls out of their ratio. A
+record that failed, or that lacks a metric, takes its own replicate out and no other.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import chain
+from statistics import median
 from typing import NamedTuple
 
 from ..schema.metrics import metric as metric_facts
@@ -15,7 +18,9 @@ BASE, HEAD = "base", "head"
 BUILDS = (BASE, HEAD)
 
 Samples = dict[int, list[float]]
-"""The samples of each start by the number of its pair."""
+"""The samples of each engine start by the number of its replicate."""
+
+Values = tuple[float, ...]
 
 
 class Case(NamedTuple):
@@ -29,18 +34,19 @@ class Case(NamedTuple):
 
 
 class Replicates:
-    """The record of every engine start, by case, build and pair."""
+    """The record of every engine start, by case, build and the number of its replicate."""
 
     def __init__(self, paths: Sequence[str]):
         self._paths = paths
         self._starts: dict[Case, dict[str, dict[int, Record]]] = {}
 
-    def add(self, build: str, pair: int, records: Sequence[Record]) -> None:
-        """Take the records of one start of each path."""
+    def add(self, replicate: int, records: Sequence[Record]) -> None:
+        """Take the records of a session, of both builds."""
         for record in records:
             load = record.workload
             case = Case(record.path, record.preset, record.tensor_parallel_size, load["name"], load["batch"])
-            self._starts.setdefault(case, {name: {} for name in BUILDS})[build][pair] = record
+            starts = self._starts.setdefault(case, {name: {} for name in BUILDS})
+            starts[record.provenance["side"]][replicate] = record
 
     def cases(self) -> list[Case]:
         """Every case seen, in the order of the paths asked for."""
@@ -55,46 +61,67 @@ class Replicates:
         """For a case that a build has no measured start of: absent or failed, and why."""
         for build, starts in self._starts[case].items():
             if not any(one.status == MEASURED for one in starts.values()):
-                last = next(reversed(starts.values()), None)
-                if last is None:
-                    return FAILED, f"{build}: the budget ended before its first start"
+                last = next(reversed(starts.values()))
                 return last.status, f"{build}: {last.reason}"
         return None
 
-    def pairs(self, case: Case) -> int:
-        """How many pairs of measured starts there are of a case."""
-        base, head = (
-            {pair for pair, one in starts.items() if one.status == MEASURED}
-            for starts in self._starts[case].values()
-        )
-        return len(base & head)
-
     def samples(self, build: str, case: Case, metric: str) -> Samples:
         """Samples of a metric, which JSON as Python writes it may give as NaN: that is none."""
-        found = {
-            pair: [sample for sample in one.metrics.get(metric, ()) if math.isfinite(sample)]
-            for pair, one in self._starts[case][build].items()
+        return {
+            number: samples
+            for number, one in self._starts[case][build].items()
+            if (samples := list(filter(math.isfinite, one.metrics.get(metric, ()))))
         }
-        return {pair: samples for pair, samples in found.items() if samples}
+
+    def rounds(self, case: Case, metrics: Sequence[str]) -> dict[int, list[tuple[Values, Values]]]:
+        """By replicate the metrics' values in each round, of base and head, where all of them are numbers."""
+        base, head = (self._starts[case][build] for build in BUILDS)
+        found = {}
+        for number in sorted(base.keys() & head.keys()):
+            both = (
+                zip(*(one[number].metrics.get(metric, ()) for metric in metrics), strict=False)
+                for one in (base, head)
+            )
+            rounds = [pair for pair in zip(*both, strict=False) if all(map(math.isfinite, chain(*pair)))]
+            if rounds:
+                found[number] = rounds
+        return found
+
+    def logs(self, case: Case, metric: str) -> dict[int, float]:
+        """By replicate the median over its rounds of log(head / base); infinite where but one is zero."""
+        return {
+            number: median(_log_ratio(base, head) for (base,), (head,) in rounds)
+            for number, rounds in self.rounds(case, [metric]).items()
+        }
 
     def left_out(self, case: Case, metric: str) -> str | None:
-        """How many pairs lack a metric, and why the first of them does; None where all have it."""
+        """How many replicates lack a metric, and why the first of them does; None where all have it."""
         lost: dict[int, str] = {}
         for build in BUILDS:
             have = self.samples(build, case, metric)
             missing = self._starts[case][build].keys() - have
-            lost |= {pair: f"{build}: {self.why_missing(build, case, metric, pair)}" for pair in missing}
+            lost = {
+                number: f"{build}: {self.why_missing(build, case, metric, number)}" for number in missing
+            } | lost
         if not lost:
             return None
         begun = len(set().union(*self._starts[case].values()))
-        return f"{len(lost)} of {begun} pairs left out: {lost[min(lost)]}"
+        return f"{len(lost)} of {begun} sessions left out: {lost[min(lost)]}"
 
-    def why_missing(self, build: str, case: Case, metric: str, pair: int | None = None) -> str | None:
+    def why_missing(self, build: str, case: Case, metric: str, replicate: int | None = None) -> str | None:
         """Why a start of a build, or any of them, lacks a metric, where its record says so."""
         starts = self._starts[case][build]
-        for one in starts.values() if pair is None else [starts[pair]]:
+        for one in starts.values() if replicate is None else [starts[replicate]]:
             if one.status != MEASURED:
                 return one.reason
             if metric_facts(metric).exact and (why := one.observed.get("absent", {}).get("wire")):
                 return str(why)
-        return None if pair is None else f"it gave no {metric}"
+        return None if replicate is None else f"it gave no {metric}"
+
+
+def _log_ratio(base: float, head: float) -> float:
+    if base == head:
+        return 0.0
+    if min(base, head) <= 0:
+        return math.copysign(math.inf, head - base)
+    return math.log(head / base)

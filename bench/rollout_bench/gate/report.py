@@ -5,16 +5,19 @@ The content is what results/MACHINE/gates/*.json holds, and the last line of sta
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..report.names import work_name
 from ..report.numbers import change, change_interval, quantity
 from ..report.reasons import first_line
 from ..report.table import in_xml, items, table
+from ..schema.metrics import metric, title
 from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
-from .alternation import Outcome, Verdict
-from .replicates import BASE, HEAD
+from .replicates import BASE, HEAD, Case
+from .sessions import Outcome
+from .verdicts import Verdict
 
 SCHEMA = 1
 NOTHING = "nothing measured"
@@ -32,10 +35,12 @@ _COLUMNS = (
     "would see",
 )
 _RIGHT = (2, 5, 6, 7, 9)
-_EXPLAINED = (
+_NOTE = (
     "change is head against base; the intervals hold all together with 95 %; would see: "
-    "the smallest slowdown that as many starts would have called worse in 9 of 10 gates"
+    "the smallest slowdown that as many sessions would have called worse in 9 of 10 gates"
 )
+
+_MOST_UNCLEAR = 3
 
 
 def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
         "schema": SCHEMA,
         **facts,
         "verdict": overall(verdicts),
-        "pairs": outcome.pairs,
+        "sessions": outcome.sessions,
         "seconds": round(outcome.seconds, 1),
         "stopped": outcome.stopped,
         "verdicts": verdicts,
@@ -61,10 +66,12 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "ratio": found and found.ratio,
         "interval": found and found.interval and list(found.interval),
         "detectable": found and found.detectable,
-        "pairs": found.pairs if found else 0,
+        "replicates": found.pairs if found else 0,
+        "logs": list(verdict.logs),
         "threshold": verdict.threshold,
         "base": verdict.base,
         "head": verdict.head,
+        "parts": [asdict(part) for part in verdict.parts],
         "reason": verdict.reason,
     }
 
@@ -83,13 +90,13 @@ def exit_code(gate: Mapping[str, Any]) -> int:
 def text(gate: Mapping[str, Any]) -> str:
     """For a terminal."""
     rows = table(_COLUMNS, _rows(gate), _RIGHT)
-    return "\n".join([_headline(gate), rows, *_reasons(gate), _cost(gate), *gate["notes"]])
+    return "\n".join([_headline(gate), rows, *_explained(gate), *_reasons(gate), _cost(gate), *gate["notes"]])
 
 
 def markdown(gate: Mapping[str, Any]) -> str:
     """For a pull request."""
     rows = table(_COLUMNS, _rows(gate), _RIGHT, markdown=True)
-    lines = items([*_reasons(gate), _cost(gate), *gate["notes"], f"{_EXPLAINED}."])
+    lines = items([*_explained(gate), *_reasons(gate), _cost(gate), *gate["notes"], f"{_NOTE}."])
     return "\n".join([f"### {_headline(gate)}", "", rows, "", *lines, ""])
 
 
@@ -102,7 +109,7 @@ def junit(gate: Mapping[str, Any]) -> str:
         name = f"{row['path']}.{row['preset']}{load}.batch-{row['batch']}"
         case = ET.SubElement(suite, "testcase", classname=name, name=row["metric"])
         numbers = " ".join(f"{title} {text}" for title, text in zip(_COLUMNS, shown, strict=True))
-        detail = "; ".join(filter(None, [row["pairs"] and numbers, row["reason"]]))
+        detail = "; ".join(filter(None, [row["replicates"] and numbers, _parts(gate, row), row["reason"]]))
         kind = {WORSE: "failure", FAILED: "error", ABSENT: "skipped", CANNOT_TELL: "skipped"}.get(
             row["verdict"]
         )
@@ -127,7 +134,8 @@ def _headline(gate: Mapping[str, Any]) -> str:
 
 
 def _cost(gate: Mapping[str, Any]) -> str:
-    return f"{gate['pairs']} pairs of engine starts in {gate['seconds'] / 60:.1f} minutes; {gate['stopped']}"
+    count = gate["sessions"]
+    return f"{count} session{'s' * (count > 1)} in {gate['seconds'] / 60:.1f} minutes; {gate['stopped']}"
 
 
 def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
@@ -145,6 +153,43 @@ def _rows(gate: Mapping[str, Any]) -> list[list[str]]:
         ]
         for row in gate["verdicts"]
     ]
+
+
+def _explained(gate: Mapping[str, Any]) -> list[str]:
+    """A line for each step time that has changed, or may have: by what."""
+    return [
+        f"{row['path']} {row['workload']} {row['batch']} {row['verdict']}: {parts}"
+        for row in gate["verdicts"]
+        if row["verdict"] != SAME and (parts := _parts(gate, row))
+    ]
+
+
+def _parts(gate: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """What explains a change of the step time, in percentage points of it: "+6.0 %: GPU +0.1, pipe +5.6".
+
+    First what is firm, then the most of what may be noise; and the counts that have changed.
+    """
+    if not row["parts"]:
+        return ""
+    firm = [part for part in row["parts"] if part["verdict"] != CANNOT_TELL]
+    unclear = sorted(
+        (part for part in row["parts"] if part not in firm), key=lambda part: -abs(part["change"])
+    )
+    counts = [
+        f"{title(other['metric'])} {change(other['ratio'])}"
+        for other in gate["verdicts"]
+        if all(other[name] == row[name] for name in Case._fields)
+        and other["verdict"] in (WORSE, BETTER)
+        and other["ratio"] is not None
+        and metric(other["metric"]).exact
+    ]
+    few = _points(unclear[:_MOST_UNCLEAR])
+    found = [_points(firm), few and f"not clear: {few}", *counts]
+    return f"{change(row['ratio'])}: {'; '.join(filter(None, found))}"
+
+
+def _points(parts: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{part['name']} {round(part['change'] * 100, 1) + 0.0:+.1f}" for part in parts)
 
 
 def _quantity(value: float | None, metric: str) -> str:

@@ -48,7 +48,7 @@ class ChangePoint:
     environment: Changes
     """Versions, lock, driver, GPU and machine that changed between `last_before` and `first`."""
     confirm: str | None
-    """The command that measures both commits again, in alternation; None where asv tracks none such."""
+    """The command that measures both commits again, side by side; None where asv tracks none such."""
     bisect: str | None
     """The command that finds the commit between them."""
 

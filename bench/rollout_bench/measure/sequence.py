@@ -15,7 +15,6 @@ from typing import Any
 from ..schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 from .control import is_control, with_ratios
 from .equal_work import check_equal_work
-from .process import Interpreter
 from .saturation import Search
 from .session import Contestant, attempt, lost
 from .sizing import at_once, session_arguments
@@ -41,7 +40,6 @@ def measure_cases(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = CASE_DEADLINE_SECONDS,
     keep: Path | None = None,
-    interpreter: Interpreter | None = None,
     controls: Sequence[Contestant] = (),
     **options: Any,
 ) -> list[Record]:
@@ -49,9 +47,8 @@ def measure_cases(
 
     The file `keep` has the records of each workload as soon as it is done; those that it already has, from a
     run that was broken off, are not measured again. A path whose engine breaks at a workload gets another one
-    for those after it. `deadline_seconds` are for each path; `interpreter` is the Python that has the system
-    under test, where it is not this one; the others are as `session.attempt` has them. `controls` are in each
-    session, and records have their ratio to the first, see `control.with_ratios`.
+    for those after it. `deadline_seconds` are for each path. `controls` are in each session, and records have
+    their ratio to the first, see `control.with_ratios`. The others are as `session.attempt` has them.
     """
     kept = kept_records(keep, preset, tensor_parallel_size, workloads)
     records = [one for one in kept if one.path in paths or is_control(one)]
@@ -62,7 +59,7 @@ def measure_cases(
         loads = left[group[0]]
         found, reason = attempt(
             preset,
-            [*controls, *(Contestant(path, interpreter=interpreter) for path in group)],
+            [*controls, *map(Contestant, group)],
             loads,
             rollouts,
             _WARMUPS,

@@ -27,7 +27,7 @@ from .process import Interpreter, run_module
 from .sizing import session_arguments
 from .workload import Workload
 
-_START_DEADLINE_SECONDS = 600.0
+START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
 
 
@@ -86,6 +86,7 @@ def attempt(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
+    start_deadline_seconds: float | None = None,
     **options: Any,
 ) -> tuple[list[Record], str]:
     """A session's records as they came, not held against each other, and why others did not.
@@ -93,8 +94,10 @@ def attempt(
     `provenance` is what the caller knows of where this runs; `arguments` are added to vLLM's engine
     arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
-    are those of `case.OPTIONS`. Half of the deadline is left to those that are up, whoever does not start.
+    are those of `case.OPTIONS`. Engines have half of the deadline to start, if nothing else is given: those
+    that are up have the rest, whoever does not start.
     """
+    start_seconds = start_deadline_seconds or min(START_DEADLINE_SECONDS, deadline_seconds / 2)
     shared = session_arguments(preset, tensor_parallel_size, workloads, len(contestants), arguments or {})
     known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [
@@ -107,7 +110,7 @@ def attempt(
             "warmups": warmups,
             "rollouts": rounds,
             "options": options,
-            "start_deadline_seconds": min(_START_DEADLINE_SECONDS, deadline_seconds / 2),
+            "start_deadline_seconds": start_seconds,
             "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
             "engine_arguments": shared,
             "provenance": known | _provenance(one),

@@ -69,7 +69,7 @@ def least_pairs(intervals: int) -> int:
 def planned_looks(most_pairs: int, least: int = LEAST_PAIRS) -> list[int]:
     """After how many pairs to look, when at most `most_pairs` can be measured: doubling, and at the end."""
     looks = []
-    pairs = least + least % 2  # a round makes two
+    pairs = least
     while pairs < most_pairs:
         looks.append(pairs)
         pairs *= 2

@@ -276,7 +276,7 @@
     "commands",
     ...(page.confirm
       ? [
-          command("Measure both commits again, in alternation", page.confirm),
+          command("Measure both commits again, side by side", page.confirm),
           command("Find the commit", page.bisect),
         ]
       : [RP.el("p", { class: "absent" }, "No command can: asv does not track this workload of the series (any more).")]),

@@ -41,11 +41,12 @@ def notes() -> Path:
 
 
 def note(name: str, *words: object) -> int:
-    """Append a line to a note; how many lines it has now."""
+    """Append a line to a note; its number, which no other has."""
     with (notes() / name).open("a+") as file:
         print(*words, file=file, flush=True)
+        end = file.tell()
         file.seek(0)
-        return len(file.readlines())
+        return file.read(end).count("\n")
 
 
 def _number(path: str, begin: str) -> int:

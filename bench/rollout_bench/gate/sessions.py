@@ -1,0 +1,117 @@
+"""Measures two commits side by side until every verdict is firm or the budget is spent.
+
+A session has base and head of every path that is still open up at once, their rollouts interleaved, and is
+one replicate of each. Paths that do not find room together are split over several, both builds of a path
+always in one. Paths whose verdicts are all firm are not measured further, nor those that fail again and
+again. What measures is handed in; this knows nothing of engines, environments or files.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..errors import UsageError
+from ..schema.record import FAILED, Record
+from ..stats.paired import CANNOT_TELL, LEAST_PAIRS
+from .replicates import BUILDS, Replicates
+from .verdicts import Judge, Question, Verdict
+
+Measure = Callable[[Sequence[str], float], Sequence[Record]]
+"""(paths, seconds that it may take) -> the records of one session, of base and head of each path."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdicts of a gate, and what they cost."""
+
+    verdicts: Sequence[Verdict]
+    sessions: int
+    seconds: float
+    stopped: str
+    """Why it stopped measuring."""
+
+
+def run_gate(
+    question: Question,
+    engines: int,
+    measure: Measure,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Measure and judge, so many engines up at once. Raises UsageError where the budget does not hold one
+    session of each path."""
+    begin = clock()
+
+    def left() -> float:
+        return question.budget_seconds - (clock() - begin)
+
+    replicates = Replicates(question.paths)
+    paths = list(question.paths)
+    judge_now = Judge(question, replicates, say)
+    sessions = 0
+    took: list[float] = []  # by each replicate
+    for number in itertools.count(1):
+        replicate_begin = clock()
+        groups = _groups(paths, max(1, engines // len(BUILDS)))
+        for place, group in enumerate(groups):
+            say(f"session {sessions + 1}: {', '.join(group)}; {left() / 60:.1f} minutes left")
+            # The first replicate is to have all paths; later ones count for those that they have.
+            share = left() / (len(groups) - place if number == 1 else 1)
+            records = measure(group, share)
+            sessions += 1
+            if number == 1:
+                _check_budget(question, sessions, len(groups) - sessions, share, left(), records)
+            replicates.add(number, records)
+            if left() <= 0:
+                break
+        took.append(clock() - replicate_begin)
+        going = {case.path for case in replicates.cases() if replicates.goes_on(case)}
+        paths = [path for path in paths if path in going]
+        seconds = min(took)  # of the next one: without what hung, or was cold
+        last = left() < seconds or not question.timings
+        ends = last or not paths
+        if number == LEAST_PAIRS or (ends and number < LEAST_PAIRS):  # by now it is known what one takes
+            judge_now.plan(number + (0 if ends else int(left() / seconds)))
+        if ends or number in judge_now.looks[:-1]:
+            judge_now(number)
+        paths = [path for path in paths if not judge_now.settled(path)]
+        if last or not paths:
+            break
+    verdicts = judge_now.verdicts()
+    unclear = question.timings and any(verdict.verdict == CANNOT_TELL for verdict in verdicts)
+    return Outcome(
+        verdicts,
+        sessions,
+        clock() - begin,
+        "the budget is spent" if paths and question.timings
+        else "what is not firm fails at every start" if unclear
+        else "every verdict is firm",
+    )  # fmt: skip
+
+
+def _groups(paths: Sequence[str], most: int) -> list[Sequence[str]]:
+    """The paths in as few groups as may be of at most so many, as even as can be."""
+    count = -(-len(paths) // most)
+    return [paths[len(paths) * one // count : len(paths) * (one + 1) // count] for one in range(count)]
+
+
+def _check_budget(
+    question: Question, done: int, ahead: int, share: float, left: float, records: Sequence[Record]
+) -> None:
+    """Refuse as soon as the first replicate cannot end in time. Its first session is cold: half will do.
+
+    What a path that fails takes says nothing of a session, unless time alone has cut off all of them.
+    """
+    failed = [record.status == FAILED for record in records]
+    cut_off = all(failed) and left <= share * ahead
+    spent = question.budget_seconds - left
+    wanted = ahead * spent / done
+    if cut_off or (not any(failed) and left < (wanted / 2 if done == 1 else wanted)):
+        of = ", ".join(question.paths)
+        what = f"one session of {of} takes" if done + ahead == 1 else f"sessions of {of} take"
+        raise UsageError(
+            f"--budget is {question.budget_seconds / 60:g} minutes, and {what} "
+            f"{'more than' if cut_off else 'about'} {(spent + wanted) / 60:.1f}: "
+            "give more minutes, or fewer --paths"
+        )
