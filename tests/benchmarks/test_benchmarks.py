@@ -7,7 +7,7 @@ import pytest
 from asv_runner.benchmarks._base import get_setup_cache_key
 from asv_runner.discovery import get_benchmark_from_name
 from rollout_bench.measure import asv_cases
-from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
+from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 
 from benchmarks import rollout
 
@@ -138,3 +138,52 @@ def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, 
     monkeypatch.setattr(asv_cases.asv_records, "say", print)
     getattr(rollout, kind)().setup_cache()
     assert (tmp_path / f"{file}.jsonl").exists()
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """The paths that are measured by each setup_cache, which all succeed; a commit's file is kept."""
+    found = []
+
+    def measure_cases(preset, paths, workloads, ranks, provenance, **_options):
+        found.append(list(paths))
+        metrics = {"step_seconds": [float(len(found))] * 7}
+        return [
+            Record(path, preset, ranks, load.as_dict(), MEASURED, None, metrics, provenance=provenance)
+            for path in paths
+            for load in workloads
+        ]
+
+    monkeypatch.setattr(asv_cases.machine, "gpus", list)
+    monkeypatch.setattr(asv_cases, "measure_cases", measure_cases)
+    monkeypatch.setattr(asv_cases.asv_records, "records_file", lambda name: tmp_path / f"{name}.jsonl")
+    return found
+
+
+def test_a_set_measures_its_paths_that_a_commit_does_not_have_and_loses_none(asked, monkeypatch, tmp_path):
+    """asv writes a value for each path: those of a set that was measured before stay what they were."""
+    file = tmp_path / "nano.jsonl"
+    monkeypatch.setenv("ROLLOUT_PERF_SET", "quick")
+    quick = rollout.Nano().setup_cache()
+    assert math.isnan(rollout.Nano().track_step_seconds(quick, "sync", 8))
+    monkeypatch.delenv("ROLLOUT_PERF_SET")
+    cache = rollout.Nano().setup_cache()
+    kept = [path for path in rollout.Nano.params[0][:6] for _batch in range(2)]
+    assert [record.path for record in read_records(file.read_text())] == kept
+    monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    again = rollout.Nano().setup_cache()
+    assert [record.path for record in read_records(file.read_text())] == kept
+    others = ["sync", "vllm-ray", "ray", "ray-graph"]
+    assert asked == [["vllm-mp", "zmq"], others, ["sync", "vllm-mp", "vllm-ray", "zmq", "ray", "ray-graph"]]
+    found = {path: records[0].metrics["step_seconds"][0] for path, records in cache.items()}
+    assert found == {"vllm-mp": 1.0, "zmq": 1.0, **dict.fromkeys(others, 2.0)}
+    assert {one.metrics["step_seconds"][0] for records in again.values() for one in records} == {3.0}
+    monkeypatch.setenv("ROLLOUT_PERF_SET", "extended")
+    assert list(rollout.Nano().setup_cache()) == list(rollout.Nano.params[0])
+
+
+def test_what_another_method_measured_is_measured_again(asked, monkeypatch):
+    rollout.Nano().setup_cache()
+    monkeypatch.setattr(asv_cases, "METHOD", asv_cases.METHOD + 1)
+    rollout.Nano().setup_cache()
+    assert asked[0] == asked[1]

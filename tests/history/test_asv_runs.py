@@ -24,8 +24,8 @@ def test_a_byte_of_asv_that_is_no_text_does_not_stall_it(tmp_path, monkeypatch):
     asv.write_bytes(ASV.encode())
     asv.chmod(0o755)
     monkeypatch.setattr(asv_runs, "asv_command", lambda: str(asv))
-    code, log = asv_runs.run_asv(tmp_path, "HEAD", [], "box", None, print, lambda *_mark: None)
-    assert code == 0
+    assert asv_runs.run_asv(tmp_path, ["HEAD"], [], "box", {}, print, lambda *_mark: None) == 0
+    log = asv_runs.log_file(tmp_path)
     assert len(log.read_text(encoding="utf-8").splitlines()) == 3001
 
 

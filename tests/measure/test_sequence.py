@@ -171,6 +171,25 @@ def test_what_a_run_that_was_broken_off_has_kept_is_not_measured_again(tmp_path)
     )
 
 
+def test_a_run_goes_on_after_the_paths_that_were_done_when_it_was_broken_off(tmp_path, monkeypatch):
+    """Ctrl-C ends asv, which has saved nothing of the commit: minutes of an engine's were measured twice."""
+    loads = fixed("nano", [1, 8])
+    done = [Record("zmq", "nano", 1, load.as_dict(), MEASURED, "kept") for load in loads]
+    (tmp_path / "keep").write_text("".join(f"{record.to_json()}\n" for record in done))
+    asked = []
+
+    def run_module(_module, request, _say, _limit, _interpreter):
+        asked.append(([one["path"] for one in request["requests"]], request["keep"]))
+        left = [Record("ray", "nano", 1, load.as_dict(), ABSENT, "no Ray") for load in loads]
+        return Outcome("".join(f"{record.to_json()}\n" for record in left))
+
+    monkeypatch.setattr(sequence, "run_module", run_module)
+    monkeypatch.setattr(sequence, "check_equal_work", list)
+    records = measure_cases("nano", ["zmq", "ray"], loads, say=print, keep=tmp_path / "keep")
+    assert asked == [(["ray"], str(tmp_path / "keep"))]
+    assert [record.reason for record in records] == ["kept", "kept", "no Ray", "no Ray"]
+
+
 def test_a_record_behind_half_a_line_has_a_line_of_its_own(tmp_path):
     """A full disk or a kill leaves the half: it took the next record, of the run that went on, with it."""
     line = Record("zmq", "nano", 1, fixed("nano", [1])[0].as_dict(), MEASURED).to_json()

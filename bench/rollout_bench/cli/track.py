@@ -2,18 +2,21 @@
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import BenchError
 from ..history import asv_runs
+from ..history.passed_over import passed_over
 from ..history.results import Commit, Results, key_of, read_results
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.marked import kill_marked, marked
+from ..measure.tracked import DEFAULT_SET, FILE, FLAVOURS, Tracked, choose_set, read_tracked
 from ..report.names import Group, group_of
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
+from ..schema import variables
 from ..schema.record import FAILED, REFERENCE, Record
 from ..site.link import link
 from ..site.publish import check_tools, publish
@@ -30,7 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
     )
+    parser.add_argument(
+        "--set", default=DEFAULT_SET, metavar="NAME", help=f"of the paths in {FILE} (default: {DEFAULT_SET})"
+    )
     parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
+    parser.add_argument("--again", action="store_true", help="measure again what results/ has")
     parser.add_argument("--no-publish", action="store_true", help="do not write the site")
 
 
@@ -40,7 +47,10 @@ def run(given: argparse.Namespace) -> int:
         check_tools()
     root = find_checkout("track")
     wanted, commits = asv_runs.find_range(root, given.range)
-    name = asv_runs.name_machine(given.machine, machine.gpus())
+    gpus = machine.gpus()
+    tracked = read_tracked(root)
+    choose_set(tracked, given.set, "--set")
+    name = asv_runs.name_machine(given.machine, gpus)
     check_folder("the folder of results", asv_runs.results_folder(root))
     check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
     lock = checkout_lock(root)
@@ -50,11 +60,19 @@ def run(given: argparse.Namespace) -> int:
     try:
         with alone(say, lock):
             asv_runs.set_damaged_aside(asv_runs.results_folder(root), name, say)
-            code, log = asv_runs.run_asv(root, wanted, commits, name, given.bench, say, _end_processes)
+            code = _measure(
+                root,
+                given,
+                wanted,
+                commits,
+                name,
+                {table: one for table, one in tracked.items() if one.flavour == FLAVOURS[bool(gpus)]},
+            )
     except asv_runs.Interrupted:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
         raise
+    log = asv_runs.log_file(root)
     if code not in (0, 2):
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
     site = None if given.no_publish else publish(asv_runs.results_folder(root), root, say)
@@ -64,6 +82,42 @@ def run(given: argparse.Namespace) -> int:
         mine = [point for point in results.points if point.machine == name]
         print(f"site: {link(site, mine)}")
     return 1 if failed or code else 0
+
+
+def _measure(
+    root: Path,
+    given: argparse.Namespace,
+    wanted: str,
+    commits: Sequence[Commit],
+    name: str,
+    tracked: Mapping[str, Tracked],
+) -> int:
+    """Run asv over the range, and over what it passes over in it; its exit code."""
+    classes = [name for one in tracked.values() if one.sets.get(given.set) for name in one.classes]
+    bench = [given.bench] if given.bench else [_of_classes(classes), r"^transport_rpc\."]
+    asked = [wanted, *(f"--bench={one}" for one in bench)]
+    chosen = {variables.SET: given.set} | ({variables.AGAIN: "1"} if given.again else {})
+    log = asv_runs.log_file(root)
+    log.unlink(missing_ok=True)
+
+    def run_asv(*asked: str) -> int:
+        return asv_runs.run_asv(root, asked, commits, name, chosen, say, _end_processes)
+
+    if given.again:
+        return run_asv(*asked)
+    code = run_asv(*asked, "--skip-existing")
+    if given.bench:
+        return code
+    left, classes = passed_over(asv_runs.results_folder(root) / name, commits, tracked, given.set)
+    if not left or code not in (0, 2):
+        return code
+    hashes = log.with_suffix(".commits")
+    hashes.write_text("".join(f"{commit.hash}\n" for commit in left))
+    return run_asv(f"HASHFILE:{hashes}", f"--bench={_of_classes(classes)}") or code
+
+
+def _of_classes(names: Sequence[str]) -> str:
+    return rf"^rollout\.({'|'.join(names)})\."
 
 
 def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) -> bool:

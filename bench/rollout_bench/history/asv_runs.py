@@ -124,30 +124,31 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
 
 def run_asv(
     root: Path,
-    range_spec: str,
+    asked: Sequence[str],
     commits: Sequence[Commit],
     machine: str,
-    bench: str | None,
+    chosen: dict[str, str],
     say: Callable[[str], None],
     end_processes: Callable[[str, str, float], None],
-) -> tuple[int, Path]:
-    """Run asv over the range; its exit code, and the file that holds all of its output.
+) -> int:
+    """Run asv over `asked`, a range and options; its exit code. `log_file` gains all of its output.
 
+    `chosen` are the environment variables that say what is measured.
     `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
     cells, which asv does not know. On Ctrl-C asv and the cases end, then Interrupted is raised.
     """
-    command = [asv_command(), "run", range_spec, "--skip-existing", "--record-samples", "--show-stderr"]
-    command += [f"--machine={machine}", *([f"--bench={bench}"] if bench else [])]
-    log = root / ".asv" / "rollout-perf-track.log"
+    command = [asv_command(), "run", *asked, "--record-samples", "--show-stderr", f"--machine={machine}"]
+    log = log_file(root)
     log.parent.mkdir(exist_ok=True)
     with (
         tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress,
-        log.open("w", encoding="utf-8") as output,
+        log.open("a", encoding="utf-8") as output,
     ):
         process = subprocess.Popen(
             command,
             cwd=root,
             env=git.environment()
+            | chosen
             | {variables.PROGRESS: progress.name, "PYTHONUNBUFFERED": "1"}
             | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,
@@ -165,13 +166,18 @@ def run_asv(
                     shown.asv(line)
                 else:
                     shown.case(line)
-            return process.wait(), log
+            return process.wait()
         except KeyboardInterrupt:
             say("interrupted: waiting for the case to end")
             raise Interrupted from None
         finally:
             _end(process)
             end_processes(variables.PROGRESS, progress.name, _CELL_END_SECONDS)
+
+
+def log_file(root: Path) -> Path:
+    """What holds all of asv's output."""
+    return root / ".asv" / "rollout-perf-track.log"
 
 
 def path_from(folder: Path) -> str:

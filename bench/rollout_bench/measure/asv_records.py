@@ -16,6 +16,7 @@ from typing import Any
 from ..schema import variables
 from ..schema.record import Record, read_records
 from .asv_process import machine_name, tell
+from .labels import LABELS
 
 
 def commit() -> str | None:
@@ -47,6 +48,8 @@ def save(records: Sequence[Record], path: Path) -> None:
     measured = {record.path for record in records}
     others = read_records(path.read_text()) if path.exists() else []
     both = [*(record for record in others if record.path not in measured), *records]
+    order = {path: number for number, path in enumerate(LABELS)}
+    both.sort(key=lambda record: order.get(record.path, len(order)))
     write_whole(path, "".join(record.to_json() + "\n" for record in both))
     for left in path.parent.glob(f"{glob.escape(path.stem)}*.unfinished"):
         left.unlink()

@@ -1,0 +1,79 @@
+"""`rollout-perf track`: a set is measured at every commit of the range, also where another one was before."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rollout_bench.cli import main as cli
+from rollout_bench.history import asv_runs
+from rollout_bench.measure import machine
+from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.record import MEASURED, Record
+from simulated import write_repository
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ALL = "Nano|NanoGrpo|NanoLimit"
+
+
+def of(classes):
+    """What asv is asked for: no class of the other flavour, which would take it a minute to look up."""
+    return [rf"--bench=^rollout\.({classes})\.", r"--bench=^transport_rpc\."]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout of three commits: asv has values of the first two, and the first could not be built."""
+    folder = tmp_path / "repository"
+    _newest, quick, broken = write_repository(folder, 3)[::-1]
+    (folder / "benchmarks").mkdir()
+    for name in ("asv.conf.json", "tracked.toml"):
+        shutil.copy(ROOT / name, folder)
+    results = folder / "results" / "box"
+    (results / "records").mkdir(parents=True)
+    for commit, value in ((quick, [0.1, None]), (broken, None)):
+        content = {"version": 2, "results": {"rollout.Nano.track_step_seconds": [value, [], "1"]}}
+        (results / f"{commit.hash[:8]}-env.json").write_text(json.dumps(content))
+    loads = fixed("nano", [1, 8])
+    lines = [
+        Record(path, "nano", 1, load.as_dict(), MEASURED).to_json()
+        for path in ("vllm-mp", "zmq")
+        for load in loads
+    ]
+    (results / "records" / f"{quick.hash[:8]}-env-nano.jsonl").write_text("\n".join(lines))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "gpus", list)
+    monkeypatch.setattr(asv_runs, "set_damaged_aside", lambda *_arguments: None)
+    return quick
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen", "first", "classes"),
+    [
+        (["--set", "quick"], "quick", [*of("Nano"), "--skip-existing"], None),
+        ([], "default", [*of(ALL), "--skip-existing"], ALL),
+        (["--set", "extended"], "extended", [*of("Nano"), "--skip-existing"], "Nano"),
+        (["--bench", "Nano"], "default", ["--bench=Nano", "--skip-existing"], None),
+        (["--again"], "default", of(ALL), None),
+    ],
+)
+def test_what_asv_passes_over_is_measured_too(words, chosen, first, classes, checkout, monkeypatch):
+    """asv has a value for each path, whatever set was measured, and --skip-existing takes it for one."""
+    asked, is_again = [], "--again" in words
+
+    def run_asv(_root, asked_now, _commits, _machine, variables, *_rest):
+        asked.append(list(asked_now))
+        assert variables["ROLLOUT_PERF_SET"] == chosen
+        assert ("ROLLOUT_PERF_AGAIN" in variables) == is_again
+        return 0
+
+    monkeypatch.setattr(asv_runs, "run_asv", run_asv)
+    assert cli.main(["track", "--max-count=3 HEAD", "--no-publish", "--machine", "box", *words]) == 1
+    assert asked[0][1:] == first
+    assert len(asked) == (2 if classes else 1)
+    if classes:
+        hashes, bench = asked[1]
+        assert Path(hashes.removeprefix("HASHFILE:")).read_text() == f"{checkout.hash}\n"
+        assert bench == of(classes)[0]
