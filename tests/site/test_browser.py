@@ -28,35 +28,46 @@ BARE = "bare"
 COMMITS = [Commit(f"{number:x}" * 40, f"change {number} {NASTY}", 1_700_000_000) for number in range(1, 15)]
 
 
+SCREEN = {"width": 1280, "height": 720}
+
+
 @pytest.fixture(scope="module")
-def browser():
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a page; afterwards: nothing on the console, no error, no request but for files."""
+def tab_and_wrong():
+    """A tab, and what went wrong in it. One for all tests: another would compile the scripts anew."""
     wrong: list[str] = []
-    tabs = []
-
-    def opened(page: Path, address: str = "", ready: str = "body[data-drawn=all]", **options):
-        tab = browser.new_context(**options).new_page()
-        tabs.append(tab)
+    with open_browser() as browser:
+        tab = browser.new_page()
         tab.set_default_timeout(30_000)
         tab.on("console", lambda message: wrong.append(f"console: {message.text}"))
         tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        tab.on(
-            "request",
-            lambda asked: asked.url.startswith(("file:", "data:", "blob:")) or wrong.append(asked.url),
-        )
+        tab.on("request", lambda asked: asked.url.startswith(LOCAL) or wrong.append(asked.url))
+        yield tab, wrong
+
+
+@pytest.fixture
+def visit(tab_and_wrong):
+    """Opens a page in the place of the one before, as if none had been; after the test: nothing on the
+    console, no error, no request but for files."""
+    tab, wrong = tab_and_wrong
+    wrong.clear()
+
+    def opened(
+        page: Path,
+        address: str = "",
+        ready: str = "body[data-drawn=all]",
+        viewport=SCREEN,
+        color_scheme="light",
+    ):
+        tab.goto("about:blank")  # another address of the same page would not load it
+        tab.set_viewport_size(viewport)
+        tab.emulate_media(media="screen", color_scheme=color_scheme)
         tab.goto(page.as_uri() + address)
         tab.wait_for_selector(ready, state="attached")
         return tab
 
     yield opened
-    for tab in tabs:
-        tab.context.close()
+    if tab.url.startswith("file:"):  # what was to be opened is there
+        tab.evaluate("localStorage.clear()")
     assert wrong == []
 
 
