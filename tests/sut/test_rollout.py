@@ -1,7 +1,7 @@
 """open_rollout with a real vLLM engine on the CPU: every path gives the same tokens, and fails the same way.
 
-Each path is visited once, by one engine start, and what the visit saw is what the tests look at.
-Engines are broken on purpose first of all, so that the visits also show that the process can go on.
+Each path is visited once, by one engine start, and what the visit saw is what the tests look at. Most visits
+end with the engine broken on purpose, so that the next one also shows that the process can go on.
 """
 
 import asyncio
@@ -39,20 +39,23 @@ pytestmark = pytest.mark.engine
 FLOOR = "sync"
 PATHS = [
     pytest.param(name, marks=[pytest.mark.baseline] * row.baseline)
-    for name, row in TRANSPORTS.items()
+    for name, row in reversed(TRANSPORTS.items())
     if row.absent(has_gpu=False) is None
 ]
+"""In the order of the visits: `ray` after `ray-graph`, whose raylet is killed."""
 PROMPTS = [[101, 102, 103, 104], [500, 501, 502], list(range(1000, 1040))]
 ENGINE = {
     "enforce_eager": True,
     "dtype": "float32",
     "kv_cache_memory_bytes": 256 << 20,
-    "max_model_len": 256,
+    "max_model_len": 2048,
     "seed": 0,
     "worker_extension_cls": "fake_host.Saboteur",
 }
-LONG = 2048
+LONG = 1900
 """Tokens that no machine generates before something is broken."""
+STOPPED_SECONDS = 10.0
+"""The deadline of a step where the engine is stopped."""
 
 
 def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -> Any:
@@ -83,33 +86,9 @@ def only_what_costs_memory() -> Any:
     return nothing_left(only=("process", "shared memory"))
 
 
-@pytest.mark.timeout(200)
-def test_an_exception_in_a_worker_reaches_the_caller_with_its_traceback():
-    """Over ZeroMQ: in a call of one's own the engine goes on, in a step it is the end of it."""
-    seen = SimpleNamespace()
-
-    async def sabotage(rollout: Rollout) -> None:
-        with pytest.raises(WorkerError, match="sabotage on request") as caught:
-            await rollout.call_workers("raise_now")
-        assert "Traceback" in str(caught.value)
-        seen.goes_on = await rollout.generate(PROMPTS, Sampling(4, ignore_eos=True))
-        await rollout.call_workers("raise_at_the_next_step")
-        begin = time.monotonic()
-        try:
-            await rollout.generate(PROMPTS, Sampling(4))
-        finally:
-            seen.seconds = time.monotonic() - begin
-
-    with only_what_costs_memory(), pytest.raises(WorkerError, match="sabotage in a step") as caught:
-        on_engine("zmq", sabotage)
-    assert "fake_host.py" in str(caught.value)
-    assert len(seen.goes_on) == 3
-    assert seen.seconds < 10
-
-
 async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen: SimpleNamespace) -> None:
     """Generate, break something meanwhile, and note how long the caller then waited."""
-    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG - 100, ignore_eos=True)))
+    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG, ignore_eos=True)))
     await asyncio.sleep(0.5)
     assert not generating.done()
     breaking()
@@ -120,78 +99,43 @@ async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen
         seen.seconds = time.monotonic() - seen.broken_at
 
 
-def a_rollout_opens_and_generates(path: str) -> None:
-    """In the process where one has just failed."""
-    use = lambda rollout: rollout.generate(PROMPTS, Sampling(4, ignore_eos=True))  # noqa: E731
-    assert [len(sequence.token_ids) for sequence in on_engine(path, use)] == [4, 4, 4]
+async def fail_in_a_step(rollout: Rollout, seen: SimpleNamespace) -> None:
+    """In a call of one's own first, after which the engine goes on."""
+    with pytest.raises(WorkerError, match="sabotage on request") as caught:
+        await rollout.call_workers("raise_now")
+    assert "Traceback" in str(caught.value)
+    seen.goes_on = await rollout.generate(PROMPTS, Sampling(4, ignore_eos=True))
+    await rollout.call_workers("raise_at_the_next_step")
+    begin = time.monotonic()
+    try:
+        await rollout.generate(PROMPTS, Sampling(4))
+    finally:
+        seen.seconds = time.monotonic() - begin
 
 
-@pytest.mark.timeout(200)
-def test_a_worker_that_is_killed_while_generating_is_worker_died():
-    """Over Ray; a rollout that waits for a dead worker would wait for ever."""
-    seen = SimpleNamespace()
-
-    async def kill(rollout: Rollout) -> None:
-        (pid,) = await rollout.call_workers("worker_pid")
-        await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
-
-    with only_what_costs_memory(), pytest.raises(WorkerDied, match="worker 0"):
-        on_engine("ray", kill, max_model_len=LONG)
-    assert seen.seconds < DEATH_NOTICE_SECONDS
+async def kill_the_worker(rollout: Rollout, seen: SimpleNamespace) -> None:
+    (pid,) = await rollout.call_workers("worker_pid")
+    await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
 
 
-@pytest.mark.timeout(300)  # two starts
-def test_a_raylet_that_is_killed_while_generating_takes_its_workers_along():
-    """Over a graph, whose channels only stay empty then; the next rollout gets a cluster of its own."""
-    seen = SimpleNamespace()
-
-    async def kill(rollout: Rollout) -> None:
-        [raylet] = [
-            process
-            for process in marked("ROLLOUT_PERF_RUN", str(rollout._run.folder))
-            if process.name() == "raylet"
-        ]
-        await until_it_breaks(rollout, raylet.kill, seen)
-
-    with only_what_costs_memory(), pytest.raises(WorkerDied, match=r"raylet \(process \d+\) ended"):
-        on_engine("ray-graph", kill, max_model_len=LONG)
-    assert seen.seconds < DEATH_NOTICE_SECONDS
-    a_rollout_opens_and_generates("ray-graph")
+async def kill_the_raylet(rollout: Rollout, seen: SimpleNamespace) -> None:
+    mark = ("ROLLOUT_PERF_RUN", str(rollout._run.folder))
+    [raylet] = [process for process in marked(*mark) if process.name() == "raylet"]
+    await until_it_breaks(rollout, raylet.kill, seen)
 
 
-@pytest.mark.timeout(200)
-def test_an_engine_that_is_killed_while_generating_is_reported_with_how_it_ended():
-    """vLLM does not report its engine's death to a caller that already waits; the workers must end with it.
-    There are two here, which share memory."""
-    seen = SimpleNamespace()
-
-    async def kill(rollout: Rollout) -> None:
-        pid = (await rollout.describe())["engine_pid"]
-        calling = asyncio.ensure_future(rollout.call_workers("nap", 60.0))
-        try:
-            await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
-        finally:
-            [seen.call_error] = await asyncio.gather(calling, return_exceptions=True)
-            seen.call_seconds = time.monotonic() - seen.broken_at
-
-    with only_what_costs_memory(), pytest.raises(EngineError, match=r"process \(\d+\) ended by SIGKILL"):
-        on_engine("zmq", kill, tensor_parallel_size=2, max_model_len=LONG)
-    assert seen.seconds < DEATH_NOTICE_SECONDS
-    assert "ended by SIGKILL" in str(seen.call_error)
-    assert seen.call_seconds < DEATH_NOTICE_SECONDS
+async def stop_the_engine(rollout: Rollout, seen: SimpleNamespace) -> None:
+    [process] = rollout._engine._processes
+    await until_it_breaks(rollout, lambda: os.kill(process.pid, signal.SIGSTOP), seen)
 
 
-@pytest.mark.timeout(200)
-def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all_the_same():
-    seen = SimpleNamespace()
-
-    async def stop(rollout: Rollout) -> None:
-        pid = (await rollout.describe())["engine_pid"]
-        await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGSTOP), seen)
-
-    with only_what_costs_memory(), pytest.raises(Stalled, match=r"engine's process .* within 3 s"):
-        on_engine("zmq", stop, step_deadline_seconds=3.0, max_model_len=LONG)
-    assert seen.seconds < 3.0 + DEATH_NOTICE_SECONDS
+BREAKS = {
+    "vllm-mp": stop_the_engine,
+    "zmq": fail_in_a_step,
+    "ray": kill_the_worker,
+    "ray-graph": kill_the_raylet,
+}
+"""How the engine of a path is broken when all else has been looked at."""
 
 
 def visit(path: str) -> SimpleNamespace:
@@ -204,28 +148,35 @@ def visit(path: str) -> SimpleNamespace:
 
 @cache
 def _visit(path: str) -> SimpleNamespace | BaseException:
+    seen = SimpleNamespace(error=None)
 
-    async def look(rollout: Rollout) -> SimpleNamespace:
-        seen = SimpleNamespace()
+    async def look(rollout: Rollout) -> None:
         seen.greedy = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.sampled = await rollout.generate(PROMPTS[:2], Sampling(8, samples=2, ignore_eos=True, seed=3))
         lengths = [Sampling(n, ignore_eos=True) for n in (1, 5, 9)]
         seen.lengths = [len(s.token_ids) for s in await rollout.generate(PROMPTS, lengths)]
         with pytest.raises(ConfigurationError) as caught:
-            await rollout.generate([[101], list(range(100, 350))], Sampling(16))
+            await rollout.generate([[101], list(range(100, 2100))], Sampling(49))
         seen.too_long = str(caught.value)
         with pytest.raises(ConfigurationError) as caught:
             await rollout.generate([[]], Sampling(16))
         seen.empty = str(caught.value)
         seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.facts = await rollout.describe()
-        return seen
+        if path in BREAKS:
+            try:
+                await BREAKS[path](rollout, seen)
+            except EngineError as error:
+                seen.error = error
+                raise
 
+    deadline = {"step_deadline_seconds": STOPPED_SECONDS} if BREAKS.get(path) is stop_the_engine else {}
     try:
         with only_what_costs_memory():
-            return on_engine(path, look)
+            on_engine(path, look, **deadline)
     except (Exception, pytest.fail.Exception) as error:
-        return error
+        return seen if error is seen.error else error
+    return seen
 
 
 def tokens(sequences: list) -> list[list[int]]:
@@ -270,8 +221,8 @@ def test_times_of_a_sequence_are_in_their_order(path):
 @pytest.mark.parametrize("path", PATHS)
 def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
     seen = visit(path)
-    assert "prompt 1 has 250 tokens and asks for 16" in seen.too_long
-    assert "256 at most" in seen.too_long
+    assert "prompt 1 has 2000 tokens and asks for 49" in seen.too_long
+    assert "2048 at most" in seen.too_long
     assert "prompt 0 has 0 tokens" in seen.empty
     assert tokens(seen.again) == tokens(seen.greedy)
 
@@ -296,7 +247,7 @@ def test_the_description_says_which_executor_and_channel_live(path):
     facts = visit(path).facts
     assert facts["executor"].split(".")[-1] == EXECUTORS.get(path, "TransportExecutor")
     assert facts.get("channel") == CHANNELS.get(path)
-    assert facts["engine"]["max_model_len"] == 256
+    assert facts["engine"]["max_model_len"] == 2048
     if path in CHANNELS:
         assert facts["engine_pid"] != os.getpid()
         assert facts["counters"]["replies"] > 24
@@ -306,6 +257,62 @@ def test_the_description_says_which_executor_and_channel_live(path):
 def test_every_asynchronous_path_has_the_same_settings(path):
     """Scheduling among them: vLLM turns async scheduling off on the CPU, for all alike."""
     assert visit(path).facts["engine"] == visit("vllm-mp").facts["engine"]
+
+
+def test_an_exception_in_a_worker_reaches_the_caller_with_its_traceback():
+    """Over ZeroMQ: in a call of one's own the engine goes on, in a step it is the end of it."""
+    seen = visit("zmq")
+    with pytest.raises(WorkerError, match="sabotage in a step") as caught:
+        raise seen.error
+    assert "fake_host.py" in str(caught.value)
+    assert len(seen.goes_on) == 3
+    assert seen.seconds < 10
+
+
+def test_a_worker_that_is_killed_while_generating_is_worker_died():
+    """Over Ray; a rollout that waits for a dead worker would wait for ever."""
+    seen = visit("ray")
+    with pytest.raises(WorkerDied, match="worker 0"):
+        raise seen.error
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+
+
+def test_a_raylet_that_is_killed_while_generating_takes_its_workers_along():
+    """Over a graph, whose channels only stay empty then; the next rollout gets a cluster of its own."""
+    seen = visit("ray-graph")
+    with pytest.raises(WorkerDied, match=r"raylet \(process \d+\) ended"):
+        raise seen.error
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+    assert visit("ray").lengths == [1, 5, 9]
+
+
+def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all_the_same():
+    seen = visit("vllm-mp")
+    with pytest.raises(Stalled, match=rf"engine's process .* within {STOPPED_SECONDS:g} s"):
+        raise seen.error
+    assert seen.seconds < STOPPED_SECONDS + DEATH_NOTICE_SECONDS
+
+
+@pytest.mark.timeout(200)
+def test_an_engine_that_is_killed_while_generating_is_reported_with_how_it_ended():
+    """vLLM does not report its engine's death to a caller that already waits; the workers must end with it.
+    There are two here, which share memory."""
+    seen = SimpleNamespace()
+
+    async def kill(rollout: Rollout) -> None:
+        pid = (await rollout.describe())["engine_pid"]
+        calling = asyncio.ensure_future(rollout.call_workers("nap", 60.0))
+        try:
+            await until_it_breaks(rollout, lambda: os.kill(pid, signal.SIGKILL), seen)
+        finally:
+            [seen.call_error] = await asyncio.gather(calling, return_exceptions=True)
+            seen.call_seconds = time.monotonic() - seen.broken_at
+
+    with only_what_costs_memory(), pytest.raises(EngineError, match=r"process \(\d+\) ended by SIGKILL"):
+        on_engine("zmq", kill, tensor_parallel_size=2)
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+    assert "ended by SIGKILL" in str(seen.call_error)
+    assert seen.call_seconds < DEATH_NOTICE_SECONDS
 
 
 @pytest.mark.skipif(machine.gpus(), reason="there it can be taken")
