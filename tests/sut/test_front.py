@@ -94,11 +94,11 @@ def nothing_remains(folder: Path, started: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize(
     ("path", "number"),
     [
-        ("sync", signal.SIGTERM),
+        pytest.param("sync", signal.SIGTERM, marks=pytest.mark.endurance),
         ("vllm-mp", signal.SIGKILL),
         pytest.param("zmq", signal.SIGKILL, marks=pytest.mark.endurance),
         pytest.param("ray", signal.SIGKILL, marks=pytest.mark.endurance),
-        ("ray-graph", signal.SIGTERM),
+        pytest.param("ray-graph", signal.SIGTERM, marks=pytest.mark.endurance),
     ],
 )
 @pytest.mark.engine

@@ -54,7 +54,7 @@ def greedy_by_transformers(folder, prompt):
 
 async def rolled_out(folder, prompt):
     async with open_rollout(
-        str(folder), "zmq", enforce_eager=True, dtype="float32", kv_cache_memory_bytes=64 << 20
+        str(folder), "sync", enforce_eager=True, dtype="float32", kv_cache_memory_bytes=64 << 20
     ) as rollout:
         (sequence,) = await rollout.generate([prompt], Sampling(max_tokens=TOKENS, temperature=0))
         return sequence
