@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track lint check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
+.PHONY: help setup track lint light check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -25,7 +25,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # share what takes long to make.
 LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist loadgroup
 # An engine that starts keeps a core busy: four at once are no faster. Tests of a file share a cluster of Ray's.
-ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile
+# tests/conftest.py puts the files that take longest first; xdist would begin with those that have the most tests.
+ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile \
+	--no-loadscope-reorder
 
 lint: setup ## ruff, mypy, import rules
 	ruff check .
@@ -33,11 +35,13 @@ lint: setup ## ruff, mypy, import rules
 	mypy
 	lint-imports
 
-check: lint ## lint, and every test that loads neither vLLM nor Ray: some two minutes
+light: setup
 	$(LIGHT)
 
-test: setup ## every test that needs no GPU
-	$(LIGHT)
+check: setup ## lint, and every test that loads neither vLLM nor Ray: less than two minutes
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint light
+
+test: light ## every test that needs no GPU
 	$(ENGINE)
 
 test-gpu: setup ## every path with a real engine on the GPU, the baselines too

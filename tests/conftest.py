@@ -24,7 +24,13 @@ from rollout_perf.transports.base import Transport
 os.environ[variables.ALONE] = "the tests"
 
 
+LONGEST = ["test_rollout.py", "test_asv.py", "test_gate_exam.py", "test_wheels.py", "test_probe_engine.py"]
+"""Files with engines that take minutes. They come first: one that came last would have one core idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     on_gpu = [item for item in items if "gpu" in item.keywords]
     try:
         reason = None if not on_gpu or machine.gpus() else "no NVIDIA GPU can be used"
