@@ -5,15 +5,18 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import fake
 import pytest
 from leaks import nothing_left
 from rollout_bench.cli import main as cli
+from rollout_bench.measure import rounds as rounds_module
 from rollout_bench.measure import session
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
+from rollout_bench.report.estimate import BUSY_HOST, estimate_of
 from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
@@ -41,6 +44,22 @@ def test_a_ratio_is_that_of_neighbours_so_what_drifts_falls_out():
     assert zmq["interval"] == pytest.approx((0.9, 1.1))
     assert (zmq["replicates"], zmq["rounds"]) == (3, 8)
     assert "1.00 [0.90 .. 1.10]" in ratio_table(rows, "vllm-mp", "step_seconds")
+
+
+def test_ratios_of_a_busy_host_say_so_in_each_value_and_over_all_replicates():
+    """One replicate of two was disturbed, in a round of the three: what is counted is not."""
+    replicates = [[record("vllm-mp", [1.0] * 3), record("zmq", [0.9] * 3)] for _ in range(2)]
+    for one in replicates[1]:
+        one.observed["host"] = {"spoilt": 1}
+    rows = ratios(replicates, "vllm-mp", "step_seconds")
+    assert [row["spoilt_rounds"] for row in rows] == [1, 1]
+    _title, reference, zmq, *notes = ratio_table(rows, "vllm-mp", "step_seconds").splitlines()
+    assert "1.00 s¹" in reference
+    assert "900 ms¹" in zmq
+    assert "0.90 [0.90 .. 0.90]¹²" in zmq
+    assert notes[0].startswith("¹ a busy host")
+    assert "busy" not in ratio_table(rows, "vllm-mp", "wire_bytes")
+    assert [estimate_of(one, "step_seconds").warnings for one in together(replicates)] == [(BUSY_HOST,)] * 2
 
 
 def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
@@ -112,7 +131,7 @@ def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, m
     with nothing_left():
         records = run_session(
             "nano", [*map(Contestant, ["vllm-mp", "ray", "zmq", "pigeon"])], fixed("nano", [1, 8]), 2, 3,
-            said.append, keep=tmp_path / "kept",
+            said.append, keep=tmp_path / "kept", repeat_share=0.0,
         )  # fmt: skip
     by_case = {(one.path, one.workload["batch"]): one for one in records}
     assert len(by_case) == 8
@@ -141,6 +160,81 @@ def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, m
     assert len(running) == len(rollouts) - 1 - len(there)
     assert all(found == [path] for path, *found in running[:21]), "others run beside the one that generates"
     assert all({path} <= set(found) <= {path, "ray"} for path, *found in running[21:])
+
+
+BUSY, QUIET = {"others_seconds": 0.5, "spoilt": "by others"}, {"others_seconds": 0.0, "spoilt": None}
+BUSY, QUIET = ({"seconds": 1.0, "stolen_seconds": 0.0} | one for one in (BUSY, QUIET))
+
+
+class Answers:
+    """In the place of a contestant: it does what it is asked, and notes it."""
+
+    def __init__(self, name: str):
+        self.name, self.orders = name, []
+
+    def ask(self, **order):
+        self.orders.append(order)
+        return "0.1"
+
+
+@pytest.mark.parametrize(
+    ("rounds", "chosen", "spoilt", "repeated"),
+    [
+        ([QUIET] * 4, [0, 1, 2, 3], 0, 0),
+        ([BUSY, QUIET, BUSY, QUIET, QUIET, QUIET], [1, 3, 4, 5], 0, 2),
+        ([BUSY, QUIET, BUSY, QUIET, QUIET, BUSY | {"others_seconds": 0.3}], [1, 3, 4, 5], 1, 2),
+    ],
+)
+def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
+    rounds, chosen, spoilt, repeated, monkeypatch
+):
+    """Sample i of every record is still of one round, and whose rounds stay spoilt says so."""
+    states = iter(rounds)
+    monkeypatch.setattr(rounds_module, "between", lambda _before, _after: next(states))
+    monkeypatch.setattr(rounds_module, "say", lambda _text: None)
+    contestants = [Answers("vllm-mp"), Answers("zmq")]
+    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None))
+    running.up += contestants
+    running.run_timed(0, "fixed 8", 4, 2)
+    assert next(states, None) is None
+    for one in contestants:
+        *rollouts, last = one.orders
+        assert rollouts == [{"workload": 0}] * len(rounds)
+        assert last["rounds"] == chosen
+        host = last["host"]
+        assert (host["spoilt"], host["repeated"]) == (spoilt, repeated)
+        assert host["rounds"]["others_seconds"] == [rounds[place]["others_seconds"] for place in chosen]
+
+
+FIRST_IS_SPOILT = """
+from rollout_bench.measure import host_state
+from rollout_perf import clock
+between, found = host_state.between, []
+def spoil(before, after):
+    found.append(between(before, after) | {"spoilt": None if found else "by this test"})
+    return found[-1]
+host_state.between = spoil
+class Slower(clock.Wall):
+    rollouts = 0
+    async def pass_steps(self, steps):
+        self.rollouts += 1
+        await clock.asyncio.sleep(0.01 * self.rollouts)
+clock.Wall = Slower
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_record_has_the_samples_of_the_rounds_that_count_and_says_how_the_host_was(tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(FIRST_IS_SPOILT)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    said: list[str] = []
+    [record] = run_session("nano", [Contestant("zmq")], fixed("nano", [1]), 2, 1, said.append)
+    times = [line.rpartition(" ")[2] for line in said if "round " in line and line.startswith("fixed")]
+    assert len(set(times)) == 3
+    assert [f"{one:.3f}" for one in record.metrics["step_seconds"]] == times[1:]
+    host = record.observed["host"]
+    assert (host["repeated"], host["spoilt"], len(host["rounds"]["seconds"])) == (1, 0, 2)
 
 
 @pytest.mark.timeout(120)

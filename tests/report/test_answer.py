@@ -70,6 +70,13 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
     ]
 
 
+def test_sessions_of_a_busy_host_say_so(folder):
+    """Of 4 replicates of two paths: others spoilt a round in each."""
+    observed = {"workers": [], "tokens_generated": 0, "vllm": "0", "engine": {}, "host": {"spoilt": 1}}
+    write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.8, 0.82] * 2}, observed=observed)
+    assert sentence(answer_of(folder)).endswith(", on a busy host: others spoilt 8 of 32 rollouts).")
+
+
 def test_a_ratio_without_an_interval_is_shown_and_decides_nothing(folder, monkeypatch):
     write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.5] * 4})
     monkeypatch.setattr(ratios, "ratio_of", lambda pairs: Ratio(pairs[0][0][0] / pairs[0][1][0], [], None, 0))

@@ -2,6 +2,7 @@
 
 import pytest
 from rollout_bench.report.estimate import (
+    BUSY_HOST,
     FEW_SAMPLES,
     NOT_GATED,
     ONE_REPLICATE,
@@ -28,6 +29,9 @@ def record(**observed):
         ({"engine_starts": 1}, "wire_bytes", (NOT_GATED, ONE_REPLICATE)),
         ({"engine_starts": 3}, "wire_bytes", (NOT_GATED,)),
         ({"engine_starts": 1, "counted": {"wire_bytes": 800}}, "wire_bytes", ()),
+        ({"engine_starts": 3, "host": {"spoilt": 0, "repeated": 4}}, "step_seconds", ()),
+        ({"engine_starts": 3, "host": {"spoilt": 2}}, "step_seconds", (BUSY_HOST,)),
+        ({"host": {"spoilt": 2}, "counted": {"wire_bytes": 800}}, "wire_bytes", ()),
     ],
 )
 def test_a_record_says_what_must_be_known_of_its_values(observed, metric, warnings):

@@ -55,6 +55,7 @@ class TestLines:
             ({"metrics": None}, "'metrics' is no object"),
             ({"metrics": {"step_seconds": 1.0}}, "the metrics' 'step_seconds' is no list of numbers"),
             ({"metrics": {"step_seconds": ["fast"]}}, "the metrics' 'step_seconds' is no list of numbers"),
+            ({"observed": {"host": {"pinned": "no"}}}, "the host's 'pinned' is no truth value"),
             ({"provenance": {"versions": []}}, "the provenance's 'versions' is no object"),
             (
                 {"provenance": {"machine": {"gpus": [0]}}},

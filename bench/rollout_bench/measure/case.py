@@ -25,7 +25,7 @@ from .door import Door, NoDoor, Rollout, facts, open_door
 from .labels import check_label
 from .marked import signal_all
 from .process import say
-from .rounds import END, ORDER_BYTES, PASSED, READY
+from .rounds import KEPT, PASSED, READY
 from .samples import gather, rollout_metrics, without_exact
 from .saturation import NOT_TRIED, Search
 from .workload import Workload
@@ -42,10 +42,10 @@ those with it; the stages of every engine step."""
 class Cases:
     """The cases of one request, of one path, and what becomes of each.
 
-    `orders` is the pipe of which the numbers of workloads are read, `answers` the one that takes step times.
+    `orders` is the pipe of which lines of JSON are read (`rounds`), `answers` the one that takes step times.
     """
 
-    def __init__(self, request: dict[str, Any], keep: Keep, orders: int, answers: TextIO):
+    def __init__(self, request: dict[str, Any], keep: Keep, orders: TextIO, answers: TextIO):
         self.request = request
         self.path: str = request["path"]
         self.options = OPTIONS | request["options"]
@@ -185,10 +185,14 @@ class Cases:
         try:
             self._answer(READY)
             # Nobody else runs in this process meanwhile: the event loop need not.
-            while (number := int(os.read(self._orders, ORDER_BYTES) or END)) != END:
+            for order in map(json.loads, self._orders):
+                workload = workloads[order["workload"]]
                 signal_all(workers, signal.SIGCONT)
                 try:
-                    answer = await self._rollout(engine, workloads[number])
+                    if "host" in order:
+                        answer = await self._keep_record(engine, workload, order)
+                    else:
+                        answer = await self._rollout(engine, workload)
                 except drive.UnequalWork as error:
                     self.done(FAILED, str(error))
                     answer = PASSED
@@ -212,7 +216,7 @@ class Cases:
         if reason := self.too_large(workload):
             self.done(FAILED, reason)
             return PASSED
-        warmups, rollouts = self.request["warmups"], self.request["rollouts"]
+        warmups = self.request["warmups"]
         if workload not in self._exact:
             begin = time.perf_counter()
             self._exact[workload] = await exact.count(
@@ -228,17 +232,20 @@ class Cases:
             engine.watch.absent["tail"] = "this commit does not say when a sample was done"
         samples.append(rollout_metrics(step_seconds, times, await engine.watch.end(workload)))
         self._search.spend(workload.name, step_seconds)
-        if len(samples) == warmups + rollouts:
-            await self._worked(engine, workload, samples[warmups:])
         return f"{step_seconds:.6f}"
 
-    async def _worked(self, engine: "_Engine", workload: Workload, samples: list[dict[str, float]]) -> None:
-        """Keep the record of a workload whose last rollout is over."""
+    async def _keep_record(self, engine: "_Engine", workload: Workload, order: dict[str, Any]) -> str:
+        """Keep the record of a workload whose last rollout is over, of the rounds that count."""
+        if workload not in self.pending:
+            return PASSED
+        timed = self._samples[workload][self.request["warmups"] :]
+        samples = [timed[number] for number in order["rounds"]]
         counted = self._exact[workload]
         observed = self.observed | {
             "tokens_generated": workload.tokens,
             "rollouts": len(samples),
             "engine_starts": 1,
+            "host": order["host"],
             "absent": engine.watch.absent | ({"wire": counted.absent} if counted.absent else {}),
         }
         if counted.totals:
@@ -258,6 +265,7 @@ class Cases:
         record = self.done(MEASURED, metrics=metrics, observed=observed)
         if reason := self._search.end_reason(record):
             self.all_done(ABSENT, f"{NOT_TRIED}{reason}")
+        return KEPT
 
     def too_large(self, workload: Workload) -> str | None:
         """Why the KV cache cannot take a workload. A batch is to run at once, but where it is the limit that

@@ -57,7 +57,7 @@ def _fork(request: dict[str, Any], others: list[dict[str, Any]], targets: list[s
             _close(other)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ[variables.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
-        Cases(request, keep, request["orders"], os.fdopen(request["answers"], "w")).run()
+        Cases(request, keep, os.fdopen(request["orders"]), os.fdopen(request["answers"], "w")).run()
         code = 0
     except Exception:
         traceback.print_exc()

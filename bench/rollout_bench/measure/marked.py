@@ -22,13 +22,20 @@ from pathlib import Path
 _KILL_SECONDS, _TRACKER_SECONDS = 4.0, 2.0
 
 
+def carries(folder: Path, name: str, value: str) -> bool:
+    """Whether the process of a folder of /proc has `name` set to `value` in its environment.
+
+    Raises OSError where that is not for us to see, or the process has ended.
+    """
+    return f"{name}={value}".encode() in (folder / "environ").read_bytes().split(b"\0")
+
+
 def marked(name: str, value: str) -> list[int]:
     """Processes that have `name` set to `value` in their environment, other than this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            if f"{name}={value}".encode() in environment and int(folder.name) != os.getpid():
+            if carries(folder, name, value) and int(folder.name) != os.getpid():
                 found.append(int(folder.name))
     return found
 

@@ -25,6 +25,13 @@ def _pooled(records: Sequence[Record]) -> Record:
         "engine_starts": sum(record.observed["engine_starts"] for record in measured),
         "rollouts": sum(record.observed["rollouts"] for record in measured),
     }
+    if hosts := [one.observed["host"] for one in measured if "host" in one.observed]:
+        observed["host"] = hosts[0] | {
+            "rounds": {
+                name: [fact for host in hosts for fact in host["rounds"][name]] for name in hosts[0]["rounds"]
+            },
+            **{name: sum(host[name] for host in hosts) for name in ("spoilt", "repeated")},
+        }
     if lost := [record.reason for record in records if record.status != MEASURED]:
         observed["replicates_left_out"] = lost
     if controls := [one.observed["control"] for one in measured if "control" in one.observed]:

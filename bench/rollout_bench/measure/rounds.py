@@ -16,15 +16,13 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from .host_state import Host, between, observed, quietest
 from .process import Interpreter, end_marked, leave, say, start_beside
 from .saturation import Search
 from .workload import Workload
 
-READY, PASSED = "ready", "passed over"
+READY, PASSED, KEPT = "ready", "passed over", "kept"
 """What a contestant answers, beside the step time of a rollout in seconds."""
-
-ORDER_BYTES, END = 4, -1
-"""An order is the number of a workload, or the end."""
 
 _LEFT = 3
 """Exit code where a contestant was not there to the end."""
@@ -48,25 +46,31 @@ class _Channel:
         ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
         return self._reader.readline().strip() if ready else None
 
-    def order(self, number: int) -> None:
-        """Order a rollout of a workload, or the end."""
-        with suppress(BrokenPipeError):
-            os.write(self._orders, b"%*d" % (ORDER_BYTES, number))
+    def ask(self, **order: Any) -> str | None:
+        """What it answers to an order: a step time, PASSED or KEPT; None where it has broken.
 
-    def run_rollout(self, workload: int) -> str | None:
-        """Have it generate a rollout: its step time, or PASSED; None where it has broken."""
-        self.order(workload)
+        One with a workload alone is for its next rollout: the first is counted exactly, the next ones are
+        warm-ups, and the others are timed. One that says which rounds count, and how the host was meanwhile,
+        is for its record.
+        """
+        with suppress(BrokenPipeError):
+            os.write(self._orders, json.dumps(order).encode() + b"\n")
         answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
         if answer is None:
             print(f"{self.name} did not end a rollout within {_ROLLOUT_DEADLINE_SECONDS:g} s", flush=True)
         return answer or None
 
+    def end(self) -> None:
+        """There are no more orders."""
+        os.close(self._orders)
+
 
 class _Rounds:
     """Rounds of the contestants that are up, each of which generates while the others wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host):
         self.up: list[_Channel] = []
+        self._host = host
         self._number = 0
 
     def run(self, workload: int, title: str) -> bool:
@@ -74,7 +78,7 @@ class _Rounds:
         self._number += 1
         times = []
         for one in list(self.up if self._number % 2 else reversed(self.up)):
-            answer = one.run_rollout(workload)
+            answer = one.ask(workload=workload)
             if answer is None:
                 say(f"{one.name} has left the session")
                 self.up.remove(one)
@@ -83,6 +87,26 @@ class _Rounds:
         if times:
             say(f"{title}: {', '.join(times)}")
         return bool(times)
+
+    def run_timed(self, workload: int, load: str, wanted: int, repeats: int) -> None:
+        """The timed rounds of a workload: as many as are wanted, and up to so many more in place of those
+        that others spoilt. Then each contestant makes its record, of the rounds that count."""
+        rounds: list[dict[str, Any]] = []
+        quiet = 0
+        before = self._host.look()
+        while quiet < wanted and len(rounds) < wanted + repeats:
+            more = min(len(rounds) - quiet, repeats)
+            if not self.run(workload, f"{load}: round {len(rounds) + 1}/{wanted + more}"):
+                return
+            after = self._host.look()
+            rounds.append(between(before, after))
+            before = after
+            if reason := rounds[-1]["spoilt"]:
+                say(f"{load}: others have spoilt that round: {reason}")
+            quiet += reason is None
+        chosen = quietest(rounds, wanted)
+        for one in self.up:
+            one.ask(workload=workload, rounds=chosen, host=observed(rounds, chosen))
 
 
 def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
@@ -110,7 +134,7 @@ def _run(asked: dict[str, Any]) -> int:
     processes = _start(asked, channels)
     shared = asked["requests"][0]
     end = begin + shared["start_deadline_seconds"]
-    rounds = _Rounds()
+    rounds = _Rounds(Host())
     for channel in channels:
         answer = channel.answer(max(0.0, end - time.monotonic()))
         if answer == READY:
@@ -126,15 +150,13 @@ def _run(asked: dict[str, Any]) -> int:
     for number in ahead:
         rounds.run(number, f"{loads[number]}: {count}")
     for number, load in enumerate(loads):
-        titles = [] if number in ahead else [count]
-        titles += ["warm-up"] * shared["warmups"]
-        titles += [f"round {done + 1}/{shared['rollouts']}" for done in range(shared["rollouts"])]
-        for title in titles:
-            if not rounds.run(number, f"{load}: {title}"):
-                break
+        before = [] if number in ahead else [count]
+        for title in [*before, *["warm-up"] * shared["warmups"]]:
+            rounds.run(number, f"{load}: {title}")
+        rounds.run_timed(number, load, shared["rollouts"], asked["repeats"])
     up = list(rounds.up)
     for one in channels:
-        one.order(END)
+        one.end()
     end = time.monotonic() + _END_SECONDS
     for one in up:
         one.answer(max(0.0, end - time.monotonic()))  # none: it has ended

@@ -30,6 +30,10 @@ from .workload import Workload
 START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
 
+REPEAT_SHARE = 0.5
+"""At most so many more rounds, as a share of those of a workload, come in place of those that others spoilt:
+a burst passes, and what lasts is to be told, not waited for."""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -86,6 +90,7 @@ def attempt(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
+    repeat_share: float = REPEAT_SHARE,
     start_deadline_seconds: float | None = None,
     **options: Any,
 ) -> tuple[list[Record], str]:
@@ -95,7 +100,9 @@ def attempt(
     arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
     are those of `case.OPTIONS`. Engines have half of the deadline to start, if nothing else is given: those
-    that are up have the rest, whoever does not start.
+    that are up have the rest, whoever does not start. Rounds that others on the host have spoilt come again,
+    up to `repeat_share` of them all; records hold the host's state by round, and mark those that count
+    nevertheless.
     """
     start_seconds = start_deadline_seconds or min(START_DEADLINE_SECONDS, deadline_seconds / 2)
     shared = session_arguments(preset, tensor_parallel_size, workloads, len(contestants), arguments or {})
@@ -121,7 +128,12 @@ def attempt(
         one.build: vars(one.interpreter or Interpreter(sys.executable, dict(os.environ)))
         for one in contestants
     }
-    asked = {"requests": requests, "interpreters": interpreters, "keep": keep and str(keep)}
+    asked = {
+        "requests": requests,
+        "interpreters": interpreters,
+        "keep": keep and str(keep),
+        "repeats": int(rounds * repeat_share),
+    }
     outcome = run_module("rollout_bench.measure.rounds", asked, say, deadline_seconds)
     return read_records(outcome.answer), outcome.reason or "the process left no record of it"
 

@@ -19,7 +19,7 @@ LEAST_SAMPLES = 4
 """With fewer samples a value has no interval."""
 
 ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
-NOT_GATED, FEW_SAMPLES = "not-gated", "few-samples"
+NOT_GATED, FEW_SAMPLES, BUSY_HOST = "not-gated", "few-samples", "busy-host"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
@@ -27,6 +27,8 @@ WARNINGS = {
     f"and no interval of 95 %, which takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
     FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
+    BUSY_HOST: "a busy host: others had its cores or GPU in some of the rounds, and repeating those found "
+    "too few quiet ones",
 }
 """What a reader must know of a value, by the word that stands for it in data."""
 
@@ -81,12 +83,18 @@ def engine_starts(record: Record) -> int:
     return int(record.observed.get("engine_starts") or 1)
 
 
+def spoilt_rounds(record: Record) -> int:
+    """In how many of the rounds that count others spoilt what was measured."""
+    return int((record.observed.get("host") or {}).get("spoilt") or 0)
+
+
 def _warnings(record: Record, metric: str) -> list[str]:
     exact = metric_facts(metric).exact
     if exact and metric in (record.observed.get("counted") or {}):
         return []  # the same integer at every start
     found = [NOT_GATED] if exact else []
-    return [*found, *[ONE_REPLICATE] * (engine_starts(record) == 1)]
+    found += [ONE_REPLICATE] * (engine_starts(record) == 1)
+    return found + [BUSY_HOST] * (spoilt_rounds(record) > 0)
 
 
 def ratio(value: Estimate, reference: Estimate) -> Estimate | None:

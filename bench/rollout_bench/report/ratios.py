@@ -6,9 +6,10 @@ from math import inf
 from statistics import median
 from typing import Any
 
+from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 from ..stats.ratios import LEAST_REPLICATES, ratio_of
-from .estimate import FEW_REPLICATES, ONE_REPLICATE, engine_starts
+from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, engine_starts, spoilt_rounds
 from .footnotes import Footnotes
 from .numbers import bounds, number, quantity
 from .table import table, wrapped
@@ -21,14 +22,16 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
     """For each path and case its ratio to the reference over all sessions, each a replicate."""
     rows: list[dict[str, Any]] = []
     for path, case in dict.fromkeys((one.path, _compared(one)) for records in sessions for one in records):
-        mine = [_samples(records, path, case, metric) for records in sessions]
-        its = [_samples(records, reference, case, metric) for records in sessions]
+        kept = [_found(records, path, case) for records in sessions]
+        mine = [_samples(one, metric) for one in kept]
+        its = [_samples(_found(records, reference, case), metric) for records in sessions]
         medians = [median(samples) for samples in mine if samples]
         named = dict(zip(("preset", "tensor_parallel_size", "workload", "batch"), case, strict=True))
         row: dict[str, Any] = {"path": path, **named, "replicates": len(medians)}
         pairs = [pair for pair in zip(mine, its, strict=True) if pair[0] and len(pair[0]) == len(pair[1])]
         if medians:
             row |= {"median": median(medians), "rounds": sum(len(samples) for samples, _its in pairs)}
+            row["spoilt_rounds"] = sum(spoilt_rounds(one) for one in kept if one is not None)
         if pairs:
             found = ratio_of(pairs)
             row |= {"ratio": found.middle, "by_replicate": found.by_replicate, "interval": found.interval}
@@ -60,7 +63,9 @@ def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
     return [
         replace(
             replicates[0],
-            observed=replicates[0].observed | {"engine_starts": sum(map(engine_starts, replicates))},
+            observed=replicates[0].observed
+            | {"engine_starts": sum(map(engine_starts, replicates))}
+            | {"host": {"spoilt": sum(map(spoilt_rounds, replicates))}},
             metrics={
                 name: [sample for one in replicates for sample in one.metrics.get(name, ())]
                 for name in replicates[0].metrics
@@ -74,14 +79,13 @@ def _case(record: Record) -> Case:
     return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
 
 
-def _samples(
-    records: Sequence[Record], path: str, case: tuple[str, int, str, int], metric: str
-) -> list[float]:
-    for one in records:
-        if (one.path, _compared(one)) == (path, case):
-            samples = one.metrics.get(metric, [])
-            return samples if all(0 < sample < inf for sample in samples) else []  # JSON may hold NaN
-    return []
+def _found(records: Sequence[Record], path: str, case: tuple[str, int, str, int]) -> Record | None:
+    return next((one for one in records if (one.path, _compared(one)) == (path, case)), None)
+
+
+def _samples(record: Record | None, metric: str) -> list[float]:
+    samples = [] if record is None else record.metrics.get(metric, [])
+    return samples if all(0 < sample < inf for sample in samples) else []  # JSON may hold NaN
 
 
 def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> str:
@@ -94,12 +98,14 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> 
         if "median" not in row:
             lines.append([*start, "not measured"])
             continue
-        cells = [quantity(row["median"], metric), "", "", str(row["rounds"])]
+        spoilt = row.get("spoilt_rounds") and not metric_facts(metric).exact  # counts are not disturbed
+        busy = notes.mark_of(BUSY_HOST) if spoilt else ""
+        cells = [f"{quantity(row['median'], metric)}{busy}", "", "", str(row["rounds"])]
         if row["path"] != reference and "ratio" in row:
             few = row["replicates"] < LEAST_REPLICATES
             warning = ONE_REPLICATE if row["replicates"] == 1 else FEW_REPLICATES
             mark = notes.mark_of(warning) if few else ""
-            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}{mark}"
+            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}{busy}{mark}"
             cells[2] = " ".join(map(number, row["by_replicate"]))
         lines.append(start + cells)
     return "\n".join([table(titles, lines, right=(1, 2, 5)), *map(wrapped, notes.lines())])

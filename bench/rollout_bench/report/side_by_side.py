@@ -54,7 +54,10 @@ class SideBySide:
         lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
         what = f"fastest is {lowest}" if self.fastest else f"no clear winner, lowest ratio: {lowest}"
         of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
-        return f"{what} ({of}, {self.measured}{f', {self.commit}' if self.commit else ''})"
+        rounds, spoilt = (sum(row[name] for row in self.rows) for name in ("rounds", "spoilt_rounds"))
+        busy = f", on a busy host: others spoilt {spoilt} of {rounds} rollouts"
+        made = f"{of}, {self.measured}{f', {self.commit}' if self.commit else ''}"
+        return f"{what} ({made}{busy * (spoilt > 0)})"
 
 
 def cases_of(results: Results) -> dict[Case, list[tuple[Session, Record]]]:

@@ -56,6 +56,20 @@ class MachineFacts:
 
 
 @dataclass(frozen=True)
+class HostFacts:
+    """What a record of a session says of its host while it was measured, and is relied on."""
+
+    rounds: dict[str, Any] | None = None
+    """Values by fact, one for each round, in the order of samples: load, pressure, what others had, GPUs."""
+    spoilt: int | None = None
+    """How many of these rounds others have spoilt."""
+    repeated: int | None = None
+    """How many more were run in place of such, and are not among them."""
+    pinned: bool | None = None
+    """Whether the session might use some of the machine's cores alone."""
+
+
+@dataclass(frozen=True)
 class ObservedFacts:
     """What a record may say of the live processes, and is relied on; settings and channel stand beside it."""
 
@@ -63,6 +77,7 @@ class ObservedFacts:
     tokens_generated: int | None = None
     counted: dict[str, Any] | None = None
     absent: dict[str, str] | None = None
+    host: Annotated[dict[str, Any], HostFacts] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-_WORDS = {str: "text", int: "whole number", float: "number", dict: "object", list: "list"}
+_WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "truth value",
+    dict: "object",
+    list: "list",
+}
 _DEEPEST = 100
 _LARGEST = 1e18
 """And 1 / it the smallest: beyond them are no bytes, seconds or shares, and sums and ratios may overflow."""

@@ -44,7 +44,8 @@ RP.answer = function () {
       ),
     );
   }
-  const notes = RP.warnings(order.map((cell) => RP.caseFigure(cell, time)));
+  const busy = sessions && sessions.rows.some((row) => row.spoilt_rounds) ? [{ warnings: "busy-host" }] : [];
+  const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...busy]);
   if (!sessions)
     notes.unshift(
       "Nothing was measured side by side here, so that no path is ahead of another: rollout-perf compare does so.",
