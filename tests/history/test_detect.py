@@ -151,6 +151,26 @@ def test_a_change_that_is_reverted_stays_listed_with_the_commit_that_reverted_it
     assert (better.worse, better.reverted_by) == (False, None)
 
 
+@pytest.mark.parametrize(
+    ("after", "state", "slower"),
+    [([1.1], "unconfirmed", False), ([1.1, 1.1], "confirmed", True), ([1.1, 1.0], "withdrawn", False)],
+)
+def test_a_change_is_reported_at_its_commit_and_counts_once_another_confirms_it(after, state, slower):
+    results = Results(points=points([1.0] * 20 + after))
+    [found] = find_change_points(results)
+    assert (found.first, found.state, found.slower_still) == (COMMITS[20], state, slower)
+    assert found.confirm.startswith("rollout-perf gate 00000013 00000014 ")
+    assert f"worse, {state}" in change_points_table([found], [], results)
+
+
+def test_what_replicates_of_a_commit_differ_by_is_noise_too():
+    """Each of two records is steady within itself: the samples alone would make it a change."""
+    steady = [points([1.0] * 20 + [1.2], seed=seed) for seed in (0, 1)]
+    assert len(find_change_points(Results(points=steady[0]))) == 1
+    other = points([1.0] * 20 + [1.0], seed=1)
+    assert find_change_points(Results(points=[*steady[0], other[20]])) == []
+
+
 def test_a_change_that_is_reverted_in_part_is_not_reverted():
     worse, better = find_change_points(Results(points=points([1.0] * 12 + [1.1] * 10 + [1.05] * 10)))
     assert (worse.reverted_by, better.worse) == (None, False)

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Find the change points and show them; 1 where something is slower since, and still is."""
+    """Find the change points and show them; 1 where more than one commit shows that something is slower."""
     kept = kept_results(given.results)
     results = kept.read()
     measured = metrics_of(results)
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
             }
         )
     )
-    return 1 if any(one.worse and one.reverted_by is None for one in found) else 0
+    return 1 if any(one.slower_still for one in found) else 0
 
 
 def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
     for point in find_change_points(read_results(Path("results"), history(root)), root): ...
 
-Reads results and, for what a lock changed, git. The statistics are in `stats.change_points`.
+Reads results and, for what a lock changed, git. The statistics are in `stats.change_points` and, for commits
+that are too new to have made a level, `stats.newest`.
 """
 
 import re
@@ -12,11 +13,12 @@ from itertools import pairwise
 from math import inf, log, sqrt
 from pathlib import Path
 from statistics import median, stdev
-from typing import Any
+from typing import Any, Literal
 
 from ..measure.tracked import FILE, read_tracked
 from ..schema.metrics import is_worse
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
+from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm, git
 from .results import Commit, Key, Point, Results
 
@@ -26,7 +28,7 @@ Changes = dict[str, tuple[str | None, str | None]]
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """A lasting change of the level of one metric in one series."""
+    """A change of the level of one metric in one series: a lasting one, or what may become one."""
 
     key: Key
     metric: str
@@ -51,6 +53,13 @@ class ChangePoint:
     """The command that measures both commits again, side by side; None where asv tracks none such."""
     bisect: str | None
     """The command that finds the commit between them."""
+    state: Literal["lasting"] | State = "lasting"
+    """Else the level is that of `first` alone, and this is what the commits after it say."""
+
+    @property
+    def slower_still(self) -> bool:
+        """Worse, not reverted, and shown by more than one commit."""
+        return self.worse and self.reverted_by is None and self.state in ("lasting", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class Measured:
     values: list[float]
     """Medians of the samples."""
     spreads: list[float]
-    """Standard errors of the values within a commit; 0 where there is one sample."""
+    """Standard errors of the values within a commit, the larger of those that samples and that records show;
+    0 where there is one sample."""
     hardware: list[str] | None
     """The hardware of each point where it alternates, so that each has a level of its own."""
 
@@ -81,7 +91,7 @@ def find_change_points(
     root: Path | None = None,
     metrics: Collection[str] | None = None,
 ) -> list[ChangePoint]:
-    """Every change point of every series, up and down, reverted ones too.
+    """Every change point of every series, up and down, reverted ones too; and what the newest commits show.
 
     `root` is the checkout whose locks are compared, and whose tracked.toml a command can measure a series by;
     without it the records alone say what changed, and there is no command.
@@ -94,27 +104,30 @@ def find_change_points(
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in results.series(metric).items():
             series = measured(points, metric)
-            shifts = find_shifts(series.values, series.spreads, series.hardware)
-            for number, shift in enumerate(shifts):
-                last, first = series.points[shift.before[-1]], series.points[shift.index]
-                worse = is_worse(shift.ratio, metric)
-                reverted = _reverted(shifts[number:])
+            judged = series.values, series.spreads, series.hardware
+            shifts = find_shifts(*judged)
+            changed: list[Shift | Departure] = [*shifts, *find_departures(*judged, shifts)]
+            for number, one in enumerate(changed):
+                last, first = series.points[one.before[-1]], series.points[one.index]
+                worse = is_worse(one.ratio, metric)
+                reverted = _reverted(shifts[number:]) if isinstance(one, Shift) else None
                 table = confirm.tracked_name(key, tracked)
                 found.append(
                     ChangePoint(
                         key,
                         metric,
-                        [series.commits[index] for index in shift.before],
+                        [series.commits[index] for index in one.before],
                         first.commit,
                         last.commit,
-                        shift.ratio,
-                        shift.interval,
-                        shift.confidence,
+                        one.ratio,
+                        one.interval,
+                        one.confidence if isinstance(one, Shift) else 1 - FALSE_ALARMS,
                         worse,
                         None if reverted is None else series.commits[reverted],
                         changes(last, first, root),
                         confirm.confirm(key, metric, last.commit, first.commit, table),
                         confirm.bisect(key, metric, last.commit, first.commit, worse, table),
+                        "lasting" if isinstance(one, Shift) else one.state,
                     )
                 )
     return found
@@ -141,20 +154,28 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
 
     Values that are not positive are left out: nothing is a ratio to them.
     """
-    samples: dict[Commit, list[float]] = {}
+    records: dict[Commit, list[list[float]]] = {}
     last: dict[Commit, Point] = {}
     for point in points:
-        samples.setdefault(point.commit, []).extend(point.samples(metric))
+        records.setdefault(point.commit, []).append(point.samples(metric))
         last[point.commit] = point
+    samples = {commit: [one for some in of for one in some] for commit, of in records.items()}
     samples = {commit: values for commit, values in samples.items() if 0 < median(values) < inf}
     kept = [last[commit] for commit in samples]
     return Measured(
         list(samples),
         kept,
         [median(values) for values in samples.values()],
-        [stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0 for values in samples.values()],
+        [
+            max(_standard_error(values), _standard_error([median(one) for one in records[commit]]))
+            for commit, values in samples.items()
+        ],
         _hardware(kept),
     )
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _hardware(points: Sequence[Point]) -> list[str] | None:

@@ -66,6 +66,8 @@ def environment(changes: Changes) -> str:
 
 def _state(point: ChangePoint) -> str:
     kind = "worse" if point.worse else "better"
+    if point.state != "lasting":
+        return f"{kind}, {point.state}"
     return kind if point.reverted_by is None else f"{kind}, reverted by {point.reverted_by.hash[:8]}"
 
 

@@ -122,7 +122,8 @@ def _sessions(some: Sequence[Answer], metric: str, markdown: bool) -> list[str]:
 def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:
     lines = [
         f"{series_name(point.key)}, {title(point.metric)}: "
-        f"{'worse' if point.worse else 'better'}, {change(point.ratio)}; "
+        f"{'worse' if point.worse else 'better'}{'' if point.state == 'lasting' else f' ({point.state})'}, "
+        f"{change(point.ratio)}; "
         f"confirm: {point.confirm or NO_COMMAND}"
         for point in points
     ]

@@ -30,9 +30,9 @@ def write_regressions(
 ) -> list[str]:
     """Write regressions.json and regressions.xml of asv's pages; what the first leaves out, a line each.
 
-    Both have what is worse and was not reverted. asv's page can show what asv has a benchmark and a graph of.
+    Both have what is slower still. asv's page can show what asv has a benchmark and a graph of.
     """
-    worse = [one for one in change_points if one.worse and one.reverted_by is None]
+    worse = [one for one in change_points if one.slower_still]
     rows = [_row(folder, index, one, results) for one in worse]
     kept = [row for row in rows if row is not None]
     (folder / "regressions.json").write_text(json.dumps({"regressions": kept}))

@@ -45,6 +45,7 @@ def change_point_data(
         "batch": key.batch,
         "metric": metric,
         "title": f"{series_name(key)}, {title(metric)}: {change(found.ratio)} at {found.first.hash[:8]}",
+        "state": found.state,
         "ratio": found.ratio,
         "interval": list(found.interval),
         "confidence": found.confidence,

@@ -27,9 +27,9 @@ _WINDOW = 64  # points that are judged at once; the null distribution is known u
 _LEVEL = 32  # points that make a level at most: a level may drift, and the step is where it is
 _OUTLIER = 8.0  # times the median distance from neighbours: 4 to 5 standard deviations
 _NEIGHBOURS = 3
-_NO_NOISE = 1e-6  # relative; a metric that repeats exactly has this much
+NO_NOISE = 1e-6  # relative; a metric that repeats exactly has this much
 _INTERVAL = 0.99
-_MEDIAN_ERROR = np.sqrt(np.pi / 2)  # of a median over that of a mean, where noise is Gaussian
+MEDIAN_ERROR = np.sqrt(np.pi / 2)  # of a median over that of a mean, where noise is Gaussian
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_shifts(
     if len(given) < LEAST_POINTS:
         return []
     logs, names = np.log(given), np.asarray(groups if groups is not None else [""] * len(given))
-    floor = _NO_NOISE if spreads is None else max(_NO_NOISE, float(np.median(np.asarray(spreads) / given)))
+    floor = NO_NOISE if spreads is None else max(NO_NOISE, float(np.median(np.asarray(spreads) / given)))
     kept = without_outliers(_centred(logs, names), floor)
     series = _Series(logs[kept], _columns(names[kept]), floor, _centred(logs, names), kept)
     cuts = series.cuts()
@@ -229,7 +229,7 @@ class _Series:
         fit, _rest, rank, _singular = np.linalg.lstsq(design, white, rcond=None)
         freedom = max(1, len(logs) - int(rank) - 1)  # phi is fitted too
         variance = max(float(((white - design @ fit) ** 2).sum()) / freedom, self.floor**2)
-        error = _MEDIAN_ERROR * float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[-1, -1]))
+        error = MEDIAN_ERROR * float(np.sqrt(variance * np.linalg.pinv(design.T @ design)[-1, -1]))
         level = logs - columns @ fit[:-1]
         shift = float(np.median(level[cut - start :]) - np.median(level[: cut - start]))
         half = float(stdtrit(freedom, 0.5 + _INTERVAL / 2)) * error

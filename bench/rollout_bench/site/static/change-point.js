@@ -50,7 +50,11 @@
     fact(
       "Confidence",
       RP.confidence(found.confidence),
-      found.reverted === null ? "not reverted since" : ["reverted by ", RP.commitLink(found.reverted)],
+      found.state !== "lasting"
+        ? `${found.state}: one commit shows it, and those after it confirm or withdraw it`
+        : found.reverted === null
+          ? "not reverted since"
+          : ["reverted by ", RP.commitLink(found.reverted)],
     ),
     RP.el(
       "p",

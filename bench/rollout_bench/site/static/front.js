@@ -243,11 +243,11 @@ function changePoints() {
     RP.title(point.metric),
     RP.commitLink(point.first),
     RP.confidence(point.confidence),
-    point.reverted === null ? "no" : RP.commitLink(point.reverted),
+    point.state === "lasting" ? (point.reverted === null ? "lasting" : ["reverted by ", RP.commitLink(point.reverted)]) : point.state,
   ];
   RP.put(
     "change-points",
-    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "reverted by"], found.map(row)),
+    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "state"], found.map(row)),
   );
 }
 

@@ -1,0 +1,108 @@
+"""Is a commit beyond what its series has shown as noise? Said at that commit, before it has made a level.
+
+    departures = find_departures(values, spreads, groups, find_shifts(values, spreads, groups))
+
+A change point takes three points at the new level, this takes one; those that follow confirm or withdraw it.
+Noise is what the series has shown from point to point, about the levels that it had, and never less than
+within points. Two bounds must be passed: Student's, and one for noise that is no bell (two modes, a tail),
+which lies beyond the greatest departure of the history, the farther the shorter that is. Works on logarithms.
+Knows numbers only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from .change_points import LEAST_POINTS, MEDIAN_ERROR, NO_NOISE, Shift
+from .scan import LEAST_LEVEL
+
+State = Literal["unconfirmed", "confirmed", "withdrawn"]
+
+FALSE_ALARMS = 0.01
+"""Share of step-free points that may be called a departure; either bound is set to it, and both must hold."""
+PENDING = 8
+"""Points for which a departure is followed; then it has made a level, and is a change point or nothing."""
+_HISTORY = 64  # points before it, from which the noise is known
+_LEVEL = 32  # of them, those that make the level at most
+_TAIL = 2.5  # the share beyond c times the greatest of n is c^-_TAIL / (n + 1)
+_WITHIN = 0.683  # share of Gaussian noise within a standard deviation
+_WORTH = 0.54  # degrees of freedom of a point, where that share is asked for and no sum of squares
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A point that is not at the level before it."""
+
+    index: int
+    before: Sequence[int]
+    """Points that make the level before."""
+    ratio: float
+    """The point over the level."""
+    interval: tuple[float, float]
+    """99 % interval of the ratio, by the wider of both bounds."""
+    state: State
+    """What the points after it say; unconfirmed where there are none, or they lie too close to tell."""
+
+
+def find_departures(
+    values: Sequence[float],
+    spreads: Sequence[float] | None = None,
+    groups: Sequence[str] | None = None,
+    shifts: Sequence[Shift] = (),
+) -> list[Departure]:
+    """Departures among the last PENDING points that lie after the last of `shifts`, oldest first.
+
+    Values, spreads and groups are as for `find_shifts`. A point is judged by those before it alone.
+    """
+    logs = np.log(np.asarray(values, float))
+    errors = np.zeros(len(logs)) if spreads is None else np.asarray(spreads) / np.asarray(values)
+    names = np.asarray(groups if groups is not None else [""] * len(logs))
+    edges = [0, *(shift.index for shift in shifts)]
+    found: list[Departure] = []
+    for at in range(max(edges[-1] + LEAST_LEVEL, LEAST_POINTS - 1, len(logs) - PENDING), len(logs)):
+        if not found or found[-1].state == "withdrawn":  # what follows one that stands is told by its state
+            found += _departure(logs, errors, names, [*edges, at])
+    return found
+
+
+def _departure(logs: np.ndarray, errors: np.ndarray, names: np.ndarray, edges: list[int]) -> list[Departure]:
+    """That of the point at the last of `edges`, which begin levels; none where it is at its level."""
+    *_before, begin, at = edges
+    levels: dict[str, list[int]] = {}
+    for index in range(max(begin, at - _LEVEL), at):
+        levels.setdefault(names[index], []).append(index)
+    middles = {name: float(np.median(logs[of])) for name, of in levels.items() if len(of) >= LEAST_LEVEL}
+    if names[at] not in middles:
+        return []
+    rest = np.abs(np.concatenate([_residuals(logs[a:b], names[a:b]) for a, b in pairwise(edges)])[-_HISTORY:])
+    free = max(1, len(rest) - (len(edges) - 1) * len({*names[:at]}))
+    spread = float(np.quantile(rest, _WITHIN)) * np.sqrt(len(rest) / free)
+    noise = max(spread, NO_NOISE, float(np.median(errors[:at])))
+    of_level = noise * MEDIAN_ERROR / np.sqrt(len(levels[names[at]]))
+    sure = float(stdtrit(_WORTH * free, 1 - FALSE_ALARMS / 2))
+    beyond = max(1.0, (FALSE_ALARMS * (len(rest) + 1)) ** (-1 / _TAIL)) * rest.max()
+    half = max(sure * np.hypot(max(noise, errors[at]), of_level), beyond)
+    shift = float(logs[at]) - middles[names[at]]
+    if abs(shift) <= half:
+        return []
+    after = [float(logs[i]) - middles[names[i]] for i in range(at + 1, len(logs)) if names[i] in middles]
+    stayed = float(np.median(after)) * np.sign(shift) if after else 0.0
+    state: State = "unconfirmed"
+    if after and stayed < abs(shift) / 2:
+        state = "withdrawn"
+    elif after and stayed > sure * np.hypot(noise * MEDIAN_ERROR / np.sqrt(len(after)), of_level):
+        state = "confirmed"
+    interval = float(np.exp(shift - half)), float(np.exp(shift + half))
+    return [Departure(at, levels[names[at]], float(np.exp(shift)), interval, state)]
+
+
+def _residuals(logs: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """What is left of the points of a level without the median of each group."""
+    rest = logs.copy()
+    for name in np.unique(names):
+        rest[names == name] -= np.median(logs[names == name])
+    return rest
