@@ -157,7 +157,7 @@ def test_a_change_that_is_reverted_stays_listed_with_the_commit_that_reverted_it
 )
 def test_a_change_is_reported_at_its_commit_and_counts_once_another_confirms_it(after, state, slower):
     results = Results(points=points([1.0] * 20 + after))
-    [found] = find_change_points(results)
+    [found] = find_change_points(results, ROOT)
     assert (found.first, found.state, found.slower_still) == (COMMITS[20], state, slower)
     assert found.confirm.startswith("rollout-perf gate 00000013 00000014 ")
     assert f"worse, {state}" in change_points_table([found], [], results)

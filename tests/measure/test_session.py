@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import fake
@@ -125,7 +126,7 @@ def test_a_record_that_lacks_what_each_has_is_reported_in_a_line(tmp_path, capsy
 
 
 @pytest.mark.timeout(120)
-def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, monkeypatch):
+def test_who_has_just_generated_is_not_first_and_a_path_that_dies_leaves_the_others(tmp_path, monkeypatch):
     fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="ray:dies-at-9", FAKE_ALONE="1")
     said: list[str] = []
     with nothing_left():
@@ -147,13 +148,12 @@ def test_rounds_go_to_and_fro_and_a_path_that_dies_leaves_the_others(tmp_path, m
     assert measured == [1, 1, 1, 8, 8]  # those of the first workload before the second one begins
     rollouts = (tmp_path / "rollouts").read_text().split("\n")
     there = ["vllm-mp", "ray", "zmq"]
-    back = there[::-1]
-    first = [line.partition(" ")[0] for line in rollouts if line.endswith(" 1")]
-    assert sorted(first[:3]) == sorted(there)  # a token each, in whatever order they are up
-    assert first[3:6] == there  # counted, as is the other workload then, on the way back
-    assert first[6:] == [*there, *back, *there, *back, *there]
-    second = [line.partition(" ")[0] for line in rollouts if line.endswith(" 8")]
-    assert second == [*back, *back, "vllm-mp", "zmq", "zmq", "vllm-mp", "vllm-mp", "zmq", "zmq", "vllm-mp"]
+    ran = [line.split() for line in rollouts if line][3:]  # after a token each
+    assert all(before[0] != after[0] for before, after in pairwise(ran))
+    in_rounds = [sorted(path for path, _batch in ran[place : place + 3]) for place in range(0, 24, 3)]
+    assert in_rounds[:7] == [sorted(there)] * 7
+    assert [batch for _path, batch in ran] == ["1"] * 3 + ["8"] * 3 + ["1"] * 15 + ["8"] * 11
+    assert len({tuple(ran[place : place + 3][0]) for place in range(6, 21, 3)}) > 1  # in no fixed order
     assert any("ray has left the session" in line for line in said)
     assert not any("did not end well" in line for line in said)
     running = [line.split() for line in (tmp_path / "running").read_text().splitlines()]
@@ -193,7 +193,7 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     monkeypatch.setattr(rounds_module, "between", lambda _before, _after: next(states))
     monkeypatch.setattr(rounds_module, "say", lambda _text: None)
     contestants = [Answers("vllm-mp"), Answers("zmq")]
-    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None))
+    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None), "seed")
     running.up += contestants
     running.run_timed(0, "fixed 8", 4, 2)
     assert next(states, None) is None

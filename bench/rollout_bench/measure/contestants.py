@@ -21,7 +21,7 @@ from ..schema import variables
 from ..schema.record import Record
 from .case import Cases
 from .marked import signal_all
-from .process import leave
+from .process import leave, log
 
 _STOP_SECONDS = 10.0
 
@@ -96,7 +96,7 @@ def main() -> int:
         for one in ended:
             _, status = os.waitpid(running.pop(one), 0)
             if status:
-                print(f"the process of {paths[one]} ended with status {status}", flush=True)
+                log(f"the process of {paths[one]} ended with status {status}")
             os.close(one)
     return 0
 

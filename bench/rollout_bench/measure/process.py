@@ -215,7 +215,12 @@ def start_beside(
 
 def say(text: str) -> None:
     """Report progress to whoever waits, as a line of standard output."""
-    sys.stdout.write(f"{_PROGRESS}{text}\n")  # print writes the end of a line by itself
+    log(f"{_PROGRESS}{text}")
+
+
+def log(text: str) -> None:
+    """Write a line to standard output, whose last ones are in the reason where something fails."""
+    sys.stdout.write(f"{text}\n")  # at once: print writes the end of a line by itself, and others write too
     sys.stdout.flush()
 
 

@@ -3,11 +3,12 @@
     PYTHONPATH=bench python -P -m rollout_bench.measure.rounds < request.json
 
 `session` makes the request. A process for each build holds its engines (`contestants`); this one, without
-vLLM, starts those and sends orders, of which one is under way at a time. Every other round goes backwards.
+vLLM, starts those and sends orders, of which one is under way at a time.
 """
 
 import json
 import os
+import random
 import select
 import sys
 import time
@@ -17,7 +18,7 @@ from itertools import chain
 from typing import Any
 
 from .host_state import Host, between, observed, quietest
-from .process import Interpreter, end_marked, leave, say, start_beside
+from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
 from .workload import Workload
 
@@ -57,7 +58,7 @@ class _Channel:
             os.write(self._orders, json.dumps(order).encode() + b"\n")
         answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
         if answer is None:
-            print(f"{self.name} did not end a rollout within {_ROLLOUT_DEADLINE_SECONDS:g} s", flush=True)
+            log(f"{self.name} did not end a rollout within {_ROLLOUT_DEADLINE_SECONDS:g} s")
         return answer or None
 
     def end(self) -> None:
@@ -68,21 +69,28 @@ class _Channel:
 class _Rounds:
     """Rounds of the contestants that are up, each of which generates while the others wait."""
 
-    def __init__(self, host: Host):
+    def __init__(self, host: Host, seed: str):
         self.up: list[_Channel] = []
         self._host = host
-        self._number = 0
+        self._draw = random.Random(seed)
+        self._last: _Channel | None = None
 
     def run(self, workload: int, title: str) -> bool:
-        """One round of a workload; every other one goes backwards. Whether anyone has generated a rollout."""
-        self._number += 1
+        """One round of a workload, in an order drawn anew; whether anyone has generated a rollout.
+
+        Who has just generated is not the first: caches that are still its own would favour it.
+        """
         times = []
-        for one in list(self.up if self._number % 2 else reversed(self.up)):
+        order = self._draw.sample(self.up, len(self.up))
+        if len(order) > 1 and order[0] is self._last:
+            order.insert(self._draw.randrange(1, len(order)), order.pop(0))
+        for one in order:
             answer = one.ask(workload=workload)
             if answer is None:
                 say(f"{one.name} has left the session")
                 self.up.remove(one)
             elif answer != PASSED:
+                self._last = one
                 times.append(f"{one.name} {float(answer):.3f}")
         if times:
             say(f"{title}: {', '.join(times)}")
@@ -134,13 +142,13 @@ def _run(asked: dict[str, Any]) -> int:
     processes = _start(asked, channels)
     shared = asked["requests"][0]
     end = begin + shared["start_deadline_seconds"]
-    rounds = _Rounds(Host())
+    rounds = _Rounds(Host(), shared["provenance"]["session"])
     for channel in channels:
         answer = channel.answer(max(0.0, end - time.monotonic()))
         if answer == READY:
             rounds.up.append(channel)
         elif answer is None:
-            print(f"{channel.name} did not start within {shared['start_deadline_seconds']:g} s", flush=True)
+            log(f"{channel.name} did not start within {shared['start_deadline_seconds']:g} s")
     if rounds.up:
         say(f"{', '.join(one.name for one in rounds.up)}: up after {time.monotonic() - begin:.0f} s")
     loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
