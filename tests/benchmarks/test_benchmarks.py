@@ -1,12 +1,14 @@
 """benchmarks/rollout.py: what asv gets of records, and what belongs to which class."""
 
 import math
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asv_runner.benchmarks._base import get_setup_cache_key
 from asv_runner.discovery import get_benchmark_from_name
-from rollout_bench.measure import asv_cases
+from rollout_bench.measure import asv_cases, shared
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record, read_records
 
 from benchmarks import rollout
@@ -134,6 +136,7 @@ def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, 
 
     monkeypatch.setattr(asv_cases.machine, "gpus", list)
     monkeypatch.setattr(asv_cases, "measure_cases", measure_cases)
+    monkeypatch.setattr(asv_cases, "sut_fingerprint", lambda: None)
     monkeypatch.setattr(asv_cases.asv_records, "records_file", lambda name: tmp_path / f"{name}.jsonl")
     monkeypatch.setattr(asv_cases.asv_records, "say", print)
     getattr(rollout, kind)().setup_cache()
@@ -148,6 +151,7 @@ def asked(monkeypatch, tmp_path):
     def measure_cases(preset, paths, workloads, ranks, provenance, **_options):
         found.append(list(paths))
         metrics = {"step_seconds": [float(len(found))] * 7}
+        provenance = provenance | {"machine": asv_cases.machine.facts()}
         return [
             Record(path, preset, ranks, load.as_dict(), MEASURED, None, metrics, provenance=provenance)
             for path in paths
@@ -156,13 +160,19 @@ def asked(monkeypatch, tmp_path):
 
     monkeypatch.setattr(asv_cases.machine, "gpus", list)
     monkeypatch.setattr(asv_cases, "measure_cases", measure_cases)
-    monkeypatch.setattr(asv_cases.asv_records, "records_file", lambda name: tmp_path / f"{name}.jsonl")
+    monkeypatch.setattr(asv_cases, "sut_fingerprint", lambda: "same")
+    monkeypatch.setenv("ASV_COMMIT", "aaaaaaaa")
+    monkeypatch.setattr(
+        asv_cases.asv_records,
+        "records_file",
+        lambda name: tmp_path / f"{os.environ['ASV_COMMIT']}-env-{name}.jsonl",
+    )
     return found
 
 
 def test_a_set_measures_its_paths_that_a_commit_does_not_have_and_loses_none(asked, monkeypatch, tmp_path):
     """asv writes a value for each path: those of a set that was measured before stay what they were."""
-    file = tmp_path / "nano.jsonl"
+    file = tmp_path / "aaaaaaaa-env-nano.jsonl"
     monkeypatch.setenv("ROLLOUT_PERF_SET", "quick")
     quick = rollout.Nano().setup_cache()
     assert math.isnan(rollout.Nano().track_step_seconds(quick, "sync", 8))
@@ -187,3 +197,55 @@ def test_what_another_method_measured_is_measured_again(asked, monkeypatch):
     monkeypatch.setattr(asv_cases, "METHOD", asv_cases.METHOD + 1)
     rollout.Nano().setup_cache()
     assert asked[0] == asked[1]
+
+
+def test_a_commit_of_the_same_system_under_test_has_the_measurements_of_the_other(
+    asked, monkeypatch, tmp_path
+):
+    """It is said of which commit they are, and a third does not take them for the second's own."""
+    rollout.Nano().setup_cache()
+    for commit in ("0bbbbbbb", "cccccccc"):
+        monkeypatch.setenv("ASV_COMMIT", commit)
+        cache = rollout.Nano().setup_cache()
+        file = tmp_path / f"{commit}-env-nano.jsonl"
+        records = read_records(file.read_text())
+        assert len(records) == sum(map(len, cache.values())) == 12
+        assert {(one.provenance["commit"], one.provenance["of_commit"]) for one in records} == {
+            (commit, "aaaaaaaa")
+        }
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("what", ["sut", "machine", "again"])
+def test_nothing_else_is_shared(what, asked, monkeypatch):
+    rollout.Nano().setup_cache()
+    monkeypatch.setenv("ASV_COMMIT", "bbbbbbbb")
+    if what == "sut":
+        monkeypatch.setattr(asv_cases, "sut_fingerprint", lambda: "other")
+    elif what == "machine":
+        monkeypatch.setattr(asv_cases.machine, "facts", lambda: {"cpu": "other"})
+    else:
+        monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    rollout.Nano().setup_cache()
+    assert asked[0] == asked[1]
+
+
+def test_the_system_under_test_is_known_by_its_files_and_the_packages_beside_it(monkeypatch, tmp_path):
+    package, packages = tmp_path / "rollout_perf", tmp_path / "packages"
+    package.mkdir()
+    (packages / "vllm-1.dist-info").mkdir(parents=True)
+    found = SimpleNamespace(submodule_search_locations=[str(package)])
+    monkeypatch.setattr(shared.importlib.util, "find_spec", lambda _name: found)
+    monkeypatch.setattr(shared.sys, "path", [])
+    monkeypatch.setenv("ASV_PYTHONPATH", str(packages))
+
+    def after(file, text):
+        file.write_text(text)
+        return shared.sut_fingerprint()
+
+    metadata = packages / "vllm-1.dist-info" / "METADATA"
+    first = after(metadata, "Name: vllm\nVersion: 1\n")
+    assert after(package / "__init__.pyc", "x") == first
+    changed = [after(package / "a.py", "x"), after(package / "a.py", "y"), after(package / "b.json", "")]
+    changed.append(after(metadata, "Name: vllm\nVersion: 2\n"))
+    assert len({first, *changed}) == 5

@@ -26,7 +26,7 @@ def line(commit: Commit, path: str, batch: int, samples: list[float], **more: di
         MEASURED if samples else ABSENT,
         metrics=({"step_seconds": samples} if samples else {}) | more.get("metrics", {}),
         observed=more.get("observed", {}),
-        provenance={"commit": commit.hash},
+        provenance={"commit": commit.hash} | more.get("provenance", {}),
     ).to_json()
 
 
@@ -54,6 +54,16 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
     ]
     assert len(results.series()) == 2  # the absent one has points, without samples
     assert results.damaged == []
+
+
+def test_what_a_commit_has_of_another_is_shown_and_no_point_of_a_series(folder):
+    """One measurement would be several commits' that agree, and so a change that lasts."""
+    file = next((folder / "box" / "records").glob(f"{NEW.hash[:8]}-*"))
+    file.write_text(line(NEW, "zmq", 8, [1.0] * 7, provenance={"of_commit": OLD.hash}))
+    results = read_results(folder, [OLD, NEW])
+    [points] = results.series("step_seconds").values()
+    assert [point.commit for point in points] == [OLD]
+    assert NEW in [point.commit for point in results.points]
 
 
 def test_a_count_of_before_it_was_exact_is_no_part_of_its_series(folder):

@@ -5,6 +5,7 @@ from rollout_bench.report.estimate import (
     BUSY_HOST,
     FEW_SAMPLES,
     NOT_GATED,
+    OF_COMMIT,
     ONE_REPLICATE,
     Estimate,
     estimate,
@@ -68,6 +69,13 @@ def test_an_interval_never_reaches_below_zero(samples):
 def test_a_scale_changes_nothing_but_the_unit():
     one, thousand = estimate([1.0, 1.5, 1.1, 1.2]), estimate([1000.0, 1500.0, 1100.0, 1200.0])
     assert (thousand.low, thousand.high) == (pytest.approx(one.low * 1000), pytest.approx(one.high * 1000))
+
+
+def test_what_was_measured_at_another_commit_says_so():
+    one = record(counted={"wire_bytes": 100})
+    one.provenance["of_commit"] = "a" * 40
+    assert estimate_of(one, "step_seconds").warnings == (OF_COMMIT, ONE_REPLICATE)
+    assert estimate_of(one, "wire_bytes").warnings == (OF_COMMIT,)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

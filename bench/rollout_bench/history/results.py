@@ -164,11 +164,14 @@ class Results:
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
         """Points of each case in the order of the history; with a metric, those that have samples of it.
 
+        What a commit has of another, of the same system under test, is that one's point alone.
         Where some have counted the metric exactly, the others are another figure, and left out.
         """
         found: dict[Key, list[Point]] = {}
         for point in self.points:
             if metric is not None and not point.samples(metric):
+                continue
+            if point.record.provenance.get("of_commit"):
                 continue
             found.setdefault(key_of(point), []).append(point)
         return {key: _counted(points, metric) or points for key, points in found.items()}

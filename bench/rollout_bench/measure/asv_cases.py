@@ -16,6 +16,7 @@ from .control import NoControl, find_controls
 from .pool import pool
 from .sequence import kept_records, measure_cases
 from .session import Contestant
+from .shared import shared_records, sut_fingerprint
 from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
 METHOD = 1
@@ -35,36 +36,75 @@ def version(tracked: Tracked, kind: str, *more: str) -> str:
 def measure(tracked: Tracked) -> Cache:
     """Records of the paths of the set that is measured, and of others that the commit's file has.
 
-    What the file has of the set is taken, and not measured again, unless that is asked for.
+    What the commit's file has of the set, or another commit of the same system under test, is not measured
+    again, unless that is asked for.
     """
     target = asv_records.records_file(tracked.name)
-    provenance = {"commit": asv_records.commit(), "command": "asv run", "method": METHOD}
-    found = kept_records(target, tracked.preset, tracked.tensor_parallel_size, tracked.workloads)
-    known = [one for one in found if one.provenance.get("method") == METHOD]
-    counted = Counter(one.path for one in known)
-    there = {path for path in counted if counted[path] == len(tracked.workloads)}
-    there = set() if variables.AGAIN in os.environ else there
-    chosen = os.environ.get(variables.SET, DEFAULT_SET)
-    paths = [path for path in tracked.sets.get(chosen, ()) if path not in there]
+    provenance = {
+        "commit": asv_records.commit(),
+        "command": "asv run",
+        "method": METHOD,
+        "sut": sut_fingerprint() if target else None,
+    }
+    kept = kept_records(target, tracked.preset, tracked.tensor_parallel_size, tracked.workloads)
+    counted = Counter(one.path for one in kept)
+    known = [
+        one
+        for one in kept
+        if one.provenance.get("method") == METHOD and counted[one.path] == len(tracked.workloads)
+    ]
+    paths = list(tracked.sets.get(os.environ.get(variables.SET, DEFAULT_SET), ()))
+    if variables.AGAIN not in os.environ:
+        paths = _left(paths, known)
+    reason = _not_here(tracked)
+    if reason is not None:
+        records = _absent(tracked, paths, reason, provenance)
+    else:
+        records = _measure(tracked, paths, target, provenance) if paths else []
+    records += [one for one in known if one.path not in {record.path for record in records}]
+    by_path = {path: [one for one in records if one.path == path] for path in tracked.paths}
+    return {path: its for path, its in by_path.items() if its}
+
+
+def _left(paths: Iterable[str], records: Sequence[Record]) -> list[str]:
+    there = {record.path for record in records}
+    return [path for path in paths if path not in there]
+
+
+def _not_here(tracked: Tracked) -> str | None:
+    """Why this machine does not track something; None where it does."""
     try:
         on_gpu = bool(machine.gpus())
     except machine.GpusUnknown as error:
-        records = _absent(tracked, paths, str(error), provenance)
-    else:
-        if tracked.flavour != FLAVOURS[on_gpu]:
-            reason = f"{tracked.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
-            records = _absent(tracked, paths, reason, provenance)
-        else:
-            records = _measure(tracked, paths, target, provenance) if paths else []
-    records += [one for one in known if one.path not in paths]
-    by_path = {path: [one for one in records if one.path == path] for path in tracked.paths}
-    return {path: its for path, its in by_path.items() if its}
+        return str(error)
+    if tracked.flavour == FLAVOURS[on_gpu]:
+        return None
+    return f"{tracked.preset} is tracked {'without' if on_gpu else 'with'} a GPU"
 
 
 def _measure(
     tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
 ) -> list[Record]:
-    """Measure paths, and put them in the commit's file in the place of what it has of them."""
+    """Records of paths, in the commit's file too, in the place of what it has of them."""
+    records: list[Record] = []
+    if target is not None and provenance["sut"] and variables.AGAIN not in os.environ:
+        records = shared_records(target, tracked, paths, provenance)
+        for path in dict.fromkeys(record.path for record in records):
+            other = next(one.provenance["of_commit"] for one in records if one.path == path)
+            asv_records.say(
+                f"{path} {tracked.preset}: as at {other[:8]}, whose system under test is the same"
+            )
+    if left := _left(paths, records):
+        records += _replicates(tracked, left, target, provenance)
+    if target is not None:
+        asv_records.save(records, target)
+    return records
+
+
+def _replicates(
+    tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
+) -> list[Record]:
+    """A record a case of as many sessions as are asked for, each with the control."""
     controls, reason = _controls()
     records = pool(
         [
@@ -85,8 +125,6 @@ def _measure(
     )
     for record in records if reason else ():
         record.observed.setdefault("absent", {})["control"] = reason
-    if target is not None:
-        asv_records.save(records, target)
     return records
 
 

@@ -20,12 +20,14 @@ LEAST_SAMPLES = 4
 
 ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
 NOT_GATED, FEW_SAMPLES, BUSY_HOST = "not-gated", "few-samples", "busy-host"
+OF_COMMIT = "of-commit"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
     FEW_REPLICATES: "two or three replicates: the bounds are about the lowest and the highest of them, "
     f"and no interval of 95 %, which takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
+    OF_COMMIT: "measured at another commit, whose system under test is the same byte for byte",
     FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
     BUSY_HOST: "a busy host: others had its cores or GPU in some of the rounds, and repeating those found "
     "too few quiet ones",
@@ -90,9 +92,10 @@ def spoilt_rounds(record: Record) -> int:
 
 def _warnings(record: Record, metric: str) -> list[str]:
     exact = metric_facts(metric).exact
+    found = [OF_COMMIT] if record.provenance.get("of_commit") else []
     if exact and metric in (record.observed.get("counted") or {}):
-        return []  # the same integer at every start
-    found = [NOT_GATED] if exact else []
+        return found  # the same integer at every start
+    found += [NOT_GATED] if exact else []
     found += [ONE_REPLICATE] * (engine_starts(record) == 1)
     return found + [BUSY_HOST] * (spoilt_rounds(record) > 0)
 

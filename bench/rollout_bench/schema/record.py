@@ -88,6 +88,8 @@ class ProvenanceFacts:
     measured_at: str | None = None
     command: str | None = None
     method: int | None = None
+    sut: str | None = None
+    of_commit: str | None = None
     versions: dict[str, Any] | None = None
     machine: Annotated[dict[str, Any], MachineFacts] | None = None
 
