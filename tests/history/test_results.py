@@ -56,14 +56,22 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
     assert results.damaged == []
 
 
-def test_what_a_commit_has_of_another_is_shown_and_no_point_of_a_series(folder):
+@pytest.mark.parametrize("measured", [OLD, NEW])
+def test_what_commits_share_is_a_point_of_the_first_of_them(measured, folder):
     """One measurement would be several commits' that agree, and so a change that lasts."""
-    file = next((folder / "box" / "records").glob(f"{NEW.hash[:8]}-*"))
-    file.write_text(line(NEW, "zmq", 8, [1.0] * 7, provenance={"of_commit": OLD.hash}))
+    records = folder / "box" / "records"
+    for commit in (OLD, NEW):
+        own = {} if commit == measured else {"of_commit": measured.hash}
+        file = next(records.glob(f"{commit.hash[:8]}-*"))
+        file.write_text(line(commit, "zmq", 8, [1.0] * 7, provenance=own | {"measured_at": "then"}))
     results = read_results(folder, [OLD, NEW])
     [points] = results.series("step_seconds").values()
     assert [point.commit for point in points] == [OLD]
-    assert NEW in [point.commit for point in results.points]
+    assert [point.commit for point in results.points] == [OLD, NEW]
+    again = line(measured, "zmq", 8, [2.0] * 7, provenance={"measured_at": "later"})
+    next(records.glob(f"{measured.hash[:8]}-*")).write_text(again)
+    [points] = read_results(folder, [OLD, NEW]).series("step_seconds").values()
+    assert [point.commit for point in points] == [OLD, NEW]
 
 
 def test_a_count_of_before_it_was_exact_is_no_part_of_its_series(folder):

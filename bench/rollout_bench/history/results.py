@@ -164,16 +164,22 @@ class Results:
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
         """Points of each case in the order of the history; with a metric, those that have samples of it.
 
-        What a commit has of another, of the same system under test, is that one's point alone.
+        What commits of the same system under test share is a point of the first of them: one measurement is
+        no change that lasts, and what changed did so there, though asv measures the newest commit first.
         Where some have counted the metric exactly, the others are another figure, and left out.
         """
         found: dict[Key, list[Point]] = {}
+        seen: dict[tuple[Key, str, Any], bool] = {}
         for point in self.points:
             if metric is not None and not point.samples(metric):
                 continue
-            if point.record.provenance.get("of_commit"):
+            its, key = point.record.provenance, key_of(point)
+            shared = "of_commit" in its
+            measured = (key, its.get("of_commit", point.commit.hash), its.get("measured_at"))
+            if measured in seen and (shared or seen[measured]):
                 continue
-            found.setdefault(key_of(point), []).append(point)
+            seen[measured] = shared
+            found.setdefault(key, []).append(point)
         return {key: _counted(points, metric) or points for key, points in found.items()}
 
 

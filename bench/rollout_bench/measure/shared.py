@@ -1,6 +1,6 @@
 """Commits whose system under test is the same byte for byte, in the same environment, share measurements.
 
-A record that a commit has of another names it, as `of_commit`: it is shown, and is no point of a series.
+A record that a commit has of another names it, as `of_commit`: in a series all that share one are a point.
 """
 
 import hashlib
