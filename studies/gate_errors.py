@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from rollout_bench.history.results import read_results
-from rollout_bench.report.ratios import sessions_of
+from rollout_bench.history.sessions import sessions_of
 from rollout_bench.report.table import table
 from rollout_bench.schema.record import REFERENCE, Record
 from rollout_bench.stats.paired import (
@@ -53,6 +53,8 @@ class Noise:
     """30 % of the engine starts are 25 % slower."""
     before: float = 1.0
     """Noise of the history over noise of today."""
+    days: float = 0.0
+    """Standard deviation of the logarithm of a gate's noise, from gate to gate and path to path."""
 
     def draw(self, draw: np.random.Generator, gates: int, paths: int, replicates: int) -> np.ndarray:
         """Log ratios, shape (gates, cases, replicates), path by path."""
@@ -65,6 +67,7 @@ class Noise:
             return self.starts * math.sqrt(0.5) * own + slower
 
         logs: np.ndarray = start() - start() + self.session * draw.standard_normal(each)
+        logs *= np.exp(self.days * draw.standard_normal((gates, paths, 1, 1)))
         return logs.reshape(gates, paths * BATCHES, replicates)
 
 
@@ -77,6 +80,7 @@ NOISES = [
         for cv in (0.03, 0.08, 0.15)
     ),
     Noise("starts in two modes", 0.003, 0.004, modes=True),
+    *(Noise("days differ", sd, days=1.0) for sd in (0.01, 0.04)),
     *(Noise(f"{times:g} x history", 0.04, before=1 / times) for times in (1.5, 2, 5)),
 ]
 

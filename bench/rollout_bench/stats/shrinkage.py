@@ -10,7 +10,8 @@ limma). It then has the degrees of freedom of both. What is not as there:
   than all starts together have.
 - A host that is busier today than it ever was makes history too quiet. Where the replicates of a gate, or of
   one path in it, vary beyond what history allows (an F test), only what was measured today counts for them.
-- No variance is below the mean of those that the case's own history shows.
+- No variance is below what the case's own history typically shows, shrunken like the others. (Not its mean:
+  one wild day would blind the gates after it, and in simulation no gate is less often wrong for that.)
 
 Arrays have cases, or variances of history, along the last axis; axes before it are gates, judged apart.
 """
@@ -39,6 +40,17 @@ class Variances:
         mean: np.ndarray = (self.values[..., of] * self.freedom[of]).sum(-1) / self.freedom[of].sum()
         return mean
 
+    def typical(self, of: np.ndarray) -> np.ndarray:
+        """The middle of those that `of` marks, on a scale of logarithms: one wild one hardly moves it."""
+        logs, weight = self.logs()
+        typical: np.ndarray = np.exp((logs[..., of] * weight[of]).sum(-1) / weight[of].sum())
+        return typical
+
+    def logs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Estimates of the logarithm of each true variance, without bias, and how much each is worth."""
+        half = self.freedom / 2
+        return np.log(self.values) - digamma(half) + np.log(half), 1 / polygamma(1, half)
+
     def independent(self, of: np.ndarray) -> float:
         """Degrees of freedom of all starts together, of those that `of` marks."""
         return float(sum(self.freedom[of & (self.starts == one)].max() for one in np.unique(self.starts[of])))
@@ -53,7 +65,7 @@ def shrunken(own: Variances, history: Variances, case_of: np.ndarray) -> tuple[n
     own, history = (
         Variances(np.maximum(one.values, _NO_NOISE**2), one.freedom, one.starts) for one in (own, history)
     )
-    today = _squeezed(own, own)
+    today = _squeezed(own, own, *_distribution(own))
     if not len(case_of):
         return today
     both = Variances(
@@ -61,20 +73,29 @@ def shrunken(own: Variances, history: Variances, case_of: np.ndarray) -> tuple[n
         np.concatenate([own.freedom, history.freedom]),
         np.concatenate([own.starts, history.starts + own.starts.max() + 1]),
     )
-    ever = _squeezed(own, both)
+    middle, width = _distribution(both)
     busier = _busier(own, history, case_of)
+    ever = _squeezed(own, both, middle, width)
     variance, freedom = (np.where(busier, *pair) for pair in zip(today, ever, strict=True))
     for case in np.unique(case_of):
-        variance[..., case] = np.maximum(variance[..., case], history.mean(case_of == case))
+        mine = case_of == case
+        shown = _towards(middle, width, history.typical(mine), history.freedom[mine].sum())
+        variance[..., case] = np.maximum(variance[..., case], shown)
     return variance, freedom
 
 
-def _squeezed(own: Variances, all_of_them: Variances) -> tuple[np.ndarray, np.ndarray]:
-    middle, width = _distribution(all_of_them)
-    total = width[..., None] + own.freedom
-    variance = (width * middle)[..., None] + own.freedom * own.values
-    everything = all_of_them.independent(np.ones(len(all_of_them.starts), bool))
-    return variance / total, np.minimum(total, everything)
+def _squeezed(
+    own: Variances, given: Variances, middle: np.ndarray, width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    middle, width = middle[..., None], width[..., None]
+    most = given.independent(np.ones(len(given.starts), bool))
+    return _towards(middle, width, own.values, own.freedom), np.minimum(width + own.freedom, most)
+
+
+def _towards(middle: np.ndarray, width: np.ndarray, variance: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """A variance that is drawn towards the middle of a distribution with `width` degrees of freedom."""
+    drawn: np.ndarray = (width * middle + freedom * variance) / (width + freedom)
+    return drawn
 
 
 def _distribution(given: Variances) -> tuple[np.ndarray, np.ndarray]:
@@ -82,10 +103,8 @@ def _distribution(given: Variances) -> tuple[np.ndarray, np.ndarray]:
 
     By the moments of their logarithms, each weighted by how well it is known.
     """
-    half = given.freedom / 2
-    chance = polygamma(1, half)  # the variance of the logarithm of a variance
-    weight = 1 / chance / (1 / chance).sum()
-    logs = np.log(given.values) - digamma(half) + np.log(half)
+    logs, worth = given.logs()
+    weight, chance = worth / worth.sum(), 1 / worth
     middle = (weight * logs).sum(-1)
     found = (weight * (logs - middle[..., None]) ** 2).sum(-1)
     _names, at = np.unique(given.starts, return_inverse=True)
