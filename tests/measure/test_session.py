@@ -12,13 +12,14 @@ import fake
 import pytest
 from leaks import nothing_left
 from rollout_bench.cli import main as cli
+from rollout_bench.history.sessions import sessions_of
 from rollout_bench.measure import rounds as rounds_module
 from rollout_bench.measure import session
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.estimate import BUSY_HOST, estimate_of
-from rollout_bench.report.ratios import ratio_table, ratios, sessions_of, together
+from rollout_bench.report.ratios import ratio_table, ratios, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
 

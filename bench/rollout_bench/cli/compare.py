@@ -9,6 +9,7 @@ from typing import Any
 from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
+from ..history.sessions import sessions_of
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
@@ -16,7 +17,7 @@ from ..measure.session import Contestant, run_session
 from ..measure.sizing import at_once, split
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.names import work_name, work_of
-from ..report.ratios import ratio_table, ratios, sessions_of, together
+from ..report.ratios import ratio_table, ratios, together
 from ..schema.metrics import METRICS
 from ..schema.record import MEASURED, read_records
 from . import workloads

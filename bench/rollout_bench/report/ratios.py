@@ -6,6 +6,7 @@ from math import inf
 from statistics import median
 from typing import Any
 
+from ..history.sessions import Case, case_of
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 from ..stats.ratios import LEAST_REPLICATES, ratio_of
@@ -13,9 +14,6 @@ from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, engine_starts, s
 from .footnotes import Footnotes
 from .numbers import bounds, number, quantity
 from .table import table, wrapped
-
-Case = tuple[str, str, int, str]
-"""Path, preset, tensor-parallel size and the workload's fingerprint."""
 
 
 def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) -> list[dict[str, Any]]:
@@ -45,21 +43,11 @@ def _compared(record: Record) -> tuple[str, int, str, int]:
     return record.preset, record.tensor_parallel_size, load["name"], load["batch"]
 
 
-def sessions_of(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of a file, a list for each replicate: where a case comes again, another begins."""
-    sessions: list[dict[Case, Record]] = []
-    for one in records:
-        if not sessions or _case(one) in sessions[-1]:
-            sessions.append({})
-        sessions[-1][_case(one)] = one
-    return [list(cases.values()) for cases in sessions]
-
-
 def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
     """One record a case, with the samples of all replicates."""
     cases: dict[Case, list[Record]] = {}
     for one in (one for records in sessions for one in records if one.metrics):
-        cases.setdefault(_case(one), []).append(one)
+        cases.setdefault(case_of(one), []).append(one)
     return [
         replace(
             replicates[0],
@@ -73,10 +61,6 @@ def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
         )
         for replicates in cases.values()
     ]
-
-
-def _case(record: Record) -> Case:
-    return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
 
 
 def _found(records: Sequence[Record], path: str, case: tuple[str, int, str, int]) -> Record | None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..history.results import Results
-from ..history.sessions import Session
+from ..history.sessions import Session, sessions_of
 from ..measure.equal_work import check_equal_work
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import REFERENCE, Record, measured_at
 from ..stats.ratios import LEAST_REPLICATES
 from .numbers import bounds, number
-from .ratios import ratios, sessions_of
+from .ratios import ratios
 
 
 class Case(NamedTuple):

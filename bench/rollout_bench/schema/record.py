@@ -178,6 +178,14 @@ class VerdictFacts:
     ratio: float | None = None
     interval: list[float] | None = None
     detectable: float | None = None
+    path: str | None = None
+    preset: str | None = None
+    tensor_parallel_size: int | None = None
+    workload: str | None = None
+    batch: int | None = None
+    metric: str | None = None
+    logs: list[float] | None = None
+    """Of a timing, the log of head over base in each replicate."""
 
 
 @dataclass(frozen=True)
