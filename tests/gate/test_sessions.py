@@ -11,6 +11,7 @@ from fake_sessions import Engines, record_of
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import report as gate_report
 from rollout_bench.schema.metrics import METRICS
+from rollout_bench.stats.together import Spread
 
 
 def verdicts(content, metric="step_seconds"):
@@ -45,6 +46,20 @@ def test_it_stops_as_soon_as_every_verdict_is_firm():
     assert (content["sessions"], content["stopped"]) == (4, "every verdict is firm")
     assert "\n4 sessions in 1.3 minutes; every verdict is firm" in gate_report.text(content)
     assert gate_report.exit_code(content) == 1
+
+
+def test_a_case_whose_history_is_noisy_is_not_called_worse_by_a_few_quiet_sessions():
+    """The same four sessions: without that history they are firm."""
+    case = ("zmq", "nano", 1, "fixed", 8, "step_seconds")
+    noise = {case: [Spread(0.1**2, 11, f"gates/{number}.json") for number in range(5)]}
+    found = {
+        name: Engines({("head", "zmq"): 1.05}, cv=0.002, seed=3).gate(budget_seconds=80.0, noise=history)
+        for name, history in (("none", None), ("noisy", noise))
+    }
+    assert {name: verdicts(one)["zmq"] for name, one in found.items()} == {
+        "none": "worse",
+        "noisy": "cannot tell",
+    }
 
 
 def test_a_path_whose_verdict_is_firm_is_not_measured_further():

@@ -68,9 +68,9 @@ class Engines:
         self.measure = spoil
         return self
 
-    def gate(self, paths=("zmq",), metrics=("step_seconds",), budget_seconds=3600.0, engines=6):
+    def gate(self, paths=("zmq",), metrics=("step_seconds",), budget_seconds=3600.0, engines=6, noise=None):
         thresholds = {name: 0.015 if name == "step_seconds" else 0.0 for name in metrics}
         exact = frozenset(metrics) - {"step_seconds"}
-        question = Question(paths, thresholds, exact, budget_seconds)
+        question = Question(paths, thresholds, exact, budget_seconds, noise or {})
         outcome = run_gate(question, engines, self.measure, lambda text: None, self.clock)
         return gate_report.content(outcome, FACTS)

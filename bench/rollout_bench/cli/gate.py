@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..gate import report as gate_report
 from ..gate.parts import STEP
 from ..gate.verdicts import Question
 from ..history import asv_runs, environments, git
+from ..history.noise import read_noise
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.labels import LABELS
@@ -83,6 +85,7 @@ def run(given: argparse.Namespace) -> int:
         say(note)
     entry = asv_runs.machine_entry(given.machine, machine.gpus())
     folder = _folder(asv_runs.results_folder(root), entry)
+    question = replace(question, noise=read_noise(folder.parent))
     with alone(say, checkout_lock(root)):
         base = environments.build(root, replicates.BASE, commits[replicates.BASE], "", say)
         head = environments.build(

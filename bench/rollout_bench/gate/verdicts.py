@@ -1,13 +1,14 @@
 """Judges what the sessions of a gate have given, look by look, and keeps what is firm. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Any
 
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT
 from ..stats.paired import CANNOT_TELL, ERROR, FIRM, Finding, judge_exact, least_pairs, planned_looks
-from ..stats.together import Timing, judge_together
+from ..stats.together import Spread, Timing, judge_together
 from .parts import STEP, Part, parts_of
 from .replicates import BASE, BUILDS, HEAD, Case, Replicates
 
@@ -22,6 +23,8 @@ class Question:
     exact: frozenset[str]
     """Those of the metrics that are counts."""
     budget_seconds: float
+    noise: Mapping[Any, Sequence[Spread]] = field(default_factory=dict)
+    """What gates before have shown of a case's timing, by (*case, metric)."""
 
     @property
     def timings(self) -> list[str]:
@@ -69,7 +72,13 @@ class Judge:
         """Judge everything that is not firm yet, all timings together."""
         self._say(f"after {replicate} session{'s' * (replicate > 1)} of each path:")
         timings = {
-            (case, metric): Timing(logs, case.path, metric, self._question.thresholds[metric])
+            (case, metric): Timing(
+                logs,
+                case.path,
+                metric,
+                self._question.thresholds[metric],
+                self._question.noise.get((*case, metric), ()),
+            )
             for case, metric in self._judged()
             if metric in self._question.timings and (logs := self._logs(case, metric))
         }
