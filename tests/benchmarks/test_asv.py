@@ -37,6 +37,8 @@ def history(tmp_path_factory) -> SimpleNamespace:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {
         "HOME": str(home),  # asv keeps ~/.asv-machine.json
+        # Each has taken a process seconds to make: what vLLM knows of the model's class, pip's downloads.
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         "ASV_PYTHONPATH": sysconfig.get_path("purelib"),
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "user.name",

@@ -111,6 +111,7 @@ def variables(folder: Path) -> dict[str, str]:
     mine.pop("PYTHONPATH", None)
     return mine | {
         "HOME": str(folder / "home"),  # asv keeps ~/.asv-machine.json
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),  # pip's downloads
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), mine["PATH"]]),  # asv, uv
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "user.name",
