@@ -134,9 +134,9 @@ def test_paths_are_measured_compared_and_driven_to_their_limit(anywhere):
     compared = run("compare", "--reference", "zmq", "--path", "zmq", *small, "--batch", "1", *few)
     assert compared.returncode == 0, compared.stderr
     assert [row["path"] for row in json.loads(compared.stdout.splitlines()[-1])["ratios"]] == ["zmq"]
-    found = run("limit", "--path", "zmq", *small, "--max-batch", "1", "--rollouts", "1")
+    found = run("limit", "--path", "sync", *small, "--max-batch", "1", "--rollouts", "1")
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout.splitlines()[-1])["limits"]["zmq"]["knee"]["batch"] == 1
+    assert json.loads(found.stdout.splitlines()[-1])["limits"]["sync"]["knee"]["batch"] == 1
 
 
 @pytest.mark.engine
