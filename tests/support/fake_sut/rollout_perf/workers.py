@@ -40,10 +40,12 @@ class Counting:
         counted |= {"first_step_requests": self.batch, "first_step_tokens": 0}
         return json.dumps(
             counted
-            | dict.fromkeys(
-                ("gpu_peak_bytes", "gpu_busy_seconds", "worker_busy_seconds", "untimed", "stamps")
-            )
+            | dict.fromkeys(("gpu_peak_bytes", "gpu_busy_seconds", "worker_busy_seconds", "untimed"))
+            | {"stamps": []}
         )
+
+    def probe_stamp(self) -> str:
+        return "{}"
 
     def probe_hold(self, folder: str, seconds: float) -> str:
         (Path(folder) / "held").touch()  # whatever is submitted is there at once
