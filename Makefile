@@ -38,7 +38,7 @@ lint: setup ## ruff, mypy, import rules
 light: setup
 	$(LIGHT)
 
-check: setup ## lint, and every test that loads neither vLLM nor Ray: less than two minutes
+check: setup ## lint, and every test that loads neither vLLM nor Ray: some two minutes
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint light
 
 test: light ## every test that needs no GPU

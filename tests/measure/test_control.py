@@ -30,7 +30,7 @@ def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
         record("zmq", small, [2.0, 6.0, 4.0]),
         record("zmq", large, [5.0, 5.0]),
         record("vllm-mp", small, [1.0, 2.0, 1.0], "control0"),
-        record("vllm-mp", small, [4.0, 4.0], "control1"),
+        record("vllm-mp", small, [4.0, 4.0, 2.0], "control1"),
         record("vllm-mp", small, [9.0, 9.0], "control0", "another"),
         record("ray", small, [], status=ABSENT),
     ]
@@ -38,7 +38,7 @@ def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
     assert zmq.metrics["control_ratio"] == [3.0]
     assert zmq.observed["control"] == {
         "commit": "control0", "lock": "l", "step_seconds": [1.0, 2.0, 1.0],
-        "previous": {"commit": "control1", "lock": "l", "step_seconds": [4.0, 4.0]},
+        "link": {"commit": "control1", "lock": "l", "ratio": [0.25, 0.5, 0.5]},
     }  # fmt: skip
     assert "control_ratio" not in alone.metrics
     assert ray.metrics == {"step_seconds": []}

@@ -162,13 +162,13 @@ EVERYTHING = replace(
     stage_seconds={f"stage_{name}_seconds": 0.1 for name in stages([], [], [])},
     floor_seconds=1.0,
 )
-NOT_OF_A_ROLLOUT = {"engine_start_seconds"}
+NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio"}
 
 
 def test_every_metric_is_known_with_unit_and_meaning():
     assert set(rollout_metrics(2.0, done(1.0), EVERYTHING)) | NOT_OF_A_ROLLOUT == set(METRICS)
     for name, metric in METRICS.items():
-        assert metric.unit in ("seconds", "bytes", "calls", "share", "preemptions")
+        assert metric.unit in ("seconds", "bytes", "calls", "share", "preemptions", "ratio")
         assert name.endswith(metric.unit)
         assert metric.meaning
 

@@ -51,6 +51,28 @@ def test_two_commits_that_were_measured_apart_are_not_judged(here, capsys):
     assert f"`rollout-perf gate {here[0][:8]} {here[2][:8]}`" in " ".join(out.split())
 
 
+def test_where_a_control_was_measured_the_ratio_to_it_is_what_changed(here, checkout):
+    """The host took twice as long at the last commit, for the control as well."""
+    folder, commits = checkout
+    results = read_results(folder / "results", commits)
+    control = {"commit": "c" * 40, "lock": "l"}
+    points = [
+        replace(point, record=replace(
+            point.record,
+            metrics={"step_seconds": [seconds] * 4, "control_ratio": [ratio] * 4},
+            observed={"control": control, "engine_starts": 4},
+        ))
+        for point in results.points
+        for commit, seconds, ratio in ((commits[0], 1.0, 1.2), (commits[2], 2.0, 1.26))
+        if (point.record.path, point.commit) == ("zmq", commit)
+    ]  # fmt: skip
+    text = report(replace(results, points=points), [commits[0], commits[2]])
+    [row] = [line for line in text.splitlines() if line.split()[:2] == ["8", "zmq"]]
+    assert "over the control's [99 %]" in text
+    assert "  1.26 [1.26 .. 1.26]" in row
+    assert "  1.05 [1.05 .. 1.05]" in row
+
+
 def test_counts_are_judged_by_equality(here, checkout):
     folder, commits = checkout
     results = read_results(folder / "results", commits)

@@ -102,6 +102,14 @@ def test_the_newest_commit_is_there_in_full_with_the_answer(folder):
     assert case["source"] == f"results/{MACHINE}/records/88888888-virtualenv-py3.12-simulated.jsonl"
 
 
+def test_the_history_opens_on_the_ratio_to_the_control_where_there_is_one(folder):
+    for file in (folder / MACHINE / "records").iterdir():
+        file.write_text(file.read_text().replace('"metrics": {', '"metrics": {"control_ratio": [1.1, 1.2], '))
+    [group] = shown(folder)["groups"]
+    assert group["metrics"][8][:2] == ["control_ratio", "step_seconds"]  # the pages take the first
+    assert group["cases"][0]["metrics"]["control_ratio"][0] == 1.15
+
+
 def test_a_dependency_that_changes_is_marked_at_its_commit(folder):
     results = read_results(folder, COMMITS)
     assert changes(results.points, PLACE) == [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..errors import UsageError
-from ..history.detect import find_change_points, find_short, metrics_of
+from ..history.detect import find_change_points, find_short, judged, metrics_of
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .checkout import kept_results, results_argument
@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
     read = {
         "records": len(results.points),
         "commits": len({point.commit.hash for point in results.points}),
-        "series": sum(len(results.series(metric)) for metric in wanted),
+        "series": sum(len(judged(results, metric)) for metric in wanted),
         "folder": str(kept.folder),
         "warnings": list(results.warnings),
     }

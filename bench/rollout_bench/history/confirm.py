@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 from ..measure.tracked import Tracked
+from ..schema.metrics import CONTROL_RATIO
 from .results import Commit, Key
 
 
@@ -49,5 +50,6 @@ def _gate(base: str, head: str, key: Key, metric: str, name: str | None) -> str 
     """For a shell: names come from results/, and may hold what a shell would run."""
     if name is None:
         return None
+    metric = "step_seconds" if metric == CONTROL_RATIO else metric  # a gate has both commits and no control
     series = ["--tracked", name, "--workload", key.workload, "--batch", str(key.batch), "--paths", key.path]
     return shlex.join(["rollout-perf", "gate", base, head, *series, "--metrics", metric])

@@ -16,10 +16,12 @@ from statistics import median, stdev
 from typing import Any, Literal
 
 from ..measure.tracked import FILE, read_tracked
-from ..schema.metrics import is_worse
+from ..schema.metrics import CONTROL_RATIO, is_worse
+from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm, git
+from .control import control_of
 from .results import Commit, Key, Point, Results
 
 Changes = dict[str, tuple[str | None, str | None]]
@@ -96,17 +98,17 @@ def find_change_points(
     `root` is the checkout whose locks are compared, and whose tracked.toml a command can measure a series by;
     without it the records alone say what changed, and there is no command.
     `metrics` are those to look at (default: all that were measured). Commits that have no place in the
-    order are left out.
+    order are left out. Timings of a case that has ratios to the control are judged by these alone.
     """
     found = []
     tracked = read_tracked(root) if root is not None and (root / FILE).is_file() else {}
     results = results.ordered()
     for metric in metrics_of(results) if metrics is None else metrics:
-        for key, points in results.series(metric).items():
+        for key, points in judged(results, metric).items():
             series = measured(points, metric)
-            judged = series.values, series.spreads, series.hardware
-            shifts = find_shifts(*judged)
-            changed: list[Shift | Departure] = [*shifts, *find_departures(*judged, shifts)]
+            numbers = series.values, series.spreads, series.hardware
+            shifts = find_shifts(*numbers)
+            changed: list[Shift | Departure] = [*shifts, *find_departures(*numbers, shifts)]
             for number, one in enumerate(changed):
                 last, first = series.points[one.before[-1]], series.points[one.index]
                 worse = is_worse(one.ratio, metric)
@@ -139,9 +141,18 @@ def find_short(results: Results, metrics: Collection[str] | None = None) -> list
     return [
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)
-        for key, points in results.series(metric).items()
+        for key, points in judged(results, metric).items()
         if (count := len(measured(points, metric).values)) < LEAST_POINTS
     ]
+
+
+def judged(results: Results, metric: str) -> dict[Key, list[Point]]:
+    """The series of a metric, without timings that were measured beside a control: its ratio is judged."""
+    series = results.series(metric)
+    if metric_facts(metric).unit != "seconds":
+        return series
+    by_ratio = results.series(CONTROL_RATIO)
+    return {key: points for key, points in series.items() if key not in by_ratio}
 
 
 def metrics_of(results: Results) -> list[str]:
@@ -217,6 +228,8 @@ def _facts(point: Point) -> dict[str, str]:
     provenance = point.record.provenance
     machine: Mapping[str, Any] = provenance.get("machine") or {}
     facts = {name: str(version) for name, version in (provenance.get("versions") or {}).items()}
+    if control := control_of(point.record):
+        facts["control"] = control[0][:8]
     facts |= {name: str(machine[name]) for name in ("cpu", "cores", "kernel", "python") if name in machine}
     for name, key in (("GPU", "name"), ("driver", "driver")):
         found = [str(gpu.get(key)) for gpu in machine.get("gpus") or ()]

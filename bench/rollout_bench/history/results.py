@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..schema.record import Record, read_pipe_run
 from ..schema.shape import read_json
 from . import git
+from .control import chained
 from .sessions import Session, read_session_record
 
 _NO_TIME = 253_402_300_800_000
@@ -247,6 +248,8 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
 
     points.sort(key=order)
     pipes.sort(key=order)
+    ratios = chained([(key_of(point)._replace(path=""), point.record) for point in points])
+    points = [replace(point, record=record) for point, record in zip(points, ratios, strict=True)]
     both: list[Point | Pipe] = [*points, *pipes]
     if not place:
         unordered = frozenset(one.commit for one in both if not one.commit.time)

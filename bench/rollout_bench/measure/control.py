@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from ..errors import BenchError
+from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import MEASURED, REFERENCE, Record
 from . import machine
 from .process import Interpreter
@@ -54,7 +55,7 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
     """The records that are not controls', each with its ratio to the control of its session, if there is one.
 
     The metric `control_ratio` has one value: the median over rounds. observed["control"] has the control's
-    commit, lock and step times; where a previous control was measured too, those of that one as "previous".
+    commit, lock and step times, and where a previous control was measured too, the "link" to that one.
     """
     controls: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
@@ -67,12 +68,13 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
         there = controls.get(_work(record), {})
         first, previous = there.get(f"{_BUILD}0"), there.get(f"{_BUILD}1")
         if record.status == MEASURED and first is not None:
-            steps = zip(record.metrics["step_seconds"], first.metrics["step_seconds"], strict=True)
-            observed = _facts(first) | ({} if previous is None else {"previous": _facts(previous)})
+            facts = _facts(first) | {"step_seconds": first.metrics["step_seconds"]}
+            if previous is not None:
+                facts["link"] = _facts(previous) | {"ratio": _ratios(first, previous)}
             record = replace(
                 record,
-                metrics=record.metrics | {"control_ratio": [median(mine / its for mine, its in steps)]},
-                observed=record.observed | {"control": observed},
+                metrics=record.metrics | {CONTROL_RATIO: [median(_ratios(record, first))]},
+                observed=record.observed | {"control": facts},
             )
         found.append(record)
     return found
@@ -88,8 +90,13 @@ def _work(record: Record) -> tuple[str, str]:
 
 
 def _facts(control: Record) -> dict[str, Any]:
-    facts = {name: control.provenance[name] for name in ("commit", "lock")}
-    return facts | {"step_seconds": control.metrics["step_seconds"]}
+    return {name: control.provenance[name] for name in ("commit", "lock")}
+
+
+def _ratios(record: Record, other: Record) -> list[float]:
+    """Of the step times, round by round."""
+    steps = zip(record.metrics["step_seconds"], other.metrics["step_seconds"], strict=True)
+    return [mine / its for mine, its in steps]
 
 
 def _commits(root: Path) -> list[str]:

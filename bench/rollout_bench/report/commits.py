@@ -10,7 +10,7 @@ from typing import Any
 
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Results, key_of
-from ..schema.metrics import is_worse, title
+from ..schema.metrics import CONTROL_RATIO, is_worse, title
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED
 from .answer import STEP_TIME, Answer, answers, sentence
@@ -39,6 +39,12 @@ def report(
     parts = [f"## {escaped(heading)}" if markdown else heading]
     now = answers(results, metric, head)
     then = {} if base is None else {(a.group, a.batch): a for a in answers(results, metric, base)}
+    over = [
+        {(a.group, a.batch): a.values for a in answers(results, CONTROL_RATIO, commit)}
+        if commit is not None and metric == STEP_TIME
+        else {}
+        for commit in (head, base)
+    ]
     if not now:
         parts.append(f"{title(metric)} was not measured at {head.hash[:8]}.")
     notes = Footnotes()
@@ -47,11 +53,13 @@ def report(
         parts.append(f"### {escaped(str(group))}" if markdown else str(group))
         said = [f"batch {answer.batch}: {sentence(answer, metric, notes)}" for answer in some]
         parts.append("\n".join(items(said) if markdown else map(wrapped, said)))
-        parts.append(_table(some, then, base, metric, markdown, notes))
+        parts.append(_table(some, then, over, base, metric, markdown, notes))
         parts += _sessions(some, metric, markdown)
     if base is not None and now and not metric_facts(metric).exact:
         judge = f"`rollout-perf gate {base.hash[:8]} {head.hash[:8]}`"
         apart = f"the commits were measured apart, so that nothing is judged; side by side: {judge}"
+        if any(over[0].values()):
+            apart = f"what is over the control's `rollout-perf detect` judges along the history; else {apart}"
         parts.append(escaped(apart) if markdown else wrapped(apart))
     if lines := notes.lines():
         parts.append("\n".join(items(lines) if markdown else map(wrapped, lines)))
@@ -72,24 +80,34 @@ def report(
 def _table(
     now: Sequence[Answer],
     then: Mapping[tuple[Group, int], Answer],
+    over: Sequence[Mapping[tuple[Group, int], Mapping[str, Estimate]]],
     base: Commit | None,
     metric: str,
     markdown: bool,
     notes: Footnotes,
 ) -> str:
-    """A row a path and batch, the best first; with a base, the ratio to its value."""
+    """A row a path and batch, the best first; with a base, the ratio to its value.
+
+    `over` has ratios to the control, at the last commit and at the base: if both, the ratio is of them.
+    """
     titles = ["batch", "path", f"{title(metric)} [99 %]"]
+    cases = [((one.group, one.batch), path, value) for one in now for path, value in one.values.items()]
+    ratios = [[some.get(case, {}).get(path) for some in over] for case, path, _value in cases]
+    controlled = any(new for new, _old in ratios)
+    if controlled:
+        titles.append("over the control's [99 %]")
     if base is not None:
         titles += [f"ratio to {base.hash[:8]}", ""]
     rows = []
-    for answer in now:
-        old = then.get((answer.group, answer.batch))
-        before = old.values if old else {}
-        for path, value in answer.values.items():
-            row = [str(answer.batch), path, interval(value, metric) + notes.mark(value)]
-            if base is not None:
-                row += _since(value, before.get(path), metric, notes)
-            rows.append(row)
+    for (case, path, value), (new, old) in zip(cases, ratios, strict=True):
+        row = [str(case[1]), path, interval(value, metric) + notes.mark(value)]
+        if controlled:
+            row.append(interval(new, CONTROL_RATIO) + notes.mark(new) if new else "")
+        if base is not None:
+            alone = value, then[case].values.get(path) if case in then else None
+            pair = (new, old) if new and old else alone
+            row += _since(*pair, metric, notes)
+        rows.append(row)
     return table(titles, rows, right=[0], markdown=markdown)
 
 

@@ -33,13 +33,16 @@ def _stage(name: str, meaning: str) -> Metric:
     return Metric("seconds", f"stage: {name}", f"{meaning}; median over engine steps")
 
 
+CONTROL_RATIO = "control_ratio"
+"""What timings of a case are judged by: both sides of it were measured in one session."""
+
 METRICS: dict[str, Metric] = {
     "step_seconds": Metric("seconds", "step time", "from submitting a rollout to its last token"),
-    "control_ratio": Metric(
+    CONTROL_RATIO: Metric(
         "ratio",
-        "ratio to the control",
-        "step time over that of the control, round by round of one session",
-        note="free of what differs from day to day and start to start; control.toml names the control",
+        "step time over the control's",
+        "step time over that of the control in the same round, median over rounds",
+        note="where it is there, the case's timings are judged by it; control.toml names the control",
     ),
     "engine_step_seconds": Metric("seconds", "engine step", "step time over the engine steps in it"),
     "output_token_seconds": Metric(

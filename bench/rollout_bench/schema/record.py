@@ -70,6 +70,24 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
+class LinkFacts:
+    """The control before, where both were there, and the new one's step time over its, by round."""
+
+    commit: str
+    lock: str
+    ratio: list[float]
+
+
+@dataclass(frozen=True)
+class ControlFacts:
+    """The control that a record's ratios are to: its commit, and the hash of its lock."""
+
+    commit: str
+    lock: str
+    link: Annotated[dict[str, Any], LinkFacts] | None = None
+
+
+@dataclass(frozen=True)
 class ObservedFacts:
     """What a record may say of the live processes, and is relied on; settings and channel stand beside it."""
 
@@ -78,6 +96,7 @@ class ObservedFacts:
     counted: dict[str, Any] | None = None
     absent: dict[str, str] | None = None
     host: Annotated[dict[str, Any], HostFacts] | None = None
+    control: Annotated[dict[str, Any], ControlFacts] | None = None
 
 
 @dataclass(frozen=True)

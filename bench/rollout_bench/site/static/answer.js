@@ -163,6 +163,7 @@ function inside(cell, time, order, sessions) {
     );
   const row = sessions.rows.find((one) => one.path === cell.path);
   const rate = perSecond(cell);
+  const control = cell.metrics.control_ratio;
   const old = order.length && cell.at !== order[0].at ? `at ${RP.commitName(cell.at)} ` : "";
   return [
     RP.el(
@@ -177,6 +178,7 @@ function inside(cell, time, order, sessions) {
       old,
       row ? RP.el("span", {}, cell.path === sessions.reference ? "reference" : `${RP.number(row.ratio)} ×`) : "",
       " ",
+      control ? RP.el("span", {}, `${RP.number(control[0])} × the control `) : "",
       rate ? RP.el("span", {}, RP.rate(rate)) : "",
     ),
   ];

@@ -1,0 +1,115 @@
+"""history/control.py: ratios stay one series when the control is renewed, and detection reads them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rollout_bench.history.control import UNLINKED, chained
+from rollout_bench.history.detect import find_change_points, find_short
+from rollout_bench.history.results import Commit, Point, Results, read_results
+from rollout_bench.measure.tracked import fixed
+from rollout_bench.schema.record import MEASURED, Record
+
+A, B, C = ({"commit": name * 40, "lock": name} for name in "abc")
+LOAD = fixed("nano", [8])[0].as_dict()
+
+
+def record(ratio, control, link=None, old=None, path="zmq", **metrics):
+    observed = {"control": control | ({"link": old | {"ratio": link}} if old else {})}
+    return Record(
+        path,
+        "nano",
+        1,
+        LOAD,
+        MEASURED,
+        metrics={"control_ratio": [ratio] * 3, **metrics},
+        observed=observed,
+    )
+
+
+def ratios(records):
+    return [one.metrics.get("control_ratio", [None])[0] for one in chained([("case", r) for r in records])]
+
+
+@pytest.mark.parametrize(
+    ("records", "become"),
+    [
+        ([record(1.0, A), record(1.1, A)], [1.0, 1.1]),
+        # B takes half of A's time, and C twice B's
+        ([record(1.0, A), record(2.0, B, [0.5, 0.4, 0.6], A), record(2.2, B)], [2.0, 2.0, 2.2]),
+        (
+            [record(1.0, A), record(2.0, B, [0.5], A), record(1.0, C, [2.0], B, path="ray"), record(1.1, C)],
+            [1.0, 1.0, 1.0, 1.1],
+        ),
+        ([record(1.0, A), record(2.0, B, [0.5], A), record(1.0, A)], [1.0, 1.0, 1.0]),  # and back again
+        ([record(1.0, A), record(2.0, B)], [None, 2.0]),
+        ([record(1.0, A), record(2.0, B, [0.0], A)], [None, 2.0]),
+    ],
+)
+def test_a_renewed_control_leaves_one_series(records, become):
+    assert ratios(records) == [None if one is None else pytest.approx(one) for one in become]
+
+
+def test_a_ratio_that_no_link_reaches_is_absent_with_a_reason_and_cases_have_links_of_their_own():
+    old, new = record(1.0, A, step_seconds=[3.0]), record(2.0, B, [0.5], A)
+    [kept, _new] = chained([("one batch", old), ("another", new)])
+    assert kept.metrics == {"step_seconds": [3.0], "control_ratio": [1.0] * 3}  # the newest of its case
+    [kept, _new] = chained([("case", old), ("case", record(2.0, B))])
+    assert kept.metrics == {"step_seconds": [3.0]}
+    assert kept.observed["absent"] == {"control_ratio": UNLINKED}
+
+
+def test_results_are_read_with_the_chain(tmp_path):
+    folder = tmp_path / "box" / "records"
+    folder.mkdir(parents=True)
+    for number, one in enumerate([record(1.0, A), record(2.0, B, [0.5], A)]):
+        line = replace(one, provenance={"commit": f"{number}" * 40}).to_json()
+        (folder / f"{str(number) * 8}-py3.11-nano.jsonl").write_text(line)
+    commits = [Commit("0" * 40), Commit("1" * 40)]
+    read = read_results(tmp_path, commits).points
+    assert [one.samples("control_ratio")[0] for one in read] == [2.0, 2.0]
+
+
+def points(times, ratios):
+    """A commit each: step times as they came out alone, and ratios; some commits have only the former."""
+    return [
+        Point(
+            "box",
+            "py3.11",
+            Commit(f"{number:08x}" + "0" * 32, "", number),
+            Record(
+                "zmq",
+                "nano",
+                1,
+                LOAD,
+                MEASURED,
+                metrics={"step_seconds": [time] * 3, "wire_bytes": [4096.0]}
+                | ({} if ratio is None else {"control_ratio": [ratio] * 3}),
+                observed={"control": A},
+            ),
+            Path("x"),
+        )
+        for number, (time, ratio) in enumerate(zip(times, ratios, strict=True))
+    ]
+
+
+def test_timings_that_have_a_ratio_are_judged_by_it_alone():
+    """A host that became slower slows the control as well; a slower path does not."""
+    host = Results(points=points([1.0] * 10 + [1.4] * 10, [1.1] * 20))
+    assert find_change_points(host) == []
+    path = Results(points=points([1.0] * 20, [1.1] * 10 + [1.2] * 10))
+    [found] = find_change_points(path)
+    assert (found.metric, found.first.hash[:8]) == ("control_ratio", "0000000a")
+    assert "--metrics step_seconds" in found.confirm  # a gate has no control
+    alone = Results(points=points([1.0] * 10 + [1.4] * 10, [None] * 20))
+    assert [one.metric for one in find_change_points(alone)] == ["step_seconds"]
+    few = Results(points=points([1.0] * 9, [None] * 5 + [1.1] * 4))
+    assert [(one.metric, one.points) for one in find_short(few)] == [("control_ratio", 4)]
+
+
+def test_a_renewed_control_is_named_where_a_level_changes():
+    made = points([1.0] * 20, [1.1] * 10 + [1.2] * 10)
+    for one in made[10:]:
+        one.record.observed["control"] = B
+    [found] = find_change_points(Results(points=made))
+    assert found.environment == {"control": ("aaaaaaaa", "bbbbbbbb")}
