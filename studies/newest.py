@@ -1,0 +1,140 @@
+"""What `detect` says at the newest commit, with noise as the committed results have it: a table of the docs.
+
+    python -m studies.newest [--series 300]
+
+A value is the median of three replicates, drawn at random from what replicates of a case differ by in the
+committed sessions, or from what commits of a case do. *Mixed*: from those of all cases of a preset together,
+which has a longer tail than any of them; else every series has the spread of one case.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rollout_bench.history.results import Results, read_results
+from rollout_bench.report.table import table
+from rollout_bench.schema.record import REFERENCE
+from rollout_bench.stats import exam
+from rollout_bench.stats.change_points import find_shifts
+from rollout_bench.stats.newest import find_departures
+
+from .detectors import tigerbeetle
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+LENGTHS = (8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60)
+"""Commits known when a step-free series is asked."""
+_AT, _COMMITS, _REPLICATES, _SEED = 40, 60, 3, 20261126
+
+Series = tuple[np.ndarray, list[str] | None]
+"""Values, shape (series, commits), and the machine of each commit where they differ."""
+
+
+def differences(logs: Sequence[float]) -> np.ndarray:
+    """What values of one thing differ by from their mean, with the variance of what they are drawn from."""
+    found = np.asarray(logs) - np.mean(logs)
+    return np.asarray(found * np.sqrt(len(logs) / (len(logs) - 1)))
+
+
+def pools(results: Results) -> dict[str, list[np.ndarray]]:
+    """By what was measured: of each case, what its replicates or commits differ by, as logarithms."""
+    found: dict[str, list[np.ndarray]] = {}
+    for session in results.sessions:
+        cases: dict[tuple[str, str, str], list[list[float]]] = {}
+        for record in session.records:
+            if samples := record.metrics.get("step_seconds"):
+                case = record.preset, record.workload["fingerprint"], record.path
+                cases.setdefault(case, []).append(samples)
+        for (preset, work, path), replicates in cases.items():
+            reference = cases.get((preset, work, REFERENCE), [])
+            if path == REFERENCE or len(reference) != len(replicates) or len(replicates) < 2:
+                continue
+            both = [list(zip(*pair, strict=False)) for pair in zip(replicates, reference, strict=True)]
+            logs = [median(float(np.log(one / other)) for one, other in rounds) for rounds in both]
+            found.setdefault(f"ratios of sessions, {preset}", []).append(differences(logs))
+            alone = [float(np.log(median(samples))) for samples in replicates]
+            found.setdefault(f"step times of sessions, {preset}", []).append(differences(alone))
+    for points in results.series("step_seconds").values():
+        logs = [float(np.log(median(point.samples("step_seconds")))) for point in points]
+        if len(logs) > 1:
+            found.setdefault("step times of commits", []).append(differences(logs))
+    return found
+
+
+def drawn(cases: Sequence[np.ndarray], mixed: bool, series: int) -> np.ndarray:
+    """Series without a step, of such noise."""
+    draw = np.random.default_rng(_SEED)
+    spreads = [np.sqrt((one**2).mean()) for one in cases]
+    scale = np.ones(series) if mixed else draw.choice(spreads, series)
+    shapes = cases if mixed else [one / spread for one, spread in zip(cases, spreads, strict=True)]
+    logs = draw.choice(np.concatenate(shapes), (series, _COMMITS, _REPLICATES)) * scale[:, None, None]
+    return np.asarray(np.exp(np.median(logs, axis=2)))
+
+
+def noises(series: int) -> Iterator[tuple[str, Series]]:
+    """Every noise that is asked about, by name: that of the committed results, and the exam's own."""
+    for name, cases in pools(read_results(RESULTS)).items():
+        for mixed in (False, True):
+            yield f"{name}{', mixed' * mixed}", (drawn(cases, mixed, series), None)
+    for noise in exam.NOISES:
+        yield noise, exam.simulate(exam.Question(noise), series)
+    yield "modes 25 % apart", exam.simulate(exam.Question("modes 25 % apart", cv=0.03), series)
+
+
+def newest(values: np.ndarray, machines: list[str] | None) -> bool:
+    """Whether the newest commit is reported."""
+    known = None if machines is None else machines[: len(values)]
+    given = values.tolist()
+    found = find_departures(given, groups=known, shifts=find_shifts(given, groups=known))
+    return any(one.index == len(values) - 1 for one in found)
+
+
+def row(named: tuple[str, Series]) -> list[str]:
+    """A noise's line of the table."""
+    name, (values, machines) = named
+    alarms = [newest(one[:known], machines) for one in values for known in LENGTHS]
+    cells = [name, _percent(np.std(np.log(values))), _percent(np.mean(alarms))]
+    later = []
+    for step in exam.STEPS:
+        stepped = values.copy()
+        stepped[:, _AT:] *= 1 + step
+        cells.append(_percent(np.mean([newest(one[: _AT + 1], machines) for one in stepped])))
+        known = _AT + exam.TOLERANCE + 1
+        found = [find_shifts(one[:known], groups=machines and machines[:known]) for one in stepped]
+        hits = [any(abs(shift.index - _AT) <= exam.TOLERANCE for shift in shifts) for shifts in found]
+        later.append(_percent(np.mean(hits)))
+    return cells + later
+
+
+def _percent(share: float | np.floating) -> str:
+    return f"{100 * share:.1f}"
+
+
+def tigerbeetle_line() -> str:
+    """At which commits of TigerBeetle's history the newest one was reported."""
+    try:
+        history = tigerbeetle.labelled(tigerbeetle.otava_sources(Path(".asv") / "detectors"))
+    except tigerbeetle.Unavailable as error:
+        return f"without TigerBeetle's history: {error}"
+    values = np.asarray(history.values)
+    found = [known - 1 for known in range(8, len(values) + 1) if newest(values[:known], None)]
+    return f"TigerBeetle: {len(found)} of {len(values) - 7} commits reported: {', '.join(map(str, found))}"
+
+
+def main() -> None:
+    """Print the table and the line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--series", type=int, default=300)
+    series = parser.parse_args().series
+    steps = [f"{step:.0%}" for step in exam.STEPS]
+    titles = ["noise", "CV", "false alarms", *steps, *(f"{step}, change point 3 later" for step in steps)]
+    with ProcessPoolExecutor(2) as pool:
+        print(
+            table(titles, list(pool.map(row, noises(series))), markdown=True), tigerbeetle_line(), sep="\n\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
