@@ -48,7 +48,7 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--tp", "3"], "--tp is 3; it must divide"),
         (["HEAD", "HEAD", "--paths", "pigeon"], "known: sync, vllm-mp"),
         (["HEAD", "HEAD", "--paths", "vllm-ray"], "refuses its Ray executor"),
-        (["HEAD", "HEAD", "--metrics", "beauty"], "known: step_seconds"),
+        (["HEAD", "HEAD", "--metrics", "beauty"], "known: control_ratio, step_seconds"),
         (["HEAD", "HEAD", "--threshold", "much"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "-3"], "give a percentage"),
         (["HEAD", "HEAD", "--threshold", "beauty=3"], "unknown metric 'beauty'"),

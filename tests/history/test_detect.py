@@ -349,7 +349,7 @@ def test_damage_is_named_and_the_rest_is_judged(checkout, capsys, tmp_path):
     ("arguments", "reported"),
     [
         (["--machine", "h100"], "no results of the machine 'h100'; known: box, other"),
-        (["--metric", "speed"], "no results of the metric 'speed'; known: step_seconds, "),
+        (["--metric", "speed"], "no results of the metric 'speed'; known: control_ratio, step_seconds, "),
     ],
 )
 def test_a_bad_request_is_one_line(checkout, arguments, reported, capsys):
