@@ -10,6 +10,7 @@ from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import MEASURED, Record
 
+ROOT = Path(__file__).resolve().parents[2]
 A, B, C = ({"commit": name * 40, "lock": name} for name in "abc")
 LOAD = fixed("nano", [8])[0].as_dict()
 
@@ -98,7 +99,7 @@ def test_timings_that_have_a_ratio_are_judged_by_it_alone():
     host = Results(points=points([1.0] * 10 + [1.4] * 10, [1.1] * 20))
     assert find_change_points(host) == []
     path = Results(points=points([1.0] * 20, [1.1] * 10 + [1.2] * 10))
-    [found] = find_change_points(path)
+    [found] = find_change_points(path, ROOT)
     assert (found.metric, found.first.hash[:8]) == ("control_ratio", "0000000a")
     assert "--metrics step_seconds" in found.confirm  # a gate has no control
     alone = Results(points=points([1.0] * 10 + [1.4] * 10, [None] * 20))
