@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -263,7 +264,7 @@ def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeyp
 def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up(tmp_path, monkeypatch):
     """What is left of the deadline for those asked after it is 0 s, and not less."""
     fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:hangs")
-    monkeypatch.setattr(session, "START_DEADLINE_SECONDS", 3.0)
+    monkeypatch.setattr(session, "_START_DEADLINE_SECONDS", 3.0)
     with nothing_left():
         records = run_session(
             "nano",
@@ -275,6 +276,20 @@ def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up
             deadline_seconds=30.0,
         )
     assert {one.path: one.status for one in records} == {"vllm-mp": "measured", "zmq": FAILED}
+    [zmq] = [one for one in records if one.path == "zmq"]
+    assert zmq.reason.splitlines()[0] == "zmq did not start within 3 s"
+
+
+def test_whoever_is_up_does_not_wait_for_the_others_as_long_as_they_like(monkeypatch, capsys):
+    """One that hangs costs a multiple of what the first to be up took; a slow host gives all of them more."""
+    monkeypatch.setattr(rounds_module, "_PATIENCE_SECONDS", 0.2)
+    channels = [rounds_module._Channel({"build": build, "path": "zmq"}) for build in ("base", "head", "")]
+    os.write(channels[1].theirs[1], b"ready\n")
+    os.close(channels[2].theirs[1])  # it has ended
+    begin = time.monotonic()
+    assert rounds_module._wait(channels, 30.0) == [channels[1]]
+    assert time.monotonic() - begin < 3.0
+    assert capsys.readouterr().out == "base zmq did not start within 0 s\n"
 
 
 @pytest.mark.parametrize(

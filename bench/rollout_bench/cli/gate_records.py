@@ -8,7 +8,7 @@ from ..gate.parts import STEP
 from ..gate.verdicts import Question
 from ..measure.equal_work import work
 from ..measure.process import Interpreter
-from ..measure.session import START_DEADLINE_SECONDS, Contestant, run_session
+from ..measure.session import Contestant, run_session
 from ..measure.sizing import session_arguments
 from ..measure.tracked import Tracked
 from ..measure.workload import Workload
@@ -20,9 +20,6 @@ from .console import say
 _ROUNDS, _WARMUPS = 10, 2
 """Of a session. They take about as long as its engines to start; with more a replicate would hardly be worth
 more, since engine starts differ by more than the median of so many rounds."""
-
-_START_SHARE = 1 / 3
-"""Of the budget, for the starts of a session at most: an engine that hangs leaves the others enough."""
 
 _COUNTED = 1, 0
 """Where counts alone are judged: they are of a rollout of their own."""
@@ -43,7 +40,6 @@ class Records:
         self._engines = engines
         self._workloads = loads
         self._rounds = (_ROUNDS, _WARMUPS) if question.timings else _COUNTED
-        self._start_seconds = min(START_DEADLINE_SECONDS, question.budget_seconds * _START_SHARE)
         self._timeline = STEP in question.timings
         self._file = file
         self._first: dict[tuple[str, str], Any] = {}
@@ -67,7 +63,6 @@ class Records:
             provenance=provenance(),
             arguments=session_arguments(preset, size, self._engines.workloads, len(contestants), given),
             deadline_seconds=seconds,
-            start_deadline_seconds=self._start_seconds,
             timeline=self._timeline,
         )
         records = [_of_build(record, self._built[record.provenance["side"]]) for record in records]

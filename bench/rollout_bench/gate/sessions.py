@@ -79,7 +79,7 @@ def run_gate(
         if last or not paths:
             break
     verdicts = judge_now.verdicts()
-    unclear = question.timings and any(verdict.verdict == CANNOT_TELL for verdict in verdicts)
+    unclear = question.timings and any(verdict.verdict in (CANNOT_TELL, FAILED) for verdict in verdicts)
     return Outcome(
         verdicts,
         sessions,

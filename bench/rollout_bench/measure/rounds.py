@@ -28,6 +28,9 @@ READY, PASSED, KEPT = "ready", "passed over", "kept"
 _LEFT = 3
 """Exit code where a contestant was not there to the end."""
 
+_PATIENCE, _PATIENCE_SECONDS = 4, 60.0
+"""How many times as long as the first to be up the others may take to start, and how long in any case."""
+
 _ROLLOUT_DEADLINE_SECONDS, _END_SECONDS = 300.0, 60.0
 
 
@@ -42,9 +45,13 @@ class _Channel:
         self.theirs = (orders, answers)
         self._reader = os.fdopen(self._answers)
 
+    def fileno(self) -> int:
+        """Where it answers."""
+        return self._answers
+
     def answer(self, deadline_seconds: float) -> str | None:
         """What it says next, which is nothing where it has ended; None where it says nothing in time."""
-        ready, _, _ = select.select([self._reader], [], [], deadline_seconds)
+        ready, _, _ = select.select([self], [], [], deadline_seconds)
         return self._reader.readline().strip() if ready else None
 
     def ask(self, **order: Any) -> str | None:
@@ -135,20 +142,31 @@ def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
     return processes
 
 
+def _wait(channels: Sequence[_Channel], seconds: float) -> list[_Channel]:
+    """Those that start, in their order; the others get a multiple of what the first one took."""
+    begin = time.monotonic()
+    end = begin + seconds
+    waiting, up = list(channels), []
+    while waiting and (left := end - time.monotonic()) > 0:
+        for channel in select.select(waiting, [], [], left)[0]:
+            waiting.remove(channel)
+            if channel.answer(0.0) == READY:
+                up.append(channel)
+                took = time.monotonic() - begin
+                end = min(end, begin + max(_PATIENCE_SECONDS, _PATIENCE * took))
+    for channel in waiting:
+        log(f"{channel.name} did not start within {time.monotonic() - begin:.0f} s")
+    return [channel for channel in channels if channel in up]
+
+
 def _run(asked: dict[str, Any]) -> int:
     """Start the contestants, run the rounds of one workload after the other, and end them; the exit code."""
     begin = time.monotonic()
     channels = [_Channel(request) for request in asked["requests"]]
     processes = _start(asked, channels)
     shared = asked["requests"][0]
-    end = begin + shared["start_deadline_seconds"]
     rounds = _Rounds(Host(), shared["provenance"]["session"])
-    for channel in channels:
-        answer = channel.answer(max(0.0, end - time.monotonic()))
-        if answer == READY:
-            rounds.up.append(channel)
-        elif answer is None:
-            log(f"{channel.name} did not start within {shared['start_deadline_seconds']:g} s")
+    rounds.up += _wait(channels, shared["start_deadline_seconds"])
     if rounds.up:
         say(f"{', '.join(one.name for one in rounds.up)}: up after {time.monotonic() - begin:.0f} s")
     loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]

@@ -27,7 +27,7 @@ from .process import Interpreter, run_module
 from .sizing import session_arguments
 from .workload import Workload
 
-START_DEADLINE_SECONDS = 600.0
+_START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
 
 REPEAT_SHARE = 0.5
@@ -91,7 +91,6 @@ def attempt(
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
     repeat_share: float = REPEAT_SHARE,
-    start_deadline_seconds: float | None = None,
     **options: Any,
 ) -> tuple[list[Record], str]:
     """A session's records as they came, not held against each other, and why others did not.
@@ -99,12 +98,9 @@ def attempt(
     `provenance` is what the caller knows of where this runs; `arguments` are added to vLLM's engine
     arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
-    are those of `case.OPTIONS`. Engines have half of the deadline to start, if nothing else is given: those
-    that are up have the rest, whoever does not start. Rounds that others on the host have spoilt come again,
-    up to `repeat_share` of them all; records hold the host's state by round, and mark those that count
-    nevertheless.
+    are those of `case.OPTIONS`. Rounds that others on the host have spoilt come again, up to `repeat_share`
+    of them all; records hold the host's state by round, and mark those that count nevertheless.
     """
-    start_seconds = start_deadline_seconds or min(START_DEADLINE_SECONDS, deadline_seconds / 2)
     shared = session_arguments(preset, tensor_parallel_size, workloads, len(contestants), arguments or {})
     known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [
@@ -117,7 +113,7 @@ def attempt(
             "warmups": warmups,
             "rollouts": rounds,
             "options": options,
-            "start_deadline_seconds": start_seconds,
+            "start_deadline_seconds": min(_START_DEADLINE_SECONDS, deadline_seconds),
             "step_deadline_seconds": _STEP_DEADLINE_SECONDS,
             "engine_arguments": shared,
             "provenance": known | _provenance(one),
@@ -147,7 +143,13 @@ def lost(
     provenance: dict[str, Any],
     reason: str,
 ) -> list[Record]:
-    """A failed record of a path at every workload that `found` has no record of."""
+    """A failed record of a path at every workload that `found` has no record of.
+
+    Of a reason with what the session's process said last, the line about this very contestant comes first.
+    """
+    name = " ".join(filter(None, (provenance.get("side"), path)))
+    about = [line for line in reason.splitlines() if line.startswith(f"{name} did not ")]
+    reason = "\n".join([*about[:1], reason])
     there = {record.workload["fingerprint"] for record in found if record.path == path}
     return [
         Record(
