@@ -164,6 +164,25 @@ def test_who_has_just_generated_is_not_first_and_a_path_that_dies_leaves_the_oth
     assert all({path} <= set(found) <= {path, "ray"} for path, *found in running[21:])
 
 
+def test_builds_of_a_path_are_neighbours_in_every_round_and_nobody_follows_itself(monkeypatch):
+    monkeypatch.setattr(rounds_module, "say", lambda _text: None)
+    names = [f"{build} {path}" for path in ("zmq", "ray", "sync") for build in ("base", "head")]
+    order = []
+    running = rounds_module._Rounds(SimpleNamespace(), "seed")
+    for name in names:
+        one = Answers(name)
+        monkeypatch.setattr(one, "ask", lambda name=name, **_order: order.append(name) or "0.1")
+        running.up.append(one)
+    for _ in range(20):
+        running.run(0, "fixed 8")
+    assert all(before != after for before, after in pairwise(order))
+    rounds = [order[place : place + 6] for place in range(0, 120, 6)]
+    for found in rounds:
+        assert sorted(found) == sorted(names)
+        assert all(found[place].split()[1] == found[place + 1].split()[1] for place in (0, 2, 4))
+    assert len({tuple(found) for found in rounds}) > 10
+
+
 BUSY, QUIET = {"others_seconds": 0.5, "spoilt": "by others"}, {"others_seconds": 0.0, "spoilt": None}
 BUSY, QUIET = ({"seconds": 1.0, "stolen_seconds": 0.0} | one for one in (BUSY, QUIET))
 
@@ -172,7 +191,7 @@ class Answers:
     """In the place of a contestant: it does what it is asked, and notes it."""
 
     def __init__(self, name: str):
-        self.name, self.orders = name, []
+        self.name, self.path, self.orders = name, name.split()[-1], []
 
     def ask(self, **order):
         self.orders.append(order)

@@ -39,6 +39,13 @@ def test_the_room_for_experts_and_quantized_weights_is_known_and_else_asked_for(
     assert session_arguments(str(tmp_path), 2, loads, 2, {"gpu_memory_utilization": 0.4})["seed"] == 0
 
 
+def test_an_engine_needs_no_more_free_memory_than_its_share_since_others_are_there(on_gpu):
+    """vLLM refuses to start where less than gpu_memory_utilization is free, 0.92 by itself."""
+    loads = fixed("qwen2.5-0.5b", [1, 64, 256])
+    assert session_arguments("qwen2.5-0.5b", 1, loads, 4, {})["gpu_memory_utilization"] == 0.225
+    assert "gpu_memory_utilization" not in session_arguments("qwen2.5-0.5b", 1, loads, 1, {})
+
+
 def test_as_many_engines_are_up_at_once_as_find_room_on_a_gpu(tmp_path, on_gpu):
     """7B takes about 20 GB; what experts weigh is not known, and each is alone."""
     assert 3 <= at_once("qwen2.5-7b", 1, fixed("qwen2.5-7b", [1, 64])) <= 4

@@ -24,6 +24,7 @@ from . import gated as exact
 from .door import Door, NoDoor, Rollout, facts, open_door
 from .labels import check_label
 from .marked import signal_all
+from .pinning import cores_for, pin
 from .process import say
 from .rounds import KEPT, PASSED, READY
 from .samples import gather, rollout_metrics, without_exact
@@ -33,10 +34,17 @@ from .workload import Workload
 Keep = Callable[[Record], None]
 """What takes a record as soon as it is there."""
 
-OPTIONS = {"until_limit_seconds": None, "profile": None, "compare_probe": False, "timeline": False}
+OPTIONS = {
+    "until_limit_seconds": None,
+    "profile": None,
+    "compare_probe": False,
+    "timeline": False,
+    "pin": True,
+}
 """What a request may ask for beside measuring: to go on from batch to batch until the limit is found or so
 many seconds are over; a folder for a torch trace of a few engine steps; rollouts without the probe between
-those with it; the stages of every engine step."""
+those with it; the stages of every engine step; the engine's processes on cores of their own, where there are
+GPUs and cores enough."""
 
 
 class Cases:
@@ -54,6 +62,7 @@ class Cases:
         self.begin = now()
         self._keep = keep
         self._started = False
+        self._pinned = False
         self._search = Search(self.options["until_limit_seconds"])
         self._exact: dict[Workload, exact.Exact] = {}
         self._samples: dict[Workload, list[dict[str, float]]] = {}
@@ -181,6 +190,12 @@ class Cases:
         pids = [worker["pid"] for worker in self.observed["workers"]]
         workers = [pid for pid in pids if pid not in (os.getpid(), engine.watch.engine_pid)]
         await exact.begin(engine.rollout, engine.forced, workloads[0])
+        own = list(dict.fromkeys([os.getpid(), engine.watch.engine_pid, *workers]))
+        # Without a GPU a worker has threads for many cores, which vLLM places.
+        cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
+        if cores:
+            pin(own, cores)
+            self._pinned = True
         signal_all(workers, signal.SIGSTOP)
         try:
             self._answer(READY)
@@ -245,7 +260,7 @@ class Cases:
             "tokens_generated": workload.tokens,
             "rollouts": len(samples),
             "engine_starts": 1,
-            "host": order["host"],
+            "host": order["host"] | ({"pinned": True} if self._pinned else {}),
             "absent": engine.watch.absent | ({"wire": counted.absent} if counted.absent else {}),
         }
         if counted.totals:

@@ -38,7 +38,8 @@ class _Channel:
     """What leads to a contestant: orders go out, answers come back."""
 
     def __init__(self, request: dict[str, Any]):
-        self.name = " ".join(filter(None, (request["build"], request["path"])))
+        self.path: str = request["path"]
+        self.name = " ".join(filter(None, (request["build"], self.path)))
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         self.request = request | {"orders": orders, "answers": answers}
@@ -83,15 +84,9 @@ class _Rounds:
         self._last: _Channel | None = None
 
     def run(self, workload: int, title: str) -> bool:
-        """One round of a workload, in an order drawn anew; whether anyone has generated a rollout.
-
-        Who has just generated is not the first: caches that are still its own would favour it.
-        """
+        """One round of a workload, in an order drawn anew; whether anyone has generated a rollout."""
         times = []
-        order = self._draw.sample(self.up, len(self.up))
-        if len(order) > 1 and order[0] is self._last:
-            order.insert(self._draw.randrange(1, len(order)), order.pop(0))
-        for one in order:
+        for one in self._order():
             answer = one.ask(workload=workload)
             if answer is None:
                 say(f"{one.name} has left the session")
@@ -102,6 +97,18 @@ class _Rounds:
         if times:
             say(f"{title}: {', '.join(times)}")
         return bool(times)
+
+    def _order(self) -> list[_Channel]:
+        """The contestants, drawn anew; those of a path, which are held against each other, are neighbours.
+
+        Who has just generated is not the first: caches that are still its own would favour it.
+        """
+        while True:
+            mixed = self._draw.sample(self.up, len(self.up))
+            paths = list(dict.fromkeys(one.path for one in mixed))
+            order = sorted(mixed, key=lambda one: paths.index(one.path))
+            if len(order) < 2 or order[0] is not self._last:
+                return order
 
     def run_timed(self, workload: int, load: str, wanted: int, repeats: int) -> None:
         """The timed rounds of a workload: as many as are wanted, and up to so many more in place of those

@@ -80,6 +80,8 @@ def session_arguments(
     # Engines that start beside each other cannot find out what is left for each of them.
     if contestants > 1 and machine.gpus() and not {_KV_CACHE, "gpu_memory_utilization"} & given.keys():
         arguments[_KV_CACHE] = kv_cache_bytes(preset, tensor_parallel_size, workloads)
+        # No more than this need be free when one starts, which is after others have taken theirs.
+        arguments["gpu_memory_utilization"] = round(_GPU_SHARE / contestants, 3)
     return arguments | given
 
 

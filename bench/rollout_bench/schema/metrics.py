@@ -37,13 +37,13 @@ CONTROL_RATIO = "control_ratio"
 """What timings of a case are judged by: both sides of it were measured in one session."""
 
 METRICS: dict[str, Metric] = {
-    "step_seconds": Metric("seconds", "step time", "from submitting a rollout to its last token"),
     CONTROL_RATIO: Metric(
         "ratio",
         "step time over the control's",
         "step time over that of the control in the same round, median over rounds",
         note="where it is there, the case's timings are judged by it; control.toml names the control",
     ),
+    "step_seconds": Metric("seconds", "step time", "from submitting a rollout to its last token"),
     "engine_step_seconds": Metric("seconds", "engine step", "step time over the engine steps in it"),
     "output_token_seconds": Metric(
         "seconds", "time per token", "time between two tokens of a request, median over requests"

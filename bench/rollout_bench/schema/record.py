@@ -66,7 +66,7 @@ class HostFacts:
     repeated: int | None = None
     """How many more were run in place of such, and are not among them."""
     pinned: bool | None = None
-    """Whether the session might use some of the machine's cores alone."""
+    """Whether the engine's processes had cores of their own, or the session some of the machine's alone."""
 
 
 @dataclass(frozen=True)
