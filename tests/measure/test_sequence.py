@@ -178,12 +178,12 @@ def test_a_run_goes_on_after_the_paths_that_were_done_when_it_was_broken_off(tmp
     (tmp_path / "keep").write_text("".join(f"{record.to_json()}\n" for record in done))
     asked = []
 
-    def run_module(_module, request, _say, _limit, _interpreter):
+    def run_module(_module, request, _say, _limit):
         asked.append(([one["path"] for one in request["requests"]], request["keep"]))
         left = [Record("ray", "nano", 1, load.as_dict(), ABSENT, "no Ray") for load in loads]
         return Outcome("".join(f"{record.to_json()}\n" for record in left))
 
-    monkeypatch.setattr(sequence, "run_module", run_module)
+    monkeypatch.setattr(session, "run_module", run_module)
     monkeypatch.setattr(sequence, "check_equal_work", list)
     records = measure_cases("nano", ["zmq", "ray"], loads, say=print, keep=tmp_path / "keep")
     assert asked == [(["ray"], str(tmp_path / "keep"))]
