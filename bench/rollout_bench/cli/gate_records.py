@@ -18,8 +18,7 @@ from .checkout import provenance
 from .console import say
 
 _ROUNDS, _WARMUPS = 10, 2
-"""Of a session. They take about as long as its engines to start; with more a replicate would hardly be worth
-more, since engine starts differ by more than the median of so many rounds."""
+"""Of a session. They take about as long as its engines to start."""
 
 _COUNTED = 1, 0
 """Where counts alone are judged: they are of a rollout of their own."""

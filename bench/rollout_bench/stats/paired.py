@@ -1,10 +1,7 @@
-"""What engine starts of two commits say of each other: better, worse, same, or cannot tell. Pure.
+"""What two commits are to each other (better, worse, same, cannot tell), and what a verdict takes. Pure.
 
-The unit is one engine start: the median of its rollouts. Starts come in pairs, one of the base and
-one of the head, next to each other in time, so that what drifts slowly falls out of their ratio. The
-effect is the mean of the pairs' log ratios and its interval Student's t. A verdict is read off the
-interval: `worse` or `better` where all of it lies beyond the threshold, `same` where all of it lies
-within, `cannot tell` where it reaches over.
+A verdict on a timing is read off an interval (`together` makes it): `worse` or `better` where all of it lies
+beyond the threshold, `same` where all of it lies within, `cannot tell` where it reaches over.
 
 Engine starts have modes, some tens of per cent apart, and a few pairs that happen to lie the same way have
 a narrow interval. So a firm verdict on a timing takes enough pairs for that to be rare: no more than one pair
@@ -22,7 +19,6 @@ from itertools import chain
 from statistics import median
 
 import numpy as np
-from scipy.special import stdtrit  # Student's quantile; scipy.stats takes a second to load
 
 WORSE, BETTER, SAME, CANNOT_TELL = "worse", "better", "same", "cannot tell"
 FIRM = (WORSE, BETTER, SAME)
@@ -76,48 +72,11 @@ def planned_looks(most_pairs: int, least: int = LEAST_PAIRS) -> list[int]:
     return [*looks, most_pairs]
 
 
-def half_width(logs: np.ndarray, error: float) -> np.ndarray:
-    """Half of Student's interval of the mean of `logs` along the last axis; it misses with `error`."""
-    pairs = logs.shape[-1]
-    half: np.ndarray = stdtrit(pairs - 1, 1 - error / 2) * logs.std(axis=-1, ddof=1) / math.sqrt(pairs)
-    return half
-
-
 def decide(centre: np.ndarray, half: np.ndarray, limit: float) -> np.ndarray:
     """Verdicts of intervals `centre` +- `half` on the log scale, against the threshold's log, `limit`."""
     low, high = centre - half, centre + half
     return np.select(
         [low > limit, high < -limit, (low >= -limit) & (high <= limit)], [WORSE, BETTER, SAME], CANNOT_TELL
-    )
-
-
-def judge(
-    base: Sequence[float], head: Sequence[float], threshold: float, error: float, least: int = LEAST_PAIRS
-) -> Finding:
-    """Judge paired starts, one value each, by an interval that misses with `error`; firmly if `least` pairs.
-
-    A value of zero has no ratio: all zero is `same`, and some zero `cannot tell`. Raises ValueError
-    where there is no pair.
-    """
-    if not base or len(base) != len(head):
-        raise ValueError(f"{len(base)} starts of the base against {len(head)} of the head: not pairs")
-    if min(*base, *head) <= 0:
-        equal = max(*base, *head) <= 0
-        return Finding(SAME if equal else CANNOT_TELL, 1.0 if equal else None, None, None, len(base))
-    logs = np.log(np.asarray(head) / np.asarray(base))
-    pairs, centre, limit = len(logs), float(logs.mean()), math.log1p(threshold)
-    if pairs < LEAST_PAIRS:
-        return Finding(CANNOT_TELL, math.exp(centre), None, None, pairs)
-    half = float(half_width(logs, error))
-    deviation = float(logs.std(ddof=1)) / math.sqrt(pairs)
-    seen = limit + half + float(stdtrit(pairs - 1, POWER)) * deviation
-    enough = pairs >= least
-    return Finding(
-        str(decide(np.array(centre), np.array(half), limit)) if enough else CANNOT_TELL,
-        math.exp(centre),
-        (_exp(centre - half), _exp(centre + half)),
-        _exp(seen) - 1 if enough else None,
-        pairs,
     )
 
 
@@ -141,8 +100,3 @@ def judge_exact(
         verdict = CANNOT_TELL
     ratio = median(after) / median(before) if median(before) else None
     return Finding(verdict, ratio, None, None, len(base))
-
-
-def _exp(value: float) -> float:
-    """e to the power of `value`; the largest float where that is too large, which JSON can write."""
-    return math.exp(min(value, 700.0))

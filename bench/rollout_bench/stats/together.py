@@ -17,7 +17,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtrit  # Student's quantile; scipy.stats takes a second to load
 
 from .paired import CANNOT_TELL, POWER, THRESHOLD, Finding, decide, least_pairs
 from .shrinkage import Variances, shrunken
