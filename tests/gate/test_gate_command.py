@@ -9,9 +9,12 @@ from rollout_bench.cli import gate_records  # before anything that it imports is
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import sessions as gate
+from rollout_bench.gate.verdicts import Question
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history import environments, git
 from rollout_bench.measure import machine as harness_machine
+from rollout_bench.measure.tracked import Tracked, fixed
+from rollout_bench.schema.record import MEASURED, Record
 
 from rollout_perf import TRANSPORTS
 
@@ -173,3 +176,27 @@ def test_a_dirty_harness_is_said(tmp_path, monkeypatch, capsys):
     assert "uncommitted changes (3 files)" in reported
     assert f"the harness is that of the working tree, with {', '.join(harness)} changed" in reported
     assert f"AssertionError: {BUILT}" in reported
+
+
+@pytest.mark.parametrize(("spoilt", "notes"), [(0, 0), (3, 1)])
+def test_a_busy_host_is_said_beside_the_verdicts(spoilt, notes, tmp_path, monkeypatch):
+    load = fixed("nano", [8])[0]
+    observed = {"sut": str(tmp_path / "rollout_perf"), "host": {"spoilt": spoilt}}
+    observed |= {"workers": [], "engine": {}, "tokens_generated": load.tokens, "vllm": "0"}
+
+    def run_session(*_some, **_more):
+        return [
+            Record("zmq", "nano", 1, load.as_dict(), MEASURED, observed=observed, provenance={"side": side})
+            for side in ("base", "head")
+        ]
+
+    monkeypatch.setattr(gate_records, "run_session", run_session)
+    build = SimpleNamespace(commit="c", python="python", variables={}, folder=tmp_path, name="base")
+    question = Question(["zmq"], {"step_seconds": 0.015}, frozenset(), 60.0)
+    engines = Tracked("nano", [load])
+    records = gate_records.Records(
+        {"base": build, "head": build}, engines, [load], question, tmp_path / "kept"
+    )
+    records.measure(["zmq"], 60.0)
+    assert len(records.notes()) == notes
+    assert all("in 6 of the rounds" in note for note in records.notes())

@@ -97,7 +97,7 @@ def run(given: argparse.Namespace) -> int:
         records = Records(built, engines, loads, question, folder / f"{name}.jsonl")
         room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
         outcome = sessions.run_gate(question, room, records.measure, say)
-    notes += environments.differences(base, head) + records.differences()
+    notes += environments.differences(base, head) + records.notes()
     facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

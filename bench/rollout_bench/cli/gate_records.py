@@ -12,6 +12,7 @@ from ..measure.session import Contestant, run_session
 from ..measure.sizing import session_arguments
 from ..measure.tracked import Tracked
 from ..measure.workload import Workload
+from ..report.estimate import spoilt_rounds
 from ..report.reasons import first_line
 from ..schema.record import MEASURED
 from .checkout import provenance
@@ -42,6 +43,7 @@ class Records:
         self._timeline = STEP in question.timings
         self._file = file
         self._first: dict[tuple[str, str], Any] = {}
+        self._spoilt = 0
 
     def measure(self, paths: Sequence[str], seconds: float) -> list[Any]:
         """One session of base and head of each path; it may take that many seconds."""
@@ -72,11 +74,17 @@ class Records:
             case = f"{record.path} {load['name']} {load['batch']}"
             if record.status == MEASURED:
                 self._first.setdefault((side, case), record)
+                self._spoilt += spoilt_rounds(record)
             else:
                 say(f"{side} {case}: {record.status}: {first_line(record.reason or '')}")
         return records
 
-    def differences(self) -> list[str]:
+    def notes(self) -> list[str]:
+        """What verdicts are to be read with: a busy host, and builds that differ in more than speed."""
+        busy = f"a busy host: others had its cores or GPU in {self._spoilt} of the rounds that were judged"
+        return [busy] * (self._spoilt > 0) + self._differences()
+
+    def _differences(self) -> list[str]:
         """In what the live processes of the two builds differed, other than in speed."""
         found: dict[str, list[str]] = {}
         for (name, case), record in self._first.items():

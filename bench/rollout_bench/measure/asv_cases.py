@@ -106,8 +106,9 @@ def _replicates(
 ) -> list[Record]:
     """A record a case of as many sessions as are asked for, each with the control."""
     controls, reason = _controls()
-    records = pool(
-        [
+    replicates: list[list[Record]] = []
+    for number in range(tracked.replicates):
+        replicates.append(
             measure_cases(
                 tracked.preset,
                 paths,
@@ -120,9 +121,10 @@ def _replicates(
                 controls=controls,
                 until_limit_seconds=tracked.until_limit_seconds,
             )
-            for number in range(tracked.replicates)
-        ]
-    )
+        )
+        if all(record.status == ABSENT for record in replicates[-1]):
+            break  # another session has none of them either
+    records = pool(replicates)
     for record in records if reason else ():
         record.observed.setdefault("absent", {})["control"] = reason
     return records
