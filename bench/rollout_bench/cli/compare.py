@@ -18,7 +18,7 @@ from ..measure.sizing import at_once, split
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.names import work_name, work_of
 from ..report.ratios import ratio_table, ratios, together
-from ..schema.metrics import METRICS
+from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, read_records
 from . import workloads
 from .checkout import provenance
@@ -54,8 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Measure, show the ratios and the JSON; 0 where every case was measured."""
-    if given.metric not in METRICS:
-        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
+    if given.metric not in WITHOUT_CONTROL:
+        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(WITHOUT_CONTROL)}")
     if bool(given.path) == bool(given.kept):
         raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
     if given.kept:

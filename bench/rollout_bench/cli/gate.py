@@ -25,7 +25,7 @@ from ..measure.labels import LABELS
 from ..measure.sizing import at_once
 from ..measure.tracked import FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
-from ..schema.metrics import METRICS
+from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import now
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
@@ -114,15 +114,15 @@ _FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
 
 
 def _question(given: argparse.Namespace) -> Question:
-    exact = frozenset(name for name, metric in METRICS.items() if metric.exact)
+    exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
     paths = _listed(given.paths, LABELS, "path") or list(LABELS)
     for path in paths if given.paths else ():
         if reason := find_transport(path).absent(bool(machine.gpus())):
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
     if given.metrics == "all":
-        judged = list(METRICS)
+        judged = list(WITHOUT_CONTROL)
     else:
-        judged = _listed(given.metrics, METRICS, "metric") or [STEP, *sorted(exact)]
+        judged = _listed(given.metrics, WITHOUT_CONTROL, "metric") or [STEP, *sorted(exact)]
     own = dict(_threshold(text) for text in given.threshold)
     timing = own.pop("", THRESHOLD)
     for name in own:
@@ -193,8 +193,8 @@ def _listed(text: str | None, known: Mapping[str, Any], what: str) -> list[str]:
 
 def _threshold(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
-    if name and name not in METRICS:
-        raise UsageError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+    if name and name not in WITHOUT_CONTROL:
+        raise UsageError(f"unknown metric {name!r}; known: {', '.join(WITHOUT_CONTROL)}")
     try:
         share = float(value.rstrip("% ")) / 100
     except ValueError:

@@ -12,7 +12,7 @@ from ..measure.alone import alone
 from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
 from ..report.rollouts import rollout_table
-from ..schema.metrics import METRICS
+from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, REFERENCE
 from . import workloads
 from .checkout import provenance
@@ -51,8 +51,8 @@ def run(given: argparse.Namespace) -> int:
     gpus = machine.gpus()
     check_engine_paths(given.path, gpus)
     _check_device(given.device, gpus)
-    if given.metric not in METRICS:
-        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(METRICS)}")
+    if given.metric not in WITHOUT_CONTROL:
+        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(WITHOUT_CONTROL)}")
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)

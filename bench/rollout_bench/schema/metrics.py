@@ -210,6 +210,9 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric by name, in the order in which they are shown."""
 
+WITHOUT_CONTROL = {name: one for name, one in METRICS.items() if name != CONTROL_RATIO}
+"""What commands measure and judge: the control is of asv's history."""
+
 
 _ENDINGS: tuple[Unit, ...] = ("seconds", "bytes", "share")
 
