@@ -62,7 +62,7 @@ def test_a_path_that_hangs_or_dies_fails_alone_and_leaves_no_process(tmp_path, m
     by_path = {record.path: record for record in records}
     assert len(records) == 8
     assert [by_path[path].status for path in by_path] == [FAILED, ABSENT, FAILED, FAILED]
-    assert "zmq did not start within 6 s" in by_path["zmq"].reason
+    assert "did not end within 12 s" in by_path["zmq"].reason  # nobody was up, who would have waited less
     assert "waiting for nothing" in by_path["zmq"].reason  # its last lines
     assert by_path["vllm-mp"].reason == "libnowhere not installed"
     assert "ray ended with status 9" in by_path["ray"].reason
