@@ -24,9 +24,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without an engine a test computes, or waits for a process: three at once keep two cores busy. Tests of a group
 # share what takes long to make.
 LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist loadgroup
-# Half of the time they wait for an end or a deadline: three at once. Tests of a file share a cluster of Ray's.
+# Three of the longest files at once are slower than two on 2 cores. Tests of a file share a cluster of Ray's.
 # tests/conftest.py puts the files that take longest first; xdist would begin with those that have the most tests.
-ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 3 --dist loadfile \
+ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile \
 	--no-loadscope-reorder
 
 lint: setup ## ruff, mypy, import rules
