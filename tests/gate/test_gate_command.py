@@ -5,13 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rollout_bench import git
 from rollout_bench.cli import gate_records  # before anything that it imports is replaced
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.gate import sessions as gate
 from rollout_bench.gate.verdicts import Question
 from rollout_bench.history import asv_runs as track
-from rollout_bench.history import environments, git
+from rollout_bench.history import environments
 from rollout_bench.measure import machine as harness_machine
 from rollout_bench.measure.tracked import Tracked, fixed
 from rollout_bench.schema.record import MEASURED, Record

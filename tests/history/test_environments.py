@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rollout_bench import git
 from rollout_bench.cli.checkout import provenance
-from rollout_bench.history import environments, git
+from rollout_bench.history import environments
 from rollout_bench.history.environments import Build, PythonBuild
 from simulated import write_repository
 

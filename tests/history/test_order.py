@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rollout_bench import git
 from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
-from rollout_bench.history import git
 from rollout_bench.history.asv_runs import find_range
 from rollout_bench.history.environments import find_commit
 from rollout_bench.history.order import read_in_order

@@ -5,8 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import git
 from ..errors import UsageError
-from ..history import git
 from ..history.asv_runs import results_folder
 from ..history.order import read_in_order
 from ..history.results import Results

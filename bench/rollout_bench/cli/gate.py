@@ -12,12 +12,13 @@ from asv.machine import Machine
 
 from rollout_perf.transports import find_transport
 
+from .. import git
 from ..errors import UsageError
 from ..gate import replicates, sessions
 from ..gate import report as gate_report
 from ..gate.parts import STEP
 from ..gate.verdicts import Question
-from ..history import asv_runs, environments, git
+from ..history import asv_runs, environments
 from ..history.noise import read_noise
 from ..measure import machine
 from ..measure.alone import alone

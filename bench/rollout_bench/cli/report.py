@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import git
 from ..errors import UsageError
-from ..history import git
 from ..history.detect import find_change_points
 from ..history.results import Commit
 from ..report.commits import report

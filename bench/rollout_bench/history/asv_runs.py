@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import git
 from ..errors import UsageError
 from ..schema import variables
-from . import git
 from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"

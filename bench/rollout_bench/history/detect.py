@@ -15,12 +15,13 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any, Literal
 
+from .. import git
 from ..measure.tracked import FILE, read_tracked
 from ..schema.metrics import CONTROL_RATIO, is_worse
 from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
-from . import confirm, git
+from . import confirm
 from .control import control_of
 from .results import Commit, Key, Point, Results
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import git
 from ..errors import UsageError
-from . import git
 from .asv_runs import path_from
 
 _SHOWN_LINES = 15

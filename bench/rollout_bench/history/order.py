@@ -9,7 +9,7 @@ Starts nothing but git.
 from dataclasses import replace
 from pathlib import Path
 
-from . import git
+from .. import git
 from .results import Commit, Results, history, read_results
 
 _BY_DATE = "commits are in the order of asv's dates"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from .. import git
 from ..schema.record import Record, read_pipe_run
 from ..schema.shape import read_json
-from . import git
 from .control import chained
 from .sessions import Session, read_session_record
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from .. import git
 from ..errors import BenchError
 from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import MEASURED, REFERENCE, Record
@@ -126,13 +127,13 @@ def _contestant(
     if not source.exists():
         _export(root, commit, source)
     lock = f"requirements/{'cuda' if machine.gpus() else 'cpu'}.lock"
-    own = (source / lock).read_bytes()
-    if "ASV_PYTHONPATH" in inherited or own == _git(root, "show", f"{measured}:{lock}", needed=False):
+    own = (source / lock).read_text()
+    if "ASV_PYTHONPATH" in inherited or own.strip() == git.answer(root, "show", given=[f"{measured}:{lock}"]):
         path = os.pathsep.join(filter(None, [str(source), inherited.get("PYTHONPATH")]))
         interpreter = Interpreter(sys.executable, inherited | {"PYTHONPATH": path})
     else:
         interpreter = Interpreter(str(_install(root, folder, say)), inherited)
-    provenance = {"commit": commit, "lock": sha256(own).hexdigest()[:12]}
+    provenance = {"commit": commit, "lock": sha256(own.encode()).hexdigest()[:12]}
     return Contestant(REFERENCE, build, interpreter, provenance)
 
 
@@ -141,8 +142,12 @@ def _export(root: Path, commit: str, source: Path) -> None:
     scratch = source.with_suffix(".part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    files = _git(root, "archive", commit)
-    subprocess.run(["tar", "-x", "-C", str(scratch)], input=files, check=True)
+    archive = scratch / "archive.tar"
+    if git.answer(root, "archive", "--output", str(archive), given=[commit]) is None:
+        why = git.refusal(root) or f"this repository has no commit {commit}"
+        raise NoControl(f"git gives no control: {why}")
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(scratch)], check=True)
+    archive.unlink()
     scratch.rename(source)
 
 
@@ -164,11 +169,3 @@ def _install(root: Path, folder: Path, say: Callable[[str], None]) -> Path:
 
 def _call(command: list[str]) -> None:
     subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
-
-
-def _git(root: Path, *words: str, needed: bool = True) -> bytes:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, env=variables)
-    if done.returncode and needed:
-        raise NoControl(f"git gives no control: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout

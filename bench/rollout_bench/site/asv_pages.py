@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import git
 from ..errors import BenchError
-from ..history import git
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Results
 from .asv_regressions import write_regressions

@@ -19,8 +19,8 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
+from .. import git
 from ..errors import BenchError, UsageError
-from ..history import git
 from ..history.asv_runs import asv_command, configuration
 from ..history.detect import ChangePoint, find_change_points, metrics_of
 from ..history.order import read_in_order

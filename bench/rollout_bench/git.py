@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UsageError
+from .errors import UsageError
 
 _ELSEWHERE = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
