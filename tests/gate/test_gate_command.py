@@ -14,6 +14,7 @@ from rollout_bench.gate.verdicts import Question
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history import environments
 from rollout_bench.measure import machine as harness_machine
+from rollout_bench.measure.sizing import session_arguments
 from rollout_bench.measure.tracked import Tracked, fixed
 from rollout_bench.schema.record import MEASURED, Record
 
@@ -121,8 +122,10 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, m
     """A part of a tracked engine's workloads gets the engine that asv starts for all of them."""
     asked = []
 
-    def run_session(preset, contestants, workloads, rounds, warmups, say, ranks, arguments, **_more):
-        largest = arguments["max_num_seqs"]
+    def run_session(
+        preset, contestants, workloads, rounds, warmups, say, ranks, arguments, sized_for, **_more
+    ):
+        largest = session_arguments(preset, ranks, sized_for, len(contestants), arguments)["max_num_seqs"]
         asked.append((preset, [(load.name, load.batch) for load in workloads], largest))
         assert [(one.build, one.path) for one in contestants] == [("base", "zmq"), ("head", "zmq")]
         assert (rounds, warmups) == ((1, 0) if "wire_bytes" in words else (10, 2))

@@ -9,6 +9,7 @@ from pathlib import Path
 import fake
 import pytest
 from leaks import nothing_left
+from rollout_bench.measure import sequence
 from rollout_bench.measure.control import NoControl, find_controls, is_control, with_ratios
 from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
@@ -42,6 +43,15 @@ def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
     }  # fmt: skip
     assert "control_ratio" not in alone.metrics
     assert ray.metrics == {"step_seconds": []}
+
+
+def test_what_the_control_has_measured_makes_no_absent_case_of_its_path_one_that_is_kept(tmp_path):
+    """Beyond a limit that was found nothing was tried, and that is kept; where nothing was measured not."""
+    records = [record("vllm-mp", load, [], status=ABSENT) for load in LOADS]
+    records += [record("vllm-mp", load, [1.0], "control0") for load in LOADS]
+    (tmp_path / "keep").write_text("".join(f"{one.to_json()}\n" for one in records))
+    kept = sequence.kept_records(tmp_path / "keep", "nano", 1, LOADS)
+    assert [is_control(one) for one in kept] == [True, True]
 
 
 @pytest.fixture

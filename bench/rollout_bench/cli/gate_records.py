@@ -9,7 +9,6 @@ from ..gate.verdicts import Question
 from ..measure.equal_work import work
 from ..measure.process import Interpreter
 from ..measure.session import Contestant, run_session
-from ..measure.sizing import session_arguments
 from ..measure.tracked import Tracked
 from ..measure.workload import Workload
 from ..report.estimate import spoilt_rounds
@@ -52,17 +51,16 @@ class Records:
             for path in paths
             for name, build in self._built.items()
         ]
-        preset, size = self._engines.preset, self._engines.tensor_parallel_size
-        given = dict(self._engines.engine_arguments)
         records = run_session(
-            preset,
+            self._engines.preset,
             contestants,
             self._workloads,
             *self._rounds,
             say,
-            size,
+            self._engines.tensor_parallel_size,
             provenance=provenance(),
-            arguments=session_arguments(preset, size, self._engines.workloads, len(contestants), given),
+            arguments=dict(self._engines.engine_arguments),
+            sized_for=self._engines.workloads,
             deadline_seconds=seconds,
             timeline=self._timeline,
         )

@@ -17,8 +17,8 @@ from .control import is_control, with_ratios
 from .equal_work import check_equal_work
 from .saturation import Search
 from .session import Contestant, attempt, lost
-from .sizing import at_once, session_arguments
-from .workload import Workload
+from .sizing import at_once
+from .workload import Workload, unmeasured
 
 ROLLOUTS = 7
 """Timed rollouts of a case: two sets of 6 samples can never differ significantly in asv."""
@@ -66,22 +66,19 @@ def measure_cases(
             say,
             tensor_parallel_size,
             provenance,
-            # Whatever is left of the workloads: engines are as large as for all of them.
-            session_arguments(
-                preset, tensor_parallel_size, workloads, len(group) + len(controls), arguments or {}
-            ),
+            arguments,
             deadline_seconds * (len(group) + len(controls)),
             keep,
+            sized_for=workloads,
             **options,
         )
         records += found
         for path in group:
             own = [one for one in found if one.path == path and not is_control(one)]
-            missing = lost(path, preset, tensor_parallel_size, loads, own, provenance or {}, reason)
-            names = {one.workload["fingerprint"] for one in missing}
-            left[path] = [load for load in loads if load.fingerprint() in names]
-            if not any(one.status == FAILED for one in own):  # it did not break at a workload: it was lost
-                records += missing
+            if any(one.status == FAILED for one in own):  # it broke at a workload, and there may be more
+                left[path] = unmeasured(loads, own)
+            else:
+                records += lost(path, preset, tensor_parallel_size, loads, own, provenance or {}, reason)
                 left[path] = []
         left = {path: loads for path, loads in left.items() if loads}
     records = with_ratios(records)
@@ -105,8 +102,7 @@ def _left(
     """
     left = {}
     for path in paths:
-        found = {one.workload["fingerprint"] for one in kept if one.path == path and not is_control(one)}
-        missing = [load for load in workloads if load.fingerprint() not in found]
+        missing = unmeasured(workloads, (one for one in kept if one.path == path and not is_control(one)))
         if any(search.covers(load.name) for load in missing):
             missing = [load for load in workloads if load in missing or search.covers(load.name)]
         if missing:
@@ -133,11 +129,11 @@ def kept_records(
         if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size)
         and record.workload["fingerprint"] in asked
     }
-    measured = {path for (path, _control, _load), record in found.items() if record.status == MEASURED}
+    measured = {case[:2] for case, record in found.items() if record.status == MEASURED}
     return [
         record
-        for (path, _control, _load), record in found.items()
-        if record.status == MEASURED or (record.status == ABSENT and path in measured)
+        for case, record in found.items()
+        if record.status == MEASURED or (record.status == ABSENT and case[:2] in measured)
     ]
 
 

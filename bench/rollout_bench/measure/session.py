@@ -25,7 +25,7 @@ from ..schema.record import FAILED, Record, now, read_records
 from .equal_work import check_equal_work
 from .process import Interpreter, run_module
 from .sizing import session_arguments
-from .workload import Workload
+from .workload import Workload, unmeasured
 
 _START_DEADLINE_SECONDS = 600.0
 _STEP_DEADLINE_SECONDS = 120.0
@@ -91,6 +91,7 @@ def attempt(
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
     repeat_share: float = REPEAT_SHARE,
+    sized_for: Sequence[Workload] | None = None,
     **options: Any,
 ) -> tuple[list[Record], str]:
     """A session's records as they came, not held against each other, and why others did not.
@@ -99,9 +100,11 @@ def attempt(
     arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
     are those of `case.OPTIONS`. Rounds that others on the host have spoilt come again, up to `repeat_share`
-    of them all; records hold the host's state by round, and mark those that count nevertheless.
+    of them all; records hold the host's state by round, and mark those that count nevertheless. Engines are
+    as large as `sized_for` needs, where that is more than the workloads.
     """
-    shared = session_arguments(preset, tensor_parallel_size, workloads, len(contestants), arguments or {})
+    sizing = preset, tensor_parallel_size, sized_for or workloads, len(contestants)
+    shared = session_arguments(*sizing, arguments or {})
     known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [
         {
@@ -150,7 +153,6 @@ def lost(
     name = " ".join(filter(None, (provenance.get("side"), path)))
     about = [line for line in reason.splitlines() if line.startswith(f"{name} did not ")]
     reason = "\n".join([*about[:1], reason])
-    there = {record.workload["fingerprint"] for record in found if record.path == path}
     return [
         Record(
             path,
@@ -161,8 +163,7 @@ def lost(
             reason,
             provenance=provenance | {"measured_at": now()},
         )
-        for load in workloads
-        if load.fingerprint() not in there
+        for load in unmeasured(workloads, (record for record in found if record.path == path))
     ]
 
 

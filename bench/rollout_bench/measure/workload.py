@@ -140,10 +140,10 @@ class Workload:
         return list(zip(lengths, _each(self.samples, self.prompts), strict=True))
 
 
-def unmeasured(workloads: Iterable[dict[str, Any]], records: Iterable[Any]) -> list[dict[str, Any]]:
-    """The workloads of a request, as dicts, that are in none of the records; in their order."""
+def unmeasured(workloads: Iterable[Workload], records: Iterable[Any]) -> list[Workload]:
+    """The workloads that are in none of the records; in their order."""
     found = {record.workload["fingerprint"] for record in records}
-    return [load for load in workloads if Workload(**load).fingerprint() not in found]
+    return [load for load in workloads if load.fingerprint() not in found]
 
 
 def _each(value: Numbers, count: int) -> list[int]:
