@@ -1,16 +1,16 @@
 """Ratios of the paths of sessions: from records whose samples of one round are neighbours. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import inf
 from statistics import median
 from typing import Any
 
 from ..history.sessions import Case, case_of
+from ..measure.pool import pooled
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 from ..stats.ratios import LEAST_REPLICATES, ratio_of
-from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, engine_starts, spoilt_rounds
+from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, spoilt_rounds
 from .footnotes import Footnotes
 from .numbers import bounds, number, quantity
 from .table import table, wrapped
@@ -48,19 +48,7 @@ def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
     cases: dict[Case, list[Record]] = {}
     for one in (one for records in sessions for one in records if one.metrics):
         cases.setdefault(case_of(one), []).append(one)
-    return [
-        replace(
-            replicates[0],
-            observed=replicates[0].observed
-            | {"engine_starts": sum(map(engine_starts, replicates))}
-            | {"host": {"spoilt": sum(map(spoilt_rounds, replicates))}},
-            metrics={
-                name: [sample for one in replicates for sample in one.metrics.get(name, ())]
-                for name in replicates[0].metrics
-            },
-        )
-        for replicates in cases.values()
-    ]
+    return [pooled(replicates) for replicates in cases.values()]
 
 
 def _found(records: Sequence[Record], path: str, case: tuple[str, int, str, int]) -> Record | None:
