@@ -31,7 +31,7 @@ LONGEST = ["test_rollout.py", "test_asv.py", "test_gate_exam.py", "test_wheels.p
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
-    on_gpu = [item for item in items if "gpu" in item.keywords]
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     try:
         reason = None if not on_gpu or machine.gpus() else "no NVIDIA GPU can be used"
     except machine.GpusUnknown as error:
