@@ -35,12 +35,16 @@ async def start_engine(
         try:
             return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
         except BaseException as error:
+            alive = run.living() if isinstance(error, TimeoutError) else []
             run.kill()
             with contextlib.suppress(BaseException):
                 await asyncio.wait_for(building, 10.0)
             threads.shutdown(wait=False)
             if isinstance(error, TimeoutError):
-                raise Stalled(f"the engine did not start within {run.start_deadline_seconds:g} s") from None
+                raise Stalled(
+                    f"the engine did not start within {run.start_deadline_seconds:g} s; "
+                    f"its processes then: {', '.join(alive) or 'none'}"
+                ) from None
             if isinstance(error, Exception):
                 raise translated(error, run) from error
             raise

@@ -87,6 +87,10 @@ class Run:
         """Kill every process of the run; called by the front."""
         watcher.kill(watcher.members(str(self.folder), self._pipe()))
 
+    def living(self) -> list[str]:
+        """Its processes as "name (state, seconds of CPU)": how far a start has come; called by the front."""
+        return watcher.described(watcher.members(str(self.folder), self._pipe()))
+
     def shared_memory(self) -> set[str]:
         """Names of the shared memory that the run's processes use; called by the front."""
         return watcher.mapped(str(self.folder), self._pipe())

@@ -52,6 +52,18 @@ def members(folder: str, pipe: str) -> list[int]:
     ]
 
 
+def described(pids: Iterable[int]) -> list[str]:
+    """Each as "name (state, seconds of CPU)", where it is still there; proc(5) has the states."""
+    found = []
+    for pid in pids:
+        name, _, rest = _read(pid, "stat").decode(errors="replace").rpartition(")")
+        if name:
+            state, *fields = rest.split()
+            seconds = (int(fields[10]) + int(fields[11])) / os.sysconf("SC_CLK_TCK")
+            found.append(f"{name.partition('(')[2]} ({state}, {seconds:.0f} s)")
+    return found
+
+
 def kill(pids: Iterable[int]) -> None:
     """Kill those of the processes that are still there."""
     for pid in pids:

@@ -54,16 +54,19 @@ ENGINE = {
 }
 LONG = 1900
 """Tokens that no machine generates before something is broken."""
+START_SECONDS = 240.0
+"""The deadline of a start: one that hangs says with which processes, before pytest ends the test."""
 STOPPED_SECONDS = 10.0
 """The deadline of a step where the engine is stopped."""
 
 
-def on_engine(path: str, use: Callable[[Rollout], Coroutine], **settings: Any) -> Any:
+def on_engine(path: str, use: Callable[[Rollout], Coroutine], **changed: Any) -> Any:
     """What `use` returns for an open rollout; nothing of it may be left, no socket in TMPDIR either."""
     folders: list[Path] = []
 
     async def visit() -> Any:
-        async with open_rollout("nano", path, **(ENGINE | settings)) as rollout:
+        settings = ENGINE | {"start_deadline_seconds": START_SECONDS} | changed
+        async with open_rollout("nano", path, **settings) as rollout:
             folders.append(rollout._run.folder)
             return await use(rollout)
 
@@ -184,7 +187,7 @@ def tokens(sequences: list) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_greedy_tokens_are_the_same_on_every_path(path):
     """A pipe that changes what is generated is not comparable with another."""
     assert tokens(visit(path).greedy) == tokens(visit(FLOOR).greedy)
@@ -293,7 +296,7 @@ def test_an_engine_that_is_stopped_while_generating_has_stalled_and_is_ended_all
     assert seen.seconds < STOPPED_SECONDS + DEATH_NOTICE_SECONDS
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_an_engine_that_is_killed_while_generating_is_reported_with_how_it_ended():
     """vLLM does not report its engine's death to a caller that already waits; the workers must end with it.
     There are two here, which share memory."""

@@ -38,6 +38,7 @@ def test_shared_memory_of_who_was_killed_before_the_end_is_removed_and_no_neighb
     try:
         known = run.shared_memory()
         assert ours.name in known
+        assert {re.sub(r"[\d.]* \([RS], \d s\)$", "", one) for one in run.living()} == {"python"}
         process.kill()
         process.wait()
         assert ours.exists()
