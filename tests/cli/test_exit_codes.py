@@ -19,6 +19,7 @@ WORDS = {
     "limit": ["--path", "zmq"],
     "report": ["newest"],
     "gate": ["HEAD~1", "HEAD"],
+    "workload": ["fixed"],
 }
 SECRET = "sesame-open-5f1c"
 

@@ -1,9 +1,11 @@
-"""replay.py: files of lengths and of prompts; what is wrong is named by file, line and field."""
+"""replay.py: traces as rollouts; what is wrong, of a line or of two, is named by file, line and field."""
 
 import json
 
 import pytest
-from rollout_bench.measure.replay import SAMPLE_BYTES, BadFile, is_replay, read_prompts, read_replay
+from rollout_bench.measure.formats import FORMATS
+from rollout_bench.measure.lines import BadFile
+from rollout_bench.measure.replay import SAMPLE_BYTES, read_replay, recognised
 
 ENOUGH = 1 << 40
 
@@ -20,13 +22,22 @@ def write(tmp_path):
     return put
 
 
+def replayed(path, longest=None, memory_bytes=ENOUGH):
+    form = recognised(path, None)
+
+    def encode(_row, _column, _where):
+        raise AssertionError("no text is there")
+
+    return read_replay(path, form, longest, memory_bytes, encode)
+
+
 def sample(prompt=10, output=20, group=0, **more):
     return {"prompt_length": prompt, "output_length": output, "group": group, **more}
 
 
 def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
     path = write(sample(10, 20, "a"), sample(5, 7, "b"), "", sample(10, 30, "a", extra=1))
-    load = read_replay(path, None, ENOUGH)
+    load = replayed(path)
     assert (load.name, load.prompts, load.samples, load.batch) == ("replay", 2, (2, 1), 3)
     assert (load.prompt_tokens, load.output_tokens) == ((10, 5), (20, 30, 7))
     assert load.source == "lengths.jsonl"
@@ -36,8 +47,8 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
     ("line", "says"),
     [
         (
-            {"input_length": 10, "output_length": 2, "hash_ids": [0]},  # as Mooncake's traces have it
-            "line 2 has input_length, output_length, hash_ids, and no prompt_length; give JSONL",
+            {"input_length": 10, "output_length": 2, "group": 0},
+            "line 2 has input_length, output_length, group, and no prompt_length; add it",
         ),
         (sample(prompt=-3), "line 2: prompt_length is -3; it must be a whole number, at least 1"),
         (sample(output=0), "line 2: output_length is 0"),
@@ -45,7 +56,7 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
         (sample(output="many"), 'line 2: output_length is "many"'),
         (sample(output=True), "line 2: output_length is true"),
         (sample(prompt=90, group=1), "line 2: prompt_length 90 and output_length 20 make 110 tokens; .* 100"),
-        (sample(prompt=11), "line 2: prompt_length is 11, but line 1 of the same group has 10"),
+        (sample(prompt=11), "line 2: prompt_length is 11, but .* line 1 of the same group has 10"),
         (
             {"prompt_length": 1, "output_length": 1},
             "line 2 has prompt_length, output_length, and no group; give",
@@ -57,26 +68,26 @@ def test_samples_of_a_group_answer_one_prompt_wherever_they_stand(write):
 )
 def test_what_cannot_be_replayed_is_named_by_line_and_field(write, line, says):
     with pytest.raises(BadFile, match=says) as caught:
-        read_replay(write(sample(), line), 100, ENOUGH)
+        replayed(write(sample(), line), 100)
     assert "lengths.jsonl" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_more_samples_than_memory_could_hold_end_the_reading_at_their_line(write):
     with pytest.raises(BadFile, match="line 3: more samples than the 8192 bytes of memory"):
-        read_replay(write(*[sample()] * 5), None, 2 * SAMPLE_BYTES)
+        replayed(write(*[sample()] * 5), memory_bytes=2 * SAMPLE_BYTES)
 
 
 def test_a_file_without_samples_is_refused(write):
     with pytest.raises(BadFile, match="no samples"):
-        read_replay(write("", ""), None, ENOUGH)
+        read_replay(write("", ""), FORMATS["lengths"], None, ENOUGH, None)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "lengths.jsonl"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadFile, match="cannot be read"):
-        read_replay(path, None, ENOUGH)
+        replayed(path)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +102,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     ],
 )
 def test_lengths_are_distinguished_from_prompts_by_the_first_line(write, line, lengths):
-    assert is_replay(write("", line), "prompt") == lengths
+    assert recognised(write("", line), None) == (FORMATS["lengths"] if lengths else None)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +110,9 @@ def test_lengths_are_distinguished_from_prompts_by_the_first_line(write, line, l
     [
         (
             [{"prompt_len": 3, "output_len": 4}],
-            "line 1 has prompt_len, output_len, and no column prompt; give JSONL: .* prompt_length",
+            "line 1 has prompt_len, output_len, and none that says what it is; give JSONL: .* prompt_length",
         ),
-        (["", {}], r"line 2 has nothing, and no column prompt; give JSONL: .* \(--chat-column\)"),
+        (["", {}], r"line 2 has nothing, and none that says what it is; give JSONL: .* \(--chat-column\)"),
         (["plain text"], "line 1 is not JSON: Expecting value at column 1; give JSONL"),
         (["[", " {}", "]"], "line 1 is not JSON: .* it seems to be a JSON array; give JSONL"),
         (["[{}]"], "line 1 is no JSON object; it seems to be a JSON array; give JSONL"),
@@ -114,119 +125,9 @@ def test_lengths_are_distinguished_from_prompts_by_the_first_line(write, line, l
 def test_a_file_of_neither_is_refused_with_what_it_should_have(write, lines, says):
     """As one of prompts it would be refused for want of a tokenizer, whatever is wrong with it."""
     with pytest.raises(BadFile, match=says) as caught:
-        is_replay(write(*lines), "prompt")
+        recognised(write(*lines), None)
     assert "\n" not in str(caught.value)
 
 
-def test_csv_is_named_with_its_columns(write):
-    path = write("TIMESTAMP,ContextTokens,GeneratedTokens", "0,30,4", name="azure.csv")
-    with pytest.raises(
-        BadFile, match="it seems to be CSV with TIMESTAMP,ContextTokens,GeneratedTokens; give JS"
-    ):
-        is_replay(path, "prompt")
-
-
 def test_a_mark_of_the_byte_order_is_no_content(write):
-    assert is_replay(write("\ufeff" + json.dumps(sample())), "prompt")
-
-
-class Tokenizer:
-    """A token a character, with the role before and a 0 to begin the answer."""
-
-    def apply_chat_template(self, chat, add_generation_prompt, return_dict):
-        assert add_generation_prompt
-        assert not return_dict
-        if chat[0]["content"] == "\\0":
-            return []
-        if chat[0]["role"] == "system" and chat[0]["content"] == "no":
-            raise LookupError("no system\nturn, please")
-        return [ord(sign) for turn in chat for sign in turn["role"][0] + turn["content"]] + [0]
-
-
-HI = [ord("u"), ord("H"), ord("i"), 0]
-
-
-def test_prompts_go_through_the_chat_template(write):
-    chat = [{"role": "system", "content": "x"}, {"role": "user", "content": "Hi"}]
-    path = write({"prompt": chat}, {"prompt": "Hi"}, name="chats.jsonl")
-    assert read_prompts(path, "prompt", 2, Tokenizer()) == [[ord("s"), ord("x"), *HI], HI]
-
-
-CHAT = [{"role": "user", "content": "Hi"}]
-
-
-@pytest.mark.parametrize(
-    ("chat", "content"),
-    [
-        (json.dumps(CHAT), "Hi"),  # as ROLL keeps them
-        (
-            [{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]}],
-            "H\ni",
-        ),
-        ([{"role": "user", "content": None, "tool_calls": None}], ""),
-        ("[1, 2]", "[1, 2]"),
-        ("[role", "[role"),
-    ],
-)
-def test_a_chat_is_read_in_every_form_in_which_data_sets_have_it(write, chat, content):
-    """Taken for a text, or printed as a list, it has another length than training sees."""
-    (ids,) = read_prompts(write({"prompt": chat, "images": []}), "prompt", 1, Tokenizer())
-    assert ids == [ord("u"), *map(ord, content), 0]
-
-
-def test_prompts_begin_again_where_the_file_ends(write):
-    path = write({"q": "Hi"}, {"q": "Hu"}, name="chats.jsonl")
-    first, second, third = read_prompts(path, "q", 3, Tokenizer())
-    assert first == third == HI != second
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ({"question": "Hi"}, "line 1: prompt is missing; it has question"),
-        ({"prompt": 3}, "line 1: prompt is no chat"),
-        ({"prompt": []}, "line 1: prompt is no chat"),
-        ({"prompt": [{"role": "user"}]}, "line 1: prompt is no chat"),
-        ({"prompt": json.dumps([{"role": "user"}])}, "line 1: prompt is no chat"),
-        ({"prompt": CHAT, "images": ["a.png"]}, "line 1: images is not empty; only text can be rolled out"),
-        (
-            {"prompt": [*CHAT, {"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            "line 1: prompt turn 2 has a part of type image_url; only text can",
-        ),
-        ({"prompt": [{"role": "user", "content": 3}]}, "line 1: prompt turn 1 has a part of type int"),
-        (
-            {"prompt": [{"role": "system", "content": "no"}]},
-            "line 1: prompt does not pass the model's chat template: LookupError: no system",
-        ),
-        ({"prompt": "\\0"}, "line 1: prompt has no tokens"),
-        ({"prompt": "Hello"}, "line 1: prompt has 7 tokens; 6 fit beside the answer"),
-    ],
-)
-def test_what_is_no_prompt_is_named_by_line_and_column(write, line, says):
-    with pytest.raises(BadFile, match=says):
-        read_prompts(write(line), "prompt", 1, Tokenizer(), 6)
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(BadFile, match="needs pyarrow"):
-        read_prompts(tmp_path / "chats.parquet", "prompt", 1, Tokenizer())
-
-
-def test_prompts_come_from_a_parquet_file(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    path = tmp_path / "chats.parquet"
-    parquet.write_table(pyarrow.table({"prompt": [[{"role": "user", "content": "Hi"}], None]}), path)
-    assert read_prompts(path, "prompt", 1, Tokenizer()) == [HI]
-    with pytest.raises(BadFile, match="row 2: prompt is no chat"):
-        read_prompts(path, "prompt", 2, Tokenizer())
-    with pytest.raises(BadFile, match="question is missing; it has prompt"):
-        read_prompts(path, "question", 1, Tokenizer())
-    parquet.write_table(pyarrow.table({"prompt": ["<image> Hi"], "images": [["a.png"]]}), path)
-    with pytest.raises(BadFile, match="row 1: images is not empty"):
-        read_prompts(path, "prompt", 1, Tokenizer())
-    path.write_bytes(b"no parquet")
-    with pytest.raises(BadFile, match="is no Parquet file"):
-        read_prompts(path, "prompt", 1, Tokenizer())
+    assert recognised(write("\ufeff" + json.dumps(sample())), None) is FORMATS["lengths"]

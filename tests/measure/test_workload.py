@@ -1,7 +1,7 @@
 """workload.py: the same work for the same workload, on every machine and at every commit."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from rollout_bench.measure.workload import Workload
@@ -50,12 +50,46 @@ CHANGED = {
     "name": "other",
     "vocabulary": 458,
     "ids": ((1, 2, 3, 4, 5), (1, 2, 3, 4, 6)),
+    "blocks": ((1,), (3,)),
+    "block_tokens": 4,
+    "arrival_seconds": (0.0,) * 6,
+    "session": ("a", "b", "c", "d", "e", "f"),
+    "turn": (1,) * 6,
+    "delay_seconds": (0.0,) * 6,
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Workload) if field.name != "source"])
 def test_the_fingerprint_changes_with_every_field(field):
-    assert replace(LOAD, **{field: CHANGED[field]}).fingerprint() != LOAD.fingerprint()
+    load = replace(LOAD, blocks=((1,), (2,))) if field == "block_tokens" else LOAD
+    assert replace(load, **{field: CHANGED[field]}).fingerprint() != load.fingerprint()
+
+
+def test_blocks_of_one_name_have_the_same_tokens_in_one_rollout_and_others_in_the_next():
+    load = Workload(prompts=3, prompt_tokens=(5, 6, 3), blocks=((7, 8), (7, 9, 8), ()), block_tokens=2)
+    first, second, third = load.token_ids()
+    assert [len(one) for one in (first, second, third)] == [5, 6, 3]
+    assert first[:2] == second[:2]
+    assert first[2:4] == second[4:6] != second[2:4]  # where they stand does not matter
+    assert third != first[:3]
+    assert load.token_ids(1)[0][:2] != first[:2]
+    assert load.shares_prefixes
+
+
+def test_a_later_turn_begins_with_the_turn_before_and_leaves_room_for_its_answer():
+    """The ids in the answer's place are drawn; a driver puts the real ones there."""
+    load = Workload(
+        prompts=3, prompt_tokens=(4, 3, 9), output_tokens=(2, 1, 1), session=("a", "b", "a"), turn=(1, 1, 2),
+        blocks=((), (), (5,)), block_tokens=3,
+    )  # fmt: skip
+    first, _other, second = load.token_ids()
+    assert second[:4] == first
+    assert len(second) == 9
+    assert (
+        second[6:] == replace(load, prompt_tokens=(4, 3, 10)).token_ids()[2][6:9]
+    )  # the block, after the answer
+    assert load.shares_prefixes
+    assert Workload(**json.loads(json.dumps(asdict(load)))) == load
 
 
 def test_the_fingerprint_covers_the_token_ids(monkeypatch):

@@ -33,6 +33,7 @@ COMMANDS = {
     "measure": "measure a rollout over one or more paths, now",
     "compare": "compare paths rollout by rollout, all engines up at once",
     "limit": "raise the batch until throughput stops growing or memory is full",
+    "workload": "show what is in a workload or a trace",
     "pipe": "measure a round trip over each transport, without a model",
     "track": "measure a range of commits with asv, and publish the site",
     "publish": "write the site from results/",

@@ -1,15 +1,18 @@
-"""The workload that a command's line asks for: by name, or from a file of lengths or of prompts."""
+"""The workload that a command's line asks for: by name, or from a trace or a file of prompts."""
 
 import argparse
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rollout_perf.models import Model, find_model
 
 from ..errors import UsageError
-from ..measure import replay
+from ..measure import prompts, replay
+from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO
 from ..measure.workload import VOCABULARY, Workload
@@ -17,15 +20,21 @@ from ..measure.workload import VOCABULARY, Workload
 NAMES = ("fixed", "grpo", "verl")
 
 
+WHAT = (
+    f"{', '.join(NAMES)}; or a file: a line a sample (prompt_length, output_length, group), a published "
+    "trace, or JSONL or Parquet with real prompts"
+)
+"""What a workload can be given as."""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says which workload is meant."""
-    parser.add_argument(
-        "--workload",
-        default="fixed",
-        metavar="NAME|FILE",
-        help=f"{', '.join(NAMES)}; a JSONL file with a line a sample (prompt_length, output_length, group); "
-        "or JSONL or Parquet with real prompts (default: fixed)",
-    )
+    parser.add_argument("--workload", default="fixed", metavar="NAME|FILE", help=f"{WHAT} (default: fixed)")
+    size_arguments(parser)
+
+
+def size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says how large a workload is, and how a file is read."""
     parser.add_argument(
         "--batch",
         type=int,
@@ -36,7 +45,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
     parser.add_argument("--samples", type=int, help="sequences for each prompt (default: 1, or 16)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
-    parser.add_argument("--chat-column", default="prompt", help="of a file of prompts (default: prompt)")
+    parser.add_argument(
+        "--chat-column",
+        metavar="NAME",
+        help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
+    )
+    parser.add_argument(
+        "--workload-format",
+        choices=FORMATS,
+        help="of a trace, where its first line does not say which it is",
+    )
+    parser.add_argument(
+        "--block-tokens", type=int, metavar="TOKENS", help="of a block of hash_ids (default: the format's)"
+    )
 
 
 def choose(given: argparse.Namespace) -> list[Workload]:
@@ -59,8 +80,10 @@ def choose(given: argparse.Namespace) -> list[Workload]:
     return within_vocabulary(loads, given.preset)
 
 
-def within_vocabulary(loads: list[Workload], preset: str) -> list[Workload]:
+def within_vocabulary(loads: list[Workload], preset: str | None) -> list[Workload]:
     """The workloads, with ids that the model knows. Raises UsageError where prompts of a file have others."""
+    if preset is None:
+        return loads
     size = find_model(preset).config().get("vocab_size") or VOCABULARY
     for load in loads:
         highest = max(map(max, load.ids or ((0,),)))
@@ -97,19 +120,16 @@ def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Workload]:
 def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:
     if not path.is_file():
         raise UsageError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
-    model = find_model(given.preset)
-    longest = model.config().get("max_position_embeddings")
-    if replay.is_replay(path, given.chat_column):
-        sizes = ("batch", "samples", "prompt_tokens", "output_tokens")
-        told = [f"--{name.replace('_', '-')}" for name in sizes if getattr(given, name) is not None]
-        if told:
-            raise UsageError(f"{', '.join(told)} cannot be given with {path}, which says it all")
-        return [replay.read_replay(path, longest, _memory_bytes())]
+    model = None if given.preset is None else find_model(given.preset)
+    longest = None if model is None else model.config().get("max_position_embeddings")
+    form = replay.recognised(path, given.chat_column, given.workload_format)
+    if form is not None:
+        return [_trace(given, path, form, model, longest)]
     tokenizer = _tokenizer(model, path)
     output_cap = given.output_tokens or 1024
     # A cap on prompts cuts them; without one they must fit as they are.
     fits = longest - output_cap if longest and given.prompt_tokens is None else None
-    if fits is not None and fits < 1:
+    if model and fits is not None and fits < 1:
         raise UsageError(
             f"answers of up to {output_cap} tokens (--output-tokens) leave no room for a prompt: "
             f"{model.name} takes {longest} of both"
@@ -117,24 +137,45 @@ def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:
     samples = given.samples or 16
     loads = []
     for batch in sorted(set(given.batch or [_check_samples(128, samples)])):
-        prompts = _prompts(batch, samples)
-        ids = replay.read_prompts(path, given.chat_column, prompts, tokenizer, fits)
+        count = _prompts(batch, samples)
+        ids = prompts.read_prompts(path, given.chat_column, count, tokenizer, fits)
         loads.append(
             grpo(
-                prompts,
+                count,
                 samples,
                 given.prompt_tokens or max(map(len, ids)),
                 output_cap,
                 given.seed,
                 "prompts",
                 ids=ids,
-                source=f"{given.chat_column} of {path.name}",
+                source=f"{given.chat_column or 'prompts'} of {path.name}",
             )
         )
     return loads
 
 
-def _tokenizer(model: Model, path: Path) -> Any:
+def _trace(
+    given: argparse.Namespace, path: Path, form: Format, model: Model | None, longest: int | None
+) -> Workload:
+    sizes = ("batch", "samples", "prompt_tokens")
+    told = [f"--{name.replace('_', '-')}" for name in sizes if getattr(given, name) is not None]
+    if told:
+        raise UsageError(f"{', '.join(told)} cannot be given with {path}, which says it all")
+    if given.block_tokens is not None:
+        if given.block_tokens < 1:
+            raise UsageError(f"--block-tokens is {given.block_tokens}; it must be at least 1")
+        form = replace(form, block_tokens=given.block_tokens)
+    tokenizer = cache(lambda: _tokenizer(model, path))  # not every trace needs one
+
+    def encode(row: Mapping[str, Any], column: str, where: str) -> list[int]:
+        return prompts.encode(tokenizer(), row, column, where)
+
+    return replay.read_replay(path, form, longest, _memory_bytes(), encode, given.output_tokens)
+
+
+def _tokenizer(model: Model | None, path: Path) -> Any:
+    if model is None:
+        raise UsageError(f"{path} holds prompts: give a model folder with a tokenizer as --preset")
     if not model.has_tokenizer:
         raise UsageError(
             f"{path} holds prompts, and {model.name} has no tokenizer: give a model folder with one"

@@ -17,6 +17,9 @@ VOCABULARY = 2000
 Numbers = int | tuple[int, ...]
 """One number for all, or one for each."""
 
+_OF_SEQUENCES = ("arrival_seconds", "session", "turn", "delay_seconds")
+"""What a trace says of every sequence; None where it says nothing of any."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -39,14 +42,28 @@ class Workload:
     """Where the lengths come from, for the reader of a record."""
     vocabulary: int = VOCABULARY
     """Ids that are drawn stay below; less than VOCABULARY where the model's own is smaller."""
+    blocks: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
+    """Of every prompt the names of its blocks, in their order: blocks of one name hold the same ids. Of a
+    later turn, of what it adds."""
+    block_tokens: int = 512
+    """Ids of a block; the last one of a prompt may have fewer."""
+    arrival_seconds: tuple[float | None, ...] | None = field(default=None, repr=False)
+    """Of every sequence, when it arrives, from the start of the workload; None: as its session says."""
+    session: tuple[str | None, ...] | None = field(default=None, repr=False)
+    """Of every sequence, whose turn it is. A later prompt begins with the one before and its answer."""
+    turn: tuple[int, ...] | None = field(default=None, repr=False)
+    """Of every sequence, which turn of its session it is, from 1."""
+    delay_seconds: tuple[float, ...] | None = field(default=None, repr=False)
+    """Of every sequence, the time of tools before it, from the end of the turn before."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
-        for name in ("samples", "prompt_tokens", "output_tokens"):
+        for name in ("samples", "prompt_tokens", "output_tokens", *_OF_SEQUENCES):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.ids is not None:
-            object.__setattr__(self, "ids", tuple(map(tuple, self.ids)))
+        for name in ("ids", "blocks"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(map(tuple, getattr(self, name))))
         for name in ("prompts", "samples", "prompt_tokens", "output_tokens"):
             least = getattr(self, name)
             least = min(least, default=0) if isinstance(least, tuple) else least
@@ -55,6 +72,9 @@ class Workload:
         for name, number in (("samples", self.prompts), ("prompt_tokens", self.prompts)):
             _check_number(name, getattr(self, name), number)
         _check_number("output_tokens", self.output_tokens, self.batch)
+        for name, number in (("blocks", self.prompts), *((name, self.batch) for name in _OF_SEQUENCES)):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), number)
 
     @property
     def batch(self) -> int:
@@ -82,6 +102,12 @@ class Workload:
         return self.batch > self.prompts
 
     @property
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix cache finds something within a rollout, and nothing of the rollout before."""
+        shared = self.grouped or self.blocks is not None or max(self.turn or (1,)) > 1
+        return shared and self.ids is None
+
+    @property
     def first_id(self) -> int:
         """The lowest id that is drawn."""
         return min(_FIRST_ID, self.vocabulary // 2)
@@ -101,13 +127,39 @@ class Workload:
     def token_ids(self, rollout: int = 0) -> list[list[int]]:
         """The prompts as lists of ids, the same for the same workload and number of the rollout.
 
-        Every rollout draws anew, so that none finds its prompts in the prefix cache of the one before.
+        Every rollout draws anew, so that none finds its prompts in the prefix cache of the one before. Where
+        a turn's prompt has the answer of the turn before, ids are drawn in its place.
         """
         if self.ids is not None:
             return [list(prompt) for prompt in self.ids]
-        draw = random.Random(f"{self.seed}/{rollout}" if rollout else self.seed)
+        seed = f"{self.seed}/{rollout}" if rollout else self.seed
+        draw, blocks = random.Random(seed), _Blocks(f"{self.seed}/{rollout}")
         first, last = self.first_id, self.vocabulary - 1
-        return [[draw.randint(first, last) for _ in range(length)] for length, _count in self._prompts()]
+        before = self.turns_before()
+        made: list[list[int]] = []
+        for number, (length, _count) in enumerate(self._prompts()):
+            prompt: list[int] = []
+            if number in before:
+                earlier, answer = before[number]
+                prompt += made[earlier] + [draw.randint(first, last) for _ in range(answer)]
+            for name in self.blocks[number] if self.blocks else ():
+                prompt += blocks.ids(name, self.block_tokens, first, last)
+            prompt += [draw.randint(first, last) for _ in range(length - len(prompt))]
+            made.append(prompt[:length])
+        return made
+
+    def turns_before(self) -> dict[int, tuple[int, int]]:
+        """Of the prompts that go on with a turn: number of that turn's prompt, and tokens of its answer."""
+        numbers = [number for number, (_length, count) in enumerate(self._prompts()) for _ in range(count)]
+        turns = zip(self.session or (), self.turn or (), numbers, self.output_lengths(), strict=False)
+        known: dict[tuple[str, int], tuple[int, int]] = {}
+        before = {}
+        for session, turn, number, answer in turns:
+            if session is not None:
+                known[session, turn] = number, answer
+                if turn > 1:
+                    before[number] = known[session, turn - 1]
+        return before
 
     def requests(self, rollout: int = 0) -> list[tuple[list[int], int]]:
         """Prompt ids and output tokens of every sequence; those of a prompt share its list."""
@@ -123,12 +175,15 @@ class Workload:
 
     def as_dict(self) -> dict[str, Any]:
         """The workload with its fingerprint, for the record; of many lengths what tells them apart."""
-        work = {name: _summary(value) for name, value in self._work().items()}
+        work = {name: _summary(value) for name, value in self._work().items() if name != "blocks"}
         totals = {"batch": self.batch, "tokens": self.tokens, "fingerprint": self.fingerprint()}
         return work | totals | ({"source": self.source} if self.source else {})
 
     def _work(self) -> dict[str, Any]:
-        left_out = ("ids", "source", "vocabulary")
+        left_out = {"ids", "source", "vocabulary"}
+        # As fingerprints were before traces.
+        left_out |= {name for name in (*_OF_SEQUENCES, "blocks") if getattr(self, name) is None}
+        left_out |= {"block_tokens"} if self.blocks is None else set()
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
 
     def _pairs(self) -> Iterable[tuple[int, int]]:
@@ -138,6 +193,21 @@ class Workload:
         """Length and number of sequences of every prompt."""
         lengths = _each(self.prompt_tokens, self.prompts)
         return list(zip(lengths, _each(self.samples, self.prompts), strict=True))
+
+
+class _Blocks:
+    """Ids of blocks by name, drawn once."""
+
+    def __init__(self, seed: str):
+        self._seed = seed
+        self._drawn: dict[int, list[int]] = {}
+
+    def ids(self, name: int, count: int, first: int, last: int) -> list[int]:
+        """The ids of the block of that name."""
+        if name not in self._drawn:
+            draw = random.Random(f"{self._seed}/block {name}")
+            self._drawn[name] = draw.choices(range(first, last + 1), k=count)
+        return self._drawn[name]
 
 
 def unmeasured(workloads: Iterable[Workload], records: Iterable[Any]) -> list[Workload]:
@@ -150,13 +220,17 @@ def _each(value: Numbers, count: int) -> list[int]:
     return [value] * count if isinstance(value, int) else list(value)
 
 
-def _check_number(name: str, value: Numbers, count: int) -> None:
+def _check_number(name: str, value: int | tuple[Any, ...], count: int) -> None:
     if isinstance(value, tuple) and len(value) != count:
         raise ValueError(f"{name} has {len(value)} numbers; there must be {count}")
 
 
 def _summary(value: Any) -> Any:
-    """A number or a text as it is; of many numbers the least, the median, the greatest and the sum."""
+    """A number or a text as it is; of many numbers the least, the median, the greatest and the sum; of many
+    texts how many differ."""
     if not isinstance(value, tuple):
         return value
+    value = tuple(one for one in value if one is not None)
+    if not value or isinstance(value[0], str):
+        return {"different": len(set(value))}
     return {"min": min(value), "median": median(value), "max": max(value), "sum": sum(value)}

@@ -1,0 +1,69 @@
+"""`rollout-perf workload FILE`: what is in it, and whether a preset takes it."""
+
+import json
+import re
+
+import pytest
+from rollout_bench.cli import main as cli
+
+from rollout_perf.models import find_model
+
+LINES = '{"timestamp": 0, "input_length": 600, "output_length": 4, "hash_ids": [0, 1]}\n' * 2
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_text(LINES)
+    return str(path)
+
+
+def shown(words, capsys):
+    assert cli.main(["workload", *words]) == 0
+    *text, last = capsys.readouterr().out.splitlines()
+    return text, json.loads(last)["workloads"]
+
+
+def test_it_shows_text_and_json_or_json_alone(trace, capsys):
+    text, [found] = shown([trace, "--preset", "qwen2.5-0.5b"], capsys)
+    assert "samples        2 of 2 prompts" in text
+    assert found["shared_prompt_tokens"] == 600
+    assert found["kv_cache"]["bytes"] == 2 * 604 * 24 * 2 * 2 * 64 * 2
+    assert shown([trace, "--preset", "qwen2.5-0.5b", "--json"], capsys) == ([], [found])
+
+
+def test_a_named_workload_is_shown_too(capsys):
+    _text, [found] = shown(["fixed", "--batch", "3", "--output-tokens", "7"], capsys)
+    assert (found["samples"], found["output_tokens"]) == (3, 21)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--preset", "nano"],
+            "line 1: input_length 600 and output_length 4 make 604 tokens; the model takes",
+        ),
+        (["--block-tokens", "16"], "line 1: hash_ids has 2 blocks of 16 tokens"),
+        (["--block-tokens", "0"], "--block-tokens is 0; it must be at least 1"),
+        (["--workload-format", "azure"], "line 1 has timestamp, .* and no GeneratedTokens"),
+        (["--workload-format", "none"], "invalid choice: 'none'"),
+        (["--batch", "4"], "--batch cannot be given with .*trace.jsonl, which says it all"),
+        (["--tokens-per-second", "0"], "--tokens-per-second is 0; it must be more than 0"),
+        (["--tp", "0"], "--tp is 0; it must be more than 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_a_line(trace, words, says, capsys, monkeypatch):
+    config = find_model("nano").config() | {"max_position_embeddings": 512}
+    monkeypatch.setattr("rollout_perf.models.Model.config", lambda _model: config)
+    assert cli.main(["workload", trace, *words]) == 2
+    error = capsys.readouterr().err
+    assert re.search(says, error)
+    assert error.count("\n") == 1
+
+
+def test_prompts_need_a_model_with_a_tokenizer(tmp_path, capsys):
+    path = tmp_path / "chats.jsonl"
+    path.write_text('{"prompt": "Hi"}\n')
+    assert cli.main(["workload", str(path)]) == 2
+    assert "holds prompts: give a model folder with a tokenizer as --preset" in capsys.readouterr().err
