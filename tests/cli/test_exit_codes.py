@@ -20,6 +20,7 @@ WORDS = {
     "report": ["newest"],
     "gate": ["HEAD~1", "HEAD"],
     "workload": ["fixed"],
+    "record": ["log", "--output", "workload.jsonl"],
 }
 SECRET = "sesame-open-5f1c"
 

@@ -66,4 +66,4 @@ def test_prompts_need_a_model_with_a_tokenizer(tmp_path, capsys):
     path = tmp_path / "chats.jsonl"
     path.write_text('{"prompt": "Hi"}\n')
     assert cli.main(["workload", str(path)]) == 2
-    assert "holds prompts: give a model folder with a tokenizer as --preset" in capsys.readouterr().err
+    assert "holds texts: give a model folder with a tokenizer as --preset" in capsys.readouterr().err

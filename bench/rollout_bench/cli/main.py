@@ -34,6 +34,7 @@ COMMANDS = {
     "compare": "compare paths rollout by rollout, all engines up at once",
     "limit": "raise the batch until throughput stops growing or memory is full",
     "workload": "show what is in a workload or a trace",
+    "record": "make a workload of a run of vLLM or verl",
     "pipe": "measure a round trip over each transport, without a model",
     "track": "measure a range of commits with asv, and publish the site",
     "publish": "write the site from results/",

@@ -125,7 +125,7 @@ def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:
     form = replay.recognised(path, given.chat_column, given.workload_format)
     if form is not None:
         return [_trace(given, path, form, model, longest)]
-    tokenizer = _tokenizer(model, path)
+    tokenizer = _chat_tokenizer(model, path)
     output_cap = given.output_tokens or 1024
     # A cap on prompts cuts them; without one they must fit as they are.
     fits = longest - output_cap if longest and given.prompt_tokens is None else None
@@ -165,20 +165,28 @@ def _trace(
         if given.block_tokens < 1:
             raise UsageError(f"--block-tokens is {given.block_tokens}; it must be at least 1")
         form = replace(form, block_tokens=given.block_tokens)
-    tokenizer = cache(lambda: _tokenizer(model, path))  # not every trace needs one
+    tokenizer = cache(lambda: _chat_tokenizer(model, path))  # not every trace needs one
 
     def encode(row: Mapping[str, Any], column: str, where: str) -> list[int]:
         return prompts.encode(tokenizer(), row, column, where)
 
-    return replay.read_replay(path, form, longest, _memory_bytes(), encode, given.output_tokens)
+    return replay.read_replay(path, form, longest, memory_bytes(), encode, given.output_tokens)
 
 
-def _tokenizer(model: Model | None, path: Path) -> Any:
+def _chat_tokenizer(model: Model | None, path: Path) -> Any:
+    tokenizer = tokenizer_of(model, path)
+    if not tokenizer.chat_template:
+        raise UsageError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
+    return tokenizer
+
+
+def tokenizer_of(model: Model | None, path: Path) -> Any:
+    """The tokenizer of a model, which the texts of a file need. Raises UsageError where it has none."""
     if model is None:
-        raise UsageError(f"{path} holds prompts: give a model folder with a tokenizer as --preset")
+        raise UsageError(f"{path} holds texts: give a model folder with a tokenizer as --preset")
     if not model.has_tokenizer:
         raise UsageError(
-            f"{path} holds prompts, and {model.name} has no tokenizer: give a model folder with one"
+            f"{path} holds texts, and {model.name} has no tokenizer: give a model folder with one"
         )
     try:
         from transformers import AutoTokenizer
@@ -187,12 +195,9 @@ def _tokenizer(model: Model | None, path: Path) -> Any:
             f"transformers is not installed, and the tokenizer of {model.folder} needs it"
         ) from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"the tokenizer of {model.folder} cannot be loaded: {error}") from None
-    if not tokenizer.chat_template:
-        raise UsageError(f"the tokenizer of {model.folder} has no chat template")
-    return tokenizer
 
 
 def _given(given: argparse.Namespace, **names: str) -> dict[str, int]:
@@ -222,11 +227,12 @@ def _check_samples(prompts: int, samples: int) -> int:
 
 def _check_memory(batch: int, need: str) -> None:
     least = batch * replay.SAMPLE_BYTES
-    if least > _memory_bytes():
+    if least > memory_bytes():
         raise UsageError(
-            f"{need} {least} bytes or more, and this machine has {_memory_bytes()} bytes of memory"
+            f"{need} {least} bytes or more, and this machine has {memory_bytes()} bytes of memory"
         )
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
