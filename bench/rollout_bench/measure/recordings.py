@@ -1,6 +1,6 @@
 """What vLLM and verl leave of a run, read as samples for `recorder.write`: a request log, spans, a dump.
 
-What vLLM writes is in its RequestLogger and SpanAttributes (0.32), and verl in RayPPOTrainer._write_generations.
+What vLLM writes is in its RequestLogger and SpanAttributes (0.32), verl in RayPPOTrainer._write_generations.
 """
 
 import json
