@@ -61,6 +61,11 @@ def test_a_chat_is_read_in_every_form_in_which_data_sets_have_it(write, chat, co
     assert ids == [ord("u"), *map(ord, content), 0]
 
 
+@pytest.mark.parametrize("row", [{"messages": CHAT}, {"text": "Hi", "id": 3}, {"prompt": "Hi", "text": "Ho"}])
+def test_the_column_is_found_where_none_is_named(write, row):
+    assert read_prompts(write(row), None, 1, Tokenizer()) == [HI]
+
+
 def test_prompts_begin_again_where_the_file_ends(write):
     path = write({"q": "Hi"}, {"q": "Hu"})
     first, second, third = read_prompts(path, "q", 3, Tokenizer())
@@ -111,6 +116,8 @@ def test_prompts_come_from_a_parquet_file(tmp_path):
         read_prompts(path, "prompt", 2, Tokenizer())
     with pytest.raises(BadFile, match="question is missing; it has prompt"):
         read_prompts(path, "question", 1, Tokenizer())
+    parquet.write_table(pyarrow.table({"id": [1], "messages": [CHAT]}), path)
+    assert read_prompts(path, None, 1, Tokenizer()) == [HI]
     parquet.write_table(pyarrow.table({"prompt": ["<image> Hi"], "images": [["a.png"]]}), path)
     with pytest.raises(BadFile, match="row 1: images is not empty"):
         read_prompts(path, "prompt", 1, Tokenizer())
