@@ -73,6 +73,7 @@ def read(tmp_path):
             [(374, 44), (396, 109)],
             {"arrival_seconds": (0, 4.314579)},
         ),
+        (['"TIMESTAMP","ContextTokens","GeneratedTokens"', '"2023-11-16",3,4'], "azure", [(3, 4)], {}),
         ([AZURE, "2024-05-10 00:00:00.009930+00:00,2162,5"], "azure", [(2162, 5)], {"arrival_seconds": (0,)}),
         ([AZURE_IMAGES, "2024-10-15 00:00:00,0,374,44"], "azure", [(374, 44)], {}),
         (
@@ -170,6 +171,7 @@ def test_lengths_that_a_file_does_not_say_are_given_for_all(read):
         ),
         ([AIPERF | {"turns": [{"text": "Hello"}]}], "line 1 turn 1 has text, and no output_length; add it"),
         ([AIPERF | {"turns": []}], "line 1: turns is no list of turns"),
+        ([AIPERF, AIPERF], "line 2 turn 1: text is 6, but the turn before sent 14 and was answered with 2"),
         (
             [CHAT | {"session_id": "s"}],
             "line 1: session_id beside messages; give a session as one line with turns",

@@ -160,7 +160,8 @@ def test_a_dump_is_tokenized_and_grouped_by_prompt_and_step(write):
             "line 2: the answer of request a was streamed, .* record from spans",
         ),
         ([line.replace("11-26 ", "") for line in asked("a", 1, [5])], "line 2 has no time; give vLLM's log"),
-        ([spans(SPAN), "{"], "line 2 is no JSON: "),
+        ([spans(SPAN), "{"], "line 2 is no JSON: .*; give JSON lines, as a collector's file exporter"),
+        ([spans(SPAN | {"startTimeUnixNano": None})], r"line 1 is no span in OTLP's JSON \(TypeError: "),
         ([{"input": "Hi", "output": None}], "line 1: output is no text; give a file of verl's"),
     ],
 )

@@ -218,7 +218,6 @@ def _turns(
             length,
             output,
             session=session,
-            turn=number,
             delay_seconds=_seconds(form, form.delay, here, turn) or 0.0,
             arrival_seconds=_seconds(form, form.arrival, here, turn),
         )

@@ -23,9 +23,9 @@ def lines(path: Path) -> Iterator[Line]:
     """Every line of a file that is not empty. Raises BadFile."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            begin = file.readline().split(",")
+            header = [name.strip('" ') for name in file.readline().split(",")]
             file.seek(0)
-            yield from _csv(path, file) if len(begin) > 1 and begin[0].isidentifier() else _json(path, file)
+            yield from _csv(path, file) if len(header) > 1 and header[0].isidentifier() else _json(path, file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadFile(f"{path} cannot be read: {error}") from None
 

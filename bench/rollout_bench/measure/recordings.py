@@ -35,6 +35,8 @@ _ANSWERED = re.compile(
     rf"Generated response (\S+)(?: details)?: .*output_token_ids: {_IDS}(?:, finish_reason: \w+)?$"
 )
 
+_COLLECTED = "give JSON lines, as a collector's file exporter writes them"
+
 Tokenize = Callable[[str], list[int]]
 
 
@@ -114,22 +116,34 @@ def _log(path: Path) -> Iterator[Sample]:
 
 def _spans(path: Path) -> Iterator[Sample]:
     for where, text in _text(path):
-        for outer in _object(text, where).get("resourceSpans", ()):
-            for inner in outer.get("scopeSpans", ()):
-                for span in inner.get("spans", ()):
-                    facts = {
-                        one["key"]: next(iter(one["value"].values())) for one in span.get("attributes", ())
-                    }
-                    if _PROMPT_TOKENS not in facts:
-                        continue
-                    begin = int(span["startTimeUnixNano"]) / 1e9
-                    yield Sample(
-                        int(facts[_PROMPT_TOKENS]),
-                        begin,
-                        facts.get("gen_ai.request.id"),
-                        output_length=int(facts.get(_ANSWER_TOKENS, 0)),
-                        end_seconds=begin + float(facts.get("gen_ai.latency.e2e", 0.0)),
-                    )
+        traces = _object(text, where)
+        try:
+            yield from [sample for span in _each_span(traces) for sample in _request(span)]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise BadFile(f"{where} is no span in OTLP's JSON ({why}); {_COLLECTED}") from None
+
+
+def _each_span(traces: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for outer in traces.get("resourceSpans", ()):
+        for inner in outer.get("scopeSpans", ()):
+            yield from inner.get("spans", ())
+
+
+def _request(span: dict[str, Any]) -> Iterator[Sample]:
+    """The request that a span is of, if it is of one."""
+    facts: dict[str, Any] = {
+        one["key"]: next(iter(one["value"].values()), None) for one in span.get("attributes", ())
+    }
+    if _PROMPT_TOKENS in facts:
+        begin = int(span["startTimeUnixNano"]) / 1e9
+        yield Sample(
+            int(facts[_PROMPT_TOKENS]),
+            begin,
+            facts.get("gen_ai.request.id"),
+            output_length=int(facts.get(_ANSWER_TOKENS, 0)),
+            end_seconds=begin + float(facts.get("gen_ai.latency.e2e", 0.0)),
+        )
 
 
 def _dump(path: Path, tokenize: Tokenize) -> Iterator[Sample]:
@@ -159,9 +173,7 @@ def _object(text: str, where: str = "") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if not where:
             return {}
-        raise BadFile(
-            f"{where} is no JSON: {error}; give JSON lines, as a collector's file exporter writes"
-        ) from None
+        raise BadFile(f"{where} is no JSON: {error}; {_COLLECTED}") from None
     return content if isinstance(content, dict) else {}
 
 
