@@ -59,7 +59,8 @@ def read(tmp_path):
             {"session": ("abc-123",) * 2, "turn": (1, 2), "delay_seconds": (0, 0.002), "blocks": ((), (7,)),
              "arrival_seconds": None},
         ),
-        ([BAILIAN], "bailian", [(21, 2)], {"block_tokens": 16, "blocks": ((1089, 1090),), "session": None}),
+        ([BAILIAN | {"type": "thinking"}], "bailian", [(21, 2)], {"block_tokens": 16, "session": None}),
+        ([BAILIAN | {"hash_ids": ["f0", "a1"]}], "bailian", [(21, 2)], {"blocks": (("f0", "a1"),)}),
         (
             [AIPERF],
             "aiperf",
@@ -142,7 +143,7 @@ def test_lengths_that_a_file_does_not_say_are_given_for_all(read):
             [OWN | {"hash_ids": [1]}],
             "line 1: hash_ids has 1 blocks of 16 tokens, and 40 tokens .* take 3; .* --block-tok",
         ),
-        ([OWN | {"hash_ids": ["a"]}], r'line 1: hash_ids is \["a"\]; give a list of whole numbers'),
+        ([OWN | {"hash_ids": [1.5]}], r"line 1: hash_ids is \[1.5\]; give a list of numbers or names"),
         (
             [OWN | {"hash_ids": [1, 2, 3]}, OWN | {"session": "b", "hash_ids": [1, 2, 4]}],
             "line 2: prompt_length .* the same hash_ids",

@@ -45,7 +45,7 @@ class Format:
     text: bool = False
     """Whether the prompt is a text or a chat, and not its length."""
     media: tuple[str, ...] = ()
-    """Fields that say that a row is not of text alone, unless they are empty, 0 or `text`."""
+    """Fields that say that a row is not of text alone, unless they are empty or 0; `type` by one of MEDIA."""
     empty: str = ""
     """What to do about an answer of no tokens."""
 
@@ -139,7 +139,7 @@ class Row:
     group: int | str | None = None
     """Samples of a group answer one prompt; None: this prompt has one."""
     ids: tuple[int, ...] | None = None
-    blocks: tuple[int, ...] | None = None
+    blocks: tuple[int | str, ...] | None = None
     session: str | None = None
     turn: int | None = None
     delay_seconds: float = 0.0
@@ -228,7 +228,7 @@ def _turns(
 def _check_text_alone(form: Format, where: str, line: Mapping[str, Any]) -> None:
     for name in form.media:
         value = line.get(name)
-        if value and value not in ("text", "search", "file"):
+        if value and (name != "type" or value in MEDIA):
             raise BadFile(
                 f"{where}: {name} is {_shown(value)}; only text can be rolled out: leave the line out"
             )
@@ -273,12 +273,12 @@ def _session(form: Format, where: str, line: Mapping[str, Any]) -> str | None:
     return None if value is None else str(value)
 
 
-def _blocks(form: Format, where: str, line: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _blocks(form: Format, where: str, line: Mapping[str, Any]) -> tuple[int | str, ...] | None:
     value = line.get(form.blocks) if form.blocks else None
     if value is None:
         return None
-    if not isinstance(value, Sequence) or not all(type(one) is int for one in value):
-        raise BadFile(f"{where}: {form.blocks} is {_shown(value)}; give a list of whole numbers")
+    if not isinstance(value, Sequence) or not all(type(one) in (int, str) for one in value):
+        raise BadFile(f"{where}: {form.blocks} is {_shown(value)}; give a list of numbers or names")
     return tuple(value)
 
 

@@ -42,7 +42,7 @@ class Workload:
     """Where the lengths come from, for the reader of a record."""
     vocabulary: int = VOCABULARY
     """Ids that are drawn stay below; less than VOCABULARY where the model's own is smaller."""
-    blocks: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
+    blocks: tuple[tuple[int | str, ...], ...] | None = field(default=None, repr=False)
     """Of every prompt the names of its blocks, in their order: blocks of one name hold the same ids. Of a
     later turn, of what it adds."""
     block_tokens: int = 512
@@ -200,9 +200,9 @@ class _Blocks:
 
     def __init__(self, seed: str):
         self._seed = seed
-        self._drawn: dict[int, list[int]] = {}
+        self._drawn: dict[int | str, list[int]] = {}
 
-    def ids(self, name: int, count: int, first: int, last: int) -> list[int]:
+    def ids(self, name: int | str, count: int, first: int, last: int) -> list[int]:
         """The ids of the block of that name."""
         if name not in self._drawn:
             draw = random.Random(f"{self._seed}/block {name}")

@@ -180,7 +180,7 @@ def _shared(load: Workload) -> int:
     """Prompt tokens that an earlier prompt begins with too, or an earlier turn has: what a cache can find."""
     sizes, lengths = _each(load.samples, load.prompts), _each(load.prompt_tokens, load.prompts)
     before = load.turns_before()
-    chains: dict[tuple[int, int], int] = {}
+    chains: dict[tuple[int, int | str], int] = {}
     shared = 0
     for prompt, (size, length) in enumerate(zip(sizes, lengths, strict=True)):
         shared += (size - 1) * length
