@@ -1,6 +1,7 @@
 """replay.py: traces as rollouts; what is wrong, of a line or of two, is named by file, line and field."""
 
 import json
+from pathlib import Path
 
 import pytest
 from rollout_bench.measure.formats import FORMATS
@@ -71,6 +72,13 @@ def test_what_cannot_be_replayed_is_named_by_line_and_field(write, line, says):
         replayed(write(sample(), line), 100)
     assert "lengths.jsonl" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_guide_is_a_workload(write):
+    guide = (Path(__file__).parents[2] / "docs/workloads.md").read_text()
+    lines = [line for line in guide.splitlines() if line.startswith('    {"prompt_length"')]
+    load = replayed(write(*lines))
+    assert (load.samples, load.turn, load.delay_seconds) == ((2, 1, 1), (1, 1, 1, 2), (0, 0, 0, 1.5))
 
 
 def test_more_samples_than_memory_could_hold_end_the_reading_at_their_line(write):
