@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -9,6 +10,7 @@ from rollout_bench.measure import rl
 from rollout_bench.measure.rl import grpo, gsm8k_prompt_lengths, long_tail, verl
 from rollout_bench.measure.sizing import CONCURRENCY, engine_arguments
 from rollout_bench.measure.tracked import GRPO, fixed
+from rollout_bench.measure.workload import Workload
 
 
 def test_prompts_are_the_questions_of_gsm8k_in_file_order():
@@ -105,6 +107,9 @@ def test_samples_of_a_prompt_may_share_its_prefix_and_no_more_run_at_once_than_s
     assert engine_arguments([grpo(**GRPO["nano"])])["max_num_seqs"] == 32
     real = grpo(prompts=1, samples=2, ids=[[1, 2, 3]])
     assert engine_arguments([real])["enable_prefix_caching"] is False
+    trace = Workload(prompts=1, name="replay")
+    assert engine_arguments([trace])["enable_prefix_caching"] is False
+    assert engine_arguments([replace(trace, blocks=((7,),))])["enable_prefix_caching"] is True
 
 
 def test_graphs_are_captured_for_batches_that_shrink(monkeypatch):
