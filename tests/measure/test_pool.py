@@ -1,6 +1,9 @@
 """pool.py: what several sessions measured of a case is one record."""
 
-from rollout_bench.measure.pool import pool
+from dataclasses import replace
+
+import pytest
+from rollout_bench.measure.pool import pool, replicates_of
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import FAILED, MEASURED, Record
 
@@ -32,3 +35,25 @@ def test_one_replicate_is_as_it_was_and_what_none_has_is_as_the_last_left_it():
     alone, first, last = record(2.0, 1.1), record(0, 0, FAILED, "one"), record(0, 0, FAILED, "two")
     assert pool([[alone]]) == [alone]
     assert pool([[first], [last]]) == [last]
+
+
+def test_a_pooled_record_is_taken_apart_by_session_as_it_was_put_together():
+    apart = [
+        replace(record(step, ratio), provenance={"session": session, "commit": "c"})
+        for step, ratio, session in ((2.0, 1.1, "a"), (3.0, 1.2, "b"))
+    ]
+    [both] = pool([[one] for one in apart])
+    [whole] = pool([[both], [apart[0]]])  # as where more is measured later
+    assert both.observed["replicates"] == {"session": ["a", "b"], "rounds": [2, 2], "spoilt": [1, 1]}
+    for pooled, sessions in ((both, ["a", "b"]), (whole, ["a", "b", "a"])):
+        found = replicates_of(pooled)
+        assert [one.provenance["session"] for one in found] == sessions
+        assert [one.metrics for one in found[:2]] == [one.metrics for one in apart]
+        assert [one.observed["host"]["spoilt"] for one in found] == [1] * len(found)
+
+
+@pytest.mark.parametrize(("starts", "count"), [(1, 1), (3, 0)])
+def test_what_does_not_say_of_which_sessions_it_is_is_one_or_none(starts, count):
+    one = record(2.0, 1.1)
+    one.observed["engine_starts"] = starts
+    assert replicates_of(one) == [one] * count

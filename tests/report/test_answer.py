@@ -2,12 +2,13 @@
 
 import pytest
 from rollout_bench.history.results import Commit, read_results
-from rollout_bench.report import ratios
+from rollout_bench.measure.pool import pool
+from rollout_bench.measure.workload import Workload
 from rollout_bench.report.answer import answers, groups_of, sentence
 from rollout_bench.report.side_by_side import cases_of, side_by_side
 from rollout_bench.schema.metrics import METRICS, Metric
-from rollout_bench.stats.ratios import Ratio
-from simulated import MACHINE, write_records, write_session
+from rollout_bench.schema.record import MEASURED, Record
+from simulated import ENVIRONMENT, MACHINE, write_records, write_session
 
 A, B = (Commit(letter * 40, letter) for letter in "ab")
 
@@ -39,7 +40,7 @@ def test_what_was_measured_apart_has_no_winner_however_far_apart_it_is(folder):
         (
             {"vllm-mp": [1] * 4, "zmq": [0.8, 0.82] * 2, "ray": [1.2] * 4},
             "zmq",
-            "fastest is zmq, 0.81 [",
+            "fastest is zmq, 0.810 [0.793 .. 0.828] of vllm-mp",
         ),
         ({"vllm-mp": [1] * 4, "zmq": [1.2, 1.3] * 2}, "vllm-mp", "fastest is vllm-mp (4 replicates, 2026"),
         ({"vllm-mp": [1] * 4, "zmq": [0.8, 0.9, 0.9, 1.1]}, None, "no clear winner, lowest ratio: zmq, 0.9"),
@@ -59,7 +60,7 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
     paths = {"vllm-mp": [1.0, 1.0], "zmq": [0.5, 0.5]}
     write_session(folder, paths, day="2026-01-03", name="replicate")
     write_session(folder, paths, day="2026-01-04", name="another")
-    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, name="old", provenance={"commit": "b" * 40})
+    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, name="old", provenance={"commit": "c" * 40})
     write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01", batch=9)
     write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01", name="x", machine="else")
     found = answer_of(folder).sessions
@@ -77,12 +78,34 @@ def test_sessions_of_a_busy_host_say_so(folder):
     assert sentence(answer_of(folder)).endswith(", on a busy host: others spoilt 8 of 32 rollouts).")
 
 
-def test_a_ratio_without_an_interval_is_shown_and_decides_nothing(folder, monkeypatch):
-    write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.5] * 4})
-    monkeypatch.setattr(ratios, "ratio_of", lambda pairs: Ratio(pairs[0][0][0] / pairs[0][1][0], [], None, 0))
-    answer = answer_of(folder)
-    assert answer.sessions.fastest is None
-    assert "lowest ratio: zmq, 0.50 of vllm-mp (" in sentence(answer)
+def test_what_asv_measured_in_sessions_is_compared_by_their_rounds(folder):
+    """The host took twice as long in the second session, and zmq 0.8 and 0.82 of vllm-mp in each round; ray
+    was measured in other sessions, as after a break-off."""
+    replicates = [
+        [
+            stored(path, [factor * one for one in slower], session)
+            for path, factor, session in (("vllm-mp", 1, name), ("zmq", zmq, name), ("ray", 0.1, f"{name}-"))
+        ]
+        for name, slower, zmq in (("s1", [1.0, 1.1], 0.8), ("s2", [2.0, 2.6], 0.82))
+    ]
+    file = folder / MACHINE / "records" / f"{B.hash[:8]}-{ENVIRONMENT}-simulated.jsonl"
+    file.write_text("".join(one.to_json() + "\n" for one in pool(replicates)))
+    write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01")  # newer, of another commit
+    found = answer_of(folder).sessions
+    assert [(row["path"], row["replicates"]) for row in found.rows] == [("zmq", 2), ("vllm-mp", 2)]
+    assert found.rows[0]["by_replicate"] == pytest.approx([0.8, 0.82])
+    assert found.rows[0]["ratio"] == pytest.approx((0.8 * 0.82) ** 0.5)
+    assert found.sources == [f"results/{MACHINE}/records/{file.name}"]
+    assert found.commit == B.hash[:8]
+
+
+def stored(path, steps, session):
+    """A replicate of asv's history at commit B."""
+    load = Workload(prompts=8).as_dict()
+    observed = {"workers": [], "tokens_generated": load["tokens"], "vllm": "0.26.0", "engine": {}}
+    provenance = {"session": session, "commit": B.hash, "measured_at": "2026-01-01T00:00:00+00:00"}
+    metrics = {"step_seconds": steps}
+    return Record(path, "simulated", 1, load, MEASURED, None, metrics, observed, provenance)
 
 
 @pytest.mark.parametrize(

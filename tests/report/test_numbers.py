@@ -33,6 +33,21 @@ def test_an_interval_is_in_the_unit_of_its_value():
 @pytest.mark.parametrize(
     ("ratio", "text"),
     [
+        ((0.807, 0.712, 0.924), "0.81 [0.71 .. 0.92]"),
+        ((0.9984, 0.9951, 1.0022), "0.9984 [0.9951 .. 1.0022]"),
+        ((1.0449, 1.0211, 1.0702), "1.045 [1.021 .. 1.070]"),
+        ((0.9, 0.899996, 0.900004), "0.90 [0.90 .. 0.90]"),  # no noise at all
+        ((0.9, -math.inf, math.inf), "0.90"),
+    ],
+)
+def test_a_ratio_has_the_decimals_that_its_interval_asks_for(ratio, text):
+    assert numbers.interval(Estimate(*ratio)) == text
+    assert numbers.interval(Estimate(*ratio), "control_ratio") == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
         (1.049, "+4.9 %"),
         (1.3, "+30.0 %"),
         (0.75, "-25.0 %"),

@@ -1,5 +1,6 @@
 """Tables say exactly what the records hold, fit 100 columns, and hide neither failed nor absent cases."""
 
+import pytest
 from rollout_bench.report.estimate import NOT_GATED, ONE_REPLICATE, WARNINGS
 from rollout_bench.report.rollouts import rollout_table
 from rollout_bench.report.table import WIDTH
@@ -9,10 +10,13 @@ REASON = "the process ended with exit code 1; its last lines:\nTraceback (most r
 
 
 def record(path, steps=(), status="measured", reason=None, batch=8, **more):
+    """One of four sessions, of two rounds each but the last."""
     metrics = {"step_seconds": list(steps), "engine_step_seconds": [value / 32 for value in steps], **more}
-    workload = {"batch": batch, "output_tokens": 32}
-    observed = {"engine_starts": 2, "counted": {"wire_bytes": 1}}
-    return Record(path, "nano", 1, workload, status, reason, metrics if steps else {}, observed)
+    workload = {"name": "fixed", "fingerprint": f"f{batch}", "batch": batch, "output_tokens": 32}
+    replicates = {"session": ["a", "b", "c", "d"], "rounds": [2, 2, 2, 1], "spoilt": [0] * 4}
+    observed = {"engine_starts": 4, "counted": {"wire_bytes": 1}, "replicates": replicates}
+    provenance = {"session": "a"}
+    return Record(path, "nano", 1, workload, status, reason, metrics if steps else {}, observed, provenance)
 
 
 SLOW = [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56]
@@ -30,8 +34,8 @@ def test_every_record_is_a_row_and_the_reason_of_a_failed_one_is_shown_in_full()
         "vllm-mp",
     )
     assert text.splitlines() == [
-        "path     batch  step time [99 %]     tokens/s  engine step  ratio to vllm-mp",
-        "sync         8  430 ms [400 .. 460]       595      13.4 ms  0.81 [0.71 .. 0.92]",
+        "path     batch  step time [99 %]     tokens/s  engine step  ratio to vllm-mp [95 %]",
+        "sync         8  430 ms [400 .. 460]       595      13.4 ms  0.812 [0.799 .. 0.826]",
         "vllm-mp      8  530 ms [500 .. 560]       483      16.6 ms  1",
         "zmq          8  failed: the process ended with exit code 1; its last lines:",
         "ray          8  absent: ray not installed (pip install ray)",
@@ -49,18 +53,32 @@ def test_a_path_is_compared_with_the_reference_at_its_own_batch():
             record("vllm-mp", SLOW, batch=1),
             record("vllm-mp", FAST, batch=8),
             record("zmq", SLOW, batch=1),
-            record("zmq", FAST, batch=8),
+            record("zmq", SLOW, batch=8),
         ],
         "vllm-mp",
     )
-    assert [line[-20:] for line in text.splitlines()[3:]] == [
-        "  1.00 [0.89 .. 1.12]"[-20:],
-        "  1.00 [0.87 .. 1.15]"[-20:],
+    assert [line.split("ms  ")[-1] for line in text.splitlines()[3:]] == [
+        "1.00 [1.00 .. 1.00]",
+        "1.231 [1.211 .. 1.252]",
     ]
 
 
-def test_without_the_reference_there_is_no_ratio():
-    assert rollout_table([record("zmq", FAST)], "vllm-mp").splitlines()[1].endswith("13.4 ms")
+def test_a_ratio_is_of_the_rounds_of_both_so_that_what_drifts_falls_out():
+    """The host takes four times as long in the last session, and zmq 10 % longer in each round of any."""
+    drifting = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.6]
+    text = rollout_table(
+        [record("vllm-mp", drifting), record("zmq", [1.1 * one for one in drifting])], "vllm-mp"
+    )
+    assert text.splitlines()[2].endswith("1.10 [1.10 .. 1.10]")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_without_the_reference_in_its_sessions_there_is_no_ratio(apart):
+    """It was not measured, or in other sessions, as where a run was broken off and went on."""
+    reference = record("vllm-mp", FAST)
+    reference.observed["replicates"]["session"] = ["e", "f", "g", "h"]
+    records = [reference] * apart + [record("zmq", FAST)]
+    assert rollout_table(records, "vllm-mp").splitlines()[-1].endswith("13.4 ms")
 
 
 def test_a_metric_that_a_path_does_not_give_is_absent():
@@ -68,16 +86,16 @@ def test_a_metric_that_a_path_does_not_give_is_absent():
         [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0])], "vllm-mp", "wire_bytes"
     )
     assert text.splitlines() == [
-        "path     batch  wire_bytes [99 %]  tokens/s  engine step  ratio to vllm-mp",
+        "path     batch  wire_bytes [99 %]  tokens/s  engine step  ratio to vllm-mp [95 %]",
         "vllm-mp      8  absent: this path does not give wire_bytes",
         "zmq          8  2.00 KiB                595      13.4 ms",
     ]
 
 
 def test_what_is_counted_once_has_no_interval():
-    records = [record(path, FAST, wire_bytes=[value]) for path, value in (("vllm-mp", 2048), ("zmq", 1024))]
+    records = [record(path, FAST, wire_bytes=[size] * 4) for path, size in (("vllm-mp", 2048), ("zmq", 1024))]
     *_titles, line = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
-    assert line.split() == ["zmq", "8", "1.00", "KiB", "595", "13.4", "ms", "0.50"]
+    assert line.split()[-4:] == ["595", "13.4", "ms", "0.50"]
 
 
 def test_no_line_is_wider_than_100_columns():
@@ -91,10 +109,11 @@ def test_a_warning_is_marked_at_each_value_and_said_once_below():
     records = [record(path, FAST, wire_bytes=[2048.0, 2050.0, 2048.0, 2050.0]) for path in ("vllm-mp", "zmq")]
     for one in records:
         one.observed["engine_starts"] = 1
+        del one.observed["replicates"]
     records[1].observed["counted"].clear()
     steps = rollout_table(records, "vllm-mp").splitlines()
     assert ["430 ms [400 .. 460]¹ " in line for line in steps[1:3]] == [True, True]
-    assert steps[2].endswith("1.00 [0.87 .. 1.15]")  # marked beside it already
+    assert steps[2].endswith("1.00 [1.00 .. 1.00]")  # marked beside it already
     assert " ".join(line.strip() for line in steps[3:]) == f"¹ {WARNINGS[ONE_REPLICATE]}"
     counts = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
     assert "2.00 KiB [2.00 .. 2.00] " in counts[1]  # exact: the same at every start

@@ -20,6 +20,7 @@ from ..report.names import work_name, work_of
 from ..report.ratios import ratio_table, ratios, together
 from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, read_records
+from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
 from . import workloads
 from .checkout import provenance
 from .console import say

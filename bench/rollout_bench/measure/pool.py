@@ -1,7 +1,8 @@
-"""Pools the replicates of a case, each of a session of its own, into one record. Pure."""
+"""Pools the replicates of a case, each of a session of its own, into one record, and takes it apart. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ..schema.record import MEASURED, Record
@@ -31,6 +32,9 @@ def pooled(measured: Sequence[Record]) -> Record:
     observed: dict[str, Any] = {
         "engine_starts": sum(record.observed.get("engine_starts") or 1 for record in measured)
     }
+    if all("session" in record.provenance for record in measured):
+        facts = [_replicates(record) for record in measured]
+        observed["replicates"] = {name: [one for its in facts for one in its[name]] for name in facts[0]}
     if all("rollouts" in record.observed for record in measured):
         observed["rollouts"] = sum(record.observed["rollouts"] for record in measured)
     if hosts := [one.observed["host"] for one in measured if one.observed.get("host")]:
@@ -50,3 +54,45 @@ def pooled(measured: Sequence[Record]) -> Record:
         },
         observed=measured[0].observed | observed,
     )
+
+
+def replicates_of(record: Record) -> list[Record]:
+    """The record of each replicate, of the session that its provenance names; the record itself where it is
+    of one, and none where it is of several, and does not say of which.
+
+    A metric that has neither a sample a round nor one a replicate is left out.
+    """
+    if "replicates" not in record.observed:
+        return [record] * ((record.observed.get("engine_starts") or 1) == 1)
+    facts = _replicates(record)
+    ends = [*accumulate(facts["rounds"], initial=0)]
+    observed = {name: fact for name, fact in record.observed.items() if name not in _OF_ALL}
+    return [
+        replace(
+            record,
+            metrics={
+                name: samples[begin:end] if len(samples) == ends[-1] else samples[number : number + 1]
+                for name, samples in record.metrics.items()
+                if len(samples) in (ends[-1], len(facts["rounds"]))
+            },
+            observed=observed | {"engine_starts": 1, "host": {"spoilt": spoilt}},
+            provenance=record.provenance | {"session": session},
+        )
+        for number, (session, spoilt, (begin, end)) in enumerate(
+            zip(facts["session"], facts["spoilt"], pairwise(ends), strict=False)
+        )
+    ]
+
+
+_OF_ALL = ("replicates", "rollouts", "control")
+"""What was observed that is of all replicates of a record."""
+
+
+def _replicates(record: Record) -> dict[str, list[Any]]:
+    """Of each replicate its session, how many of the samples are of its rounds, and how many are spoilt."""
+    of_one = {
+        "session": record.provenance.get("session"),
+        "rounds": len(record.metrics.get("step_seconds", ())),
+        "spoilt": (record.observed.get("host") or {}).get("spoilt") or 0,
+    }
+    return record.observed.get("replicates") or {name: [fact] for name, fact in of_one.items()}

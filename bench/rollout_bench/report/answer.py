@@ -2,8 +2,8 @@
 
     for answer in answers(read_results(Path("results"), history(Path(".")))): print(sentence(answer))
 
-Commits are in the order of the history that the results were read with. Values of a commit were measured one
-after the other, each path alone: they are shown, the best first, and none leads by them.
+Commits are in the order of the history that the results were read with. A commit's values are shown, the best
+first, and none leads by them: which path is ahead is said by ratios of rollouts that were interleaved.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from .estimate import Estimate, estimate_of
 from .footnotes import Footnotes
 from .names import Group, group_of
 from .numbers import interval
-from .side_by_side import Case, SideBySide, cases_of, side_by_side
+from .side_by_side import Case, SideBySide, cases_of, measured_together, side_by_side
 
 STEP_TIME = "step_seconds"
 
@@ -28,9 +28,9 @@ class Answer:
     batch: int
     commit: Commit
     values: Mapping[str, Estimate]
-    """By path, best first; each was measured alone."""
+    """By path, best first."""
     sessions: SideBySide | None
-    """What the newest sessions of the same work say, of whatever commit they are."""
+    """What sessions of the commit say, or else the newest ones of the same work."""
 
 
 def grouped(points: Iterable[Point]) -> dict[Group, dict[int, list[Point]]]:
@@ -77,8 +77,9 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
             if commit is not None and commit in values:
                 order = sorted(values[commit].items(), key=lambda item: sign * item[1].middle)
                 work = points[-1].record.workload["fingerprint"]
-                kept = sessions.get(case_of(group, batch), ())
-                found.append(Answer(group, batch, commit, dict(order), side_by_side(kept, metric, work)))
+                kept = [*sessions.get(case_of(group, batch), ()), *measured_together(points)]
+                compared = side_by_side(kept, metric, work, commit)
+                found.append(Answer(group, batch, commit, dict(order), compared))
     return found
 
 

@@ -24,8 +24,8 @@ OF_COMMIT = "of-commit"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
-    FEW_REPLICATES: "two or three replicates: the bounds are about the lowest and the highest of them, "
-    f"and no interval of 95 %, which takes {LEAST_REPLICATES}",
+    FEW_REPLICATES: "two or three replicates: engine starts have modes, and so few may all lie the same way, "
+    f"which their interval does not hold; what is to be firm takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
     OF_COMMIT: "measured at another commit, whose system under test is the same byte for byte",
     FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",

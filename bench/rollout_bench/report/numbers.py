@@ -7,6 +7,7 @@ from .estimate import Estimate
 
 _BINARY = ((3, "GiB"), (2, "MiB"), (1, "KiB"), (0, "B"))
 _MOST_CHANGE = 9.995
+_MOST_DECIMALS, _NO_WIDTH = 4, 1e-4
 
 
 def number(value: float) -> str:
@@ -32,12 +33,24 @@ def quantity(value: float, name: str) -> str:
 
 
 def interval(value: Estimate, name: str = "") -> str:
-    """A value with its unit and its interval: "12.3 ms [12.1 .. 12.9]"; a lone sample has no interval."""
+    """A value with its unit and its interval: "12.3 ms [12.1 .. 12.9]"; a lone sample has no interval.
+
+    Without a name it is a ratio, which has as many decimals as its interval asks for.
+    """
     shown = quantity(value.middle, name)
     if not value.has_interval:
         return shown
+    if not name or metric(name).unit == "ratio":
+        digits = decimals(value.high - value.low)
+        shown, low, high = (f"{one:.{digits}f}" for one in (value.middle, value.low, value.high))
+        return f"{shown} {bounds(low, high)}"
     divisor, _sign = scale(value.middle, name)
     return f"{shown} {bounds(number(value.low / divisor), number(value.high / divisor))}"
+
+
+def decimals(width: float) -> int:
+    """Of a ratio whose interval is so wide: for two digits of the width, and two at least."""
+    return min(_MOST_DECIMALS, max(2, 1 - math.floor(math.log10(width)))) if width > _NO_WIDTH else 2
 
 
 def bounds(low: str, high: str) -> str:

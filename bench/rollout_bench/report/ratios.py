@@ -1,6 +1,6 @@
 """Ratios of the paths of sessions: from records whose samples of one round are neighbours. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from statistics import median
 from typing import Any
@@ -9,16 +9,17 @@ from ..history.sessions import Case, case_of
 from ..measure.pool import pooled
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
-from ..stats.ratios import LEAST_REPLICATES, ratio_of
-from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, spoilt_rounds
+from ..stats.ratios import LEAST_REPLICATES, Pairs, ratios_of
+from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, Estimate, spoilt_rounds
 from .footnotes import Footnotes
-from .numbers import bounds, number, quantity
+from .numbers import decimals, interval, quantity
 from .table import table, wrapped
 
 
 def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) -> list[dict[str, Any]]:
     """For each path and case its ratio to the reference over all sessions, each a replicate."""
     rows: list[dict[str, Any]] = []
+    compared: list[tuple[dict[str, Any], Pairs]] = []
     for path, case in dict.fromkeys((one.path, _compared(one)) for records in sessions for one in records):
         kept = [_found(records, path, case) for records in sessions]
         mine = [_samples(one, metric) for one in kept]
@@ -30,11 +31,28 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
         if medians:
             row |= {"median": median(medians), "rounds": sum(len(samples) for samples, _its in pairs)}
             row["spoilt_rounds"] = sum(spoilt_rounds(one) for one in kept if one is not None)
-        if pairs:
-            found = ratio_of(pairs)
-            row |= {"ratio": found.middle, "by_replicate": found.by_replicate, "interval": found.interval}
+        if pairs and path == reference:
+            row |= {"ratio": 1.0, "by_replicate": [1.0] * len(pairs), "interval": (1.0, 1.0)}
+        elif pairs:
+            compared.append((row, Pairs(path, pairs)))
         rows.append(row)
+    found = ratios_of([pairs for _row, pairs in compared])
+    for (row, _pairs), one in zip(compared, found, strict=True):
+        row |= {"ratio": one.middle, "by_replicate": one.by_replicate, "interval": one.interval}
     return sorted(rows, key=lambda row: (row["workload"], row["batch"]))
+
+
+def ratio_in(row: Mapping[str, Any], metric: str) -> Estimate | None:
+    """The ratio of a row of `ratios`, with its warnings; None where it has none."""
+    if "ratio" not in row:
+        return None
+    if metric_facts(metric).exact:  # the same in every replicate, and not disturbed
+        return Estimate(row["ratio"], -inf, inf)
+    warnings = [BUSY_HOST] if row["spoilt_rounds"] else []
+    if row["replicates"] < LEAST_REPLICATES:
+        warnings.append(ONE_REPLICATE if row["replicates"] == 1 else FEW_REPLICATES)
+    low, high = row["interval"]
+    return Estimate(row["ratio"], low, high, tuple(warnings))
 
 
 def _compared(record: Record) -> tuple[str, int, str, int]:
@@ -70,14 +88,13 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> 
         if "median" not in row:
             lines.append([*start, "not measured"])
             continue
-        spoilt = row.get("spoilt_rounds") and not metric_facts(metric).exact  # counts are not disturbed
+        found = ratio_in(row, metric)
+        spoilt = row["spoilt_rounds"] and not metric_facts(metric).exact  # counts are not disturbed
         busy = notes.mark_of(BUSY_HOST) if spoilt else ""
         cells = [f"{quantity(row['median'], metric)}{busy}", "", "", str(row["rounds"])]
-        if row["path"] != reference and "ratio" in row:
-            few = row["replicates"] < LEAST_REPLICATES
-            warning = ONE_REPLICATE if row["replicates"] == 1 else FEW_REPLICATES
-            mark = notes.mark_of(warning) if few else ""
-            cells[1] = f"{number(row['ratio'])} {bounds(*map(number, row['interval']))}{busy}{mark}"
-            cells[2] = " ".join(map(number, row["by_replicate"]))
+        if row["path"] != reference and found is not None:
+            digits = decimals(found.high - found.low) if found.has_interval else 2
+            cells[1] = interval(found) + notes.mark(found)
+            cells[2] = " ".join(f"{one:.{digits}f}" for one in row["by_replicate"])
         lines.append(start + cells)
     return "\n".join([table(titles, lines, right=(1, 2, 5)), *map(wrapped, notes.lines())])

@@ -1,12 +1,14 @@
-"""Records in, text out: what each path measured, and against a reference. Pure."""
+"""Records in, text out: what each path measured, and against a reference of the same sessions. Pure."""
 
 from collections.abc import Sequence
 from statistics import median
 
+from ..history.sessions import sessions_of
 from ..schema.record import ABSENT, MEASURED, Record
-from .estimate import Estimate, estimate_of, ratio
+from .estimate import estimate_of
 from .footnotes import Footnotes
 from .numbers import interval, number, quantity
+from .ratios import ratio_in, ratios
 from .reasons import first_line, whole_reasons
 from .table import table, wrapped
 
@@ -14,14 +16,15 @@ STEP_TIME, ENGINE_STEP = "step_seconds", "engine_step_seconds"
 
 
 def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_TIME) -> str:
-    """One row a record: what was measured, and against `reference` at the same batch; or why not."""
+    """One row a record: what was measured, and its ratio to `reference`, of rounds of both; or why not.
+
+    What was measured in no session with the reference, as by an older harness, has no ratio.
+    """
     value_title = "step time" if metric == STEP_TIME else metric
-    titles = ["path", "batch", f"{value_title} [99 %]", "tokens/s", "engine step", f"ratio to {reference}"]
-    references = {
-        _group(record): value
-        for record in records
-        if record.path == reference and (value := estimate_of(record, metric)) is not None
-    }
+    ratio_title = f"ratio to {reference} [95 %]"
+    titles = ["path", "batch", f"{value_title} [99 %]", "tokens/s", "engine step", ratio_title]
+    sessions = sessions_of(one for one in records if one.provenance.get("session") and one.metrics)
+    of = {tuple(map(row.get, _CASE)): ratio_in(row, metric) for row in ratios(sessions, reference, metric)}
     notes = Footnotes()
     rows: list[list[str]] = []
     for record in records:
@@ -31,11 +34,10 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
         elif (value := estimate_of(record, metric)) is None:
             rows.append([*start, f"{ABSENT}: this path does not give {metric}"])
         else:
-            base = None if record.path == reference else references.get(_group(record))
+            ratio = of.get(_case(record))
             shown = interval(value, metric) + notes.mark(value)
-            rows.append([*start, shown, *_speed(record), _against(value, base, notes)])
-            if record.path == reference:
-                rows[-1][-1] = "1"
+            against = "" if ratio is None else interval(ratio) + notes.mark(ratio, marked=[value])
+            rows.append([*start, shown, *_speed(record), "1" if record.path == reference else against])
     lines = [*map(wrapped, notes.lines()), *whole_reasons(records)]
     return "\n".join([table(titles, rows, right=(1, 3, 4)), *lines])
 
@@ -54,11 +56,9 @@ def _speed(record: Record) -> list[str]:
     return [number(tokens / step_seconds), quantity(median(record.metrics[ENGINE_STEP]), ENGINE_STEP)]
 
 
-def _against(value: Estimate, base: Estimate | None, notes: Footnotes) -> str:
-    against = base and ratio(value, base)
-    return "" if against is None else interval(against) + notes.mark(against, marked=[value])
+_CASE = ("path", "preset", "tensor_parallel_size", "workload", "batch")
 
 
-def _group(record: Record) -> tuple[object, ...]:
+def _case(record: Record) -> tuple[object, ...]:
     load = record.workload
-    return record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]
+    return record.path, record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]

@@ -3,21 +3,22 @@
     found = side_by_side(results, group, batch=64, metric="step_seconds")
 
 A path is fastest where its interval is apart from every other's and each ratio has replicates enough.
-What was measured alone, commit by commit, says nothing of the kind.
+Values that no session has both of say nothing of the kind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..history.results import Results
-from ..history.sessions import Session, sessions_of
+from ..history.results import Commit, Point, Results
+from ..history.sessions import Session, check_whole, sessions_of
 from ..measure.equal_work import check_equal_work
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import REFERENCE, Record, measured_at
 from ..stats.ratios import LEAST_REPLICATES
-from .numbers import bounds, number
-from .ratios import ratios
+from .numbers import interval
+from .ratios import ratio_in, ratios
 
 
 class Case(NamedTuple):
@@ -34,6 +35,7 @@ class Case(NamedTuple):
 class SideBySide:
     """The paths of a case as sessions have compared them."""
 
+    metric: str
     reference: str
     rows: Sequence[Mapping[str, Any]]
     """Those of `report.ratios`, best first."""
@@ -49,8 +51,8 @@ class SideBySide:
 
     def __str__(self) -> str:
         best = self.rows[0]
-        shown = bounds(*map(number, best["interval"])) + " " if best["interval"] else ""
-        ratio = f"{number(best['ratio'])} {shown}of {self.reference}"
+        found = ratio_in(best, self.metric)
+        ratio = f"{interval(found) if found else ''} of {self.reference}"
         lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
         what = f"fastest is {lowest}" if self.fastest else f"no clear winner, lowest ratio: {lowest}"
         of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
@@ -74,17 +76,33 @@ def cases_of(results: Results) -> dict[Case, list[tuple[Session, Record]]]:
     return found
 
 
-def side_by_side(
-    kept: Sequence[tuple[Session, Record]], metric: str, fingerprint: str | None = None
-) -> SideBySide | None:
-    """What the newest sessions of a case say of a metric: those of the commit that was measured last.
+def measured_together(points: Iterable[Point]) -> list[tuple[Session, Record]]:
+    """Points that were measured in sessions, as asv's are; as `cases_of` has those that were kept."""
+    found = []
+    for point in points:
+        if point.record.metrics and "session" in point.record.provenance:
+            with suppress(ValueError):
+                check_whole(point.record)
+                found.append((Session(point.machine, (), point.source), point.record))
+    return found
 
-    `kept` is of `cases_of`; with a fingerprint those of that work count. None where there are no ratios.
+
+def side_by_side(
+    kept: Sequence[tuple[Session, Record]],
+    metric: str,
+    fingerprint: str | None = None,
+    commit: Commit | None = None,
+) -> SideBySide | None:
+    """What sessions of a case say of a metric: those of `commit`, or else of the one that was measured last.
+
+    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. None where
+    there are no ratios.
     """
     kept = [one for one in kept if fingerprint in (None, one[1].workload["fingerprint"])]
     if not kept:
         return None
-    last = max((record for _session, record in kept), key=measured_at)
+    wanted = commit and commit.hash[:8]
+    last = max((one for _file, one in kept), key=lambda one: (_what(one)[1] == wanted, measured_at(one)))
     same = [one for one in kept if _what(one[1]) == _what(last)]
     sources = list(dict.fromkeys(session.source for session, _record in same))
     sessions = [
@@ -104,6 +122,7 @@ def side_by_side(
     best, *others = rows
     apart = all(_apart(best["interval"], row["interval"]) for row in others)
     return SideBySide(
+        metric,
         reference,
         rows,
         best["path"] if apart and min(row["replicates"] for row in rows) >= LEAST_REPLICATES else None,
@@ -114,9 +133,9 @@ def side_by_side(
     )
 
 
-def _apart(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
-    """Whether two intervals do not overlap; of a ratio that has none that is not known."""
-    return one is not None and other is not None and (max(one) < min(other) or max(other) < min(one))
+def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two intervals do not overlap."""
+    return max(one) < min(other) or max(other) < min(one)
 
 
 def _what(record: Record) -> tuple[str, str]:

@@ -70,6 +70,17 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
+class ReplicatesFacts:
+    """Of which sessions a record of several is: values by fact, one for each, in the order of samples."""
+
+    session: list[str]
+    rounds: list[int]
+    """How many of the samples are of its rounds."""
+    spoilt: list[int]
+    """How many of these rounds others have spoilt."""
+
+
+@dataclass(frozen=True)
 class LinkFacts:
     """The control before, where both were there, and the new one's step time over its, by round."""
 
@@ -92,6 +103,7 @@ class ObservedFacts:
     """What a record may say of the live processes, and is relied on; settings and channel stand beside it."""
 
     engine_starts: int | None = None
+    replicates: Annotated[dict[str, Any], ReplicatesFacts] | None = None
     tokens_generated: int | None = None
     counted: dict[str, Any] | None = None
     absent: dict[str, str] | None = None
@@ -107,6 +119,7 @@ class ProvenanceFacts:
     measured_at: str | None = None
     command: str | None = None
     method: int | None = None
+    session: str | None = None
     sut: str | None = None
     of_commit: str | None = None
     versions: dict[str, Any] | None = None

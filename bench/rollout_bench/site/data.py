@@ -15,7 +15,7 @@ from ..history.results import Commit, Pipe, Point, Results, key_of
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..report.names import group_of
-from ..report.side_by_side import cases_of, side_by_side
+from ..report.side_by_side import cases_of, measured_together, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE, measured_at, minute
@@ -92,7 +92,8 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
 def _sessions(kept: Sequence[Any], points: Sequence[Point]) -> dict[str, Any] | None:
     """The paths of a case side by side, best first, where sessions have compared them."""
     work = points[-1].record.workload["fingerprint"] if points else None
-    found = side_by_side(kept, STEP_TIME, work)
+    commit = points[-1].commit if points else None
+    found = side_by_side([*kept, *measured_together(points)], STEP_TIME, work, commit)
     return asdict(found) if found else None
 
 

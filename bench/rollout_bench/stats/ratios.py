@@ -1,21 +1,34 @@
-"""The ratio of two contestants of a session, from samples that were taken side by side. Pure.
+"""The ratios of contestants of sessions, from samples that were taken side by side. Pure.
+
+    zmq, ray = ratios_of([Pairs("zmq", [(samples, reference), ...]), Pairs("ray", ...)])
 
 The samples of a round are neighbours in time, so that what drifts falls out of their ratio. A replicate's
-ratio is the median over its rounds, the ratio the median over replicates. The interval is of a bootstrap that
-draws replicates, and rounds within them: 95 % of what the median of medians comes to. With fewer than
-LEAST_REPLICATES it is about the range of what they took, and no interval of 95 %.
+value is the median over its rounds of the log ratio; the ratio is the mean over replicates, with an interval
+as a gate has it (`together`): Student's t, with a variance that knows of the other cases. One replicate has
+an interval of its rounds, by a bootstrap: it holds nothing of what differs from engine start to engine start.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 from statistics import median
+from typing import NamedTuple
 
 LEAST_REPLICATES = 4
-"""For an interval that may decide something."""
+"""For an interval that may decide something: engine starts have modes, and a few may lie the same way."""
 
 _DRAWS = 2000
-_CONFIDENCE = 0.95
+_ERROR = 0.05
+
+
+class Pairs(NamedTuple):
+    """What a ratio is of."""
+
+    starts: str
+    """The same for cases that share engine starts, such as their path."""
+    replicates: Sequence[tuple[Sequence[float], Sequence[float]]]
+    """Of each the samples, and the reference's samples of the same rounds."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +38,39 @@ class Ratio:
     middle: float
     by_replicate: Sequence[float]
     interval: tuple[float, float]
-    """Of 95 %, from LEAST_REPLICATES on."""
+    """Of 95 %; of one replicate it is its rounds'."""
     rounds: int
     """Of all replicates together."""
 
 
-def ratio_of(replicates: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Ratio:
-    """The ratio of samples to the reference's samples of the same rounds, a pair of both for each replicate.
+def ratios_of(cases: Sequence[Pairs]) -> list[Ratio]:
+    """The ratio of each case, none of which is the reference itself: it would be noise without any.
 
     Raises ValueError where there is no replicate, or one without samples or of unequal length.
     """
-    if not replicates or not all(samples for samples, _reference in replicates):
+    rounds = [
+        [[log(one / other) for one, other in zip(*pair, strict=True)] for pair in case.replicates]
+        for case in cases
+    ]
+    if not all(replicates and all(replicates) for replicates in rounds):
         raise ValueError("a ratio takes a replicate with samples")
-    rounds = [[one / other for one, other in zip(*pair, strict=True)] for pair in replicates]
-    by_replicate = [median(one) for one in rounds]
-    return Ratio(median(by_replicate), by_replicate, _interval(rounds), sum(map(len, rounds)))
+    logs = [[median(one) for one in replicates] for replicates in rounds]
+    known = _intervals(cases, logs) if any(len(one) > 1 for one in logs) else [None] * len(cases)
+    return [
+        Ratio(exp(sum(of) / len(of)), [*map(exp, of)], interval or _of_rounds(its[0]), sum(map(len, its)))
+        for of, its, interval in zip(logs, rounds, known, strict=True)
+    ]
 
 
-def _interval(replicates: Sequence[Sequence[float]]) -> tuple[float, float]:
+def _intervals(cases: Sequence[Pairs], logs: Sequence[Sequence[float]]) -> list[tuple[float, float] | None]:
+    from .together import Timing, intervals  # takes scipy: one replicate does without
+
+    timings = [Timing(of, case.starts, "ratio") for case, of in zip(cases, logs, strict=True)]
+    return intervals(timings, _ERROR)
+
+
+def _of_rounds(logs: Sequence[float]) -> tuple[float, float]:
     draw = random.Random(0)
-    found = sorted(
-        median(
-            median(draw.choices(rounds, k=len(rounds)))
-            for rounds in draw.choices(replicates, k=len(replicates))
-        )
-        for _ in range(_DRAWS)
-    )
-    outside = round(_DRAWS * (1 - _CONFIDENCE) / 2)
-    return found[outside], found[-outside - 1]
+    found = sorted(median(draw.choices(logs, k=len(logs))) for _ in range(_DRAWS))
+    outside = round(_DRAWS * _ERROR / 2)
+    return exp(found[outside]), exp(found[-outside - 1])

@@ -55,14 +55,25 @@ def judge_together(timings: Sequence[Timing], error: float) -> list[Finding]:
     One with fewer replicates than a firm verdict takes has no interval, and one without any no ratio either.
     """
     least = least_pairs(len({timing.starts for timing in timings}))
-    findings = [Finding(CANNOT_TELL, _ratio(timing), None, None, len(timing.logs)) for timing in timings]
-    for metric in dict.fromkeys(timing.metric for timing in timings):
-        places = [at for at, timing in enumerate(timings) if timing.metric == metric and _varies(timing)]
-        noise = _noise([timings[at] for at in places]) if places else ()
-        for at, (variance, freedom) in zip(places, noise, strict=True):
-            if len(timings[at].logs) >= least:
-                findings[at] = _judged(timings[at], variance, freedom, error / len(timings))
-    return findings
+    return [
+        _judged(timing, *known, error / len(timings))
+        if known and len(timing.logs) >= least
+        else Finding(CANNOT_TELL, _ratio(timing), None, None, len(timing.logs))
+        for timing, known in zip(timings, _noise_of(timings), strict=True)
+    ]
+
+
+def intervals(timings: Sequence[Timing], error: float) -> list[tuple[float, float] | None]:
+    """The interval of each timing's ratio, each of which misses with `error`; None of a single replicate."""
+    found: list[tuple[float, float] | None] = []
+    for timing, known in zip(timings, _noise_of(timings), strict=True):
+        if known is None:
+            found.append(None)
+            continue
+        centre = float(np.mean(timing.logs))
+        half = float(half_interval(np.array(known[0]), np.array(known[1]), len(timing.logs), error))
+        found.append((_exp(centre - half), _exp(centre + half)))
+    return found
 
 
 def half_interval(variance: np.ndarray, freedom: np.ndarray, pairs: int, error: float) -> np.ndarray:
@@ -78,6 +89,17 @@ def _ratio(timing: Timing) -> float | None:
 
 def _varies(timing: Timing) -> bool:
     return len(timing.logs) > 1 and bool(np.isfinite(timing.logs).all())
+
+
+def _noise_of(timings: Sequence[Timing]) -> list[tuple[float, float] | None]:
+    """Variance and degrees of freedom of each timing, told from those of its metric; None where it is one
+    value, or not finite."""
+    found: list[tuple[float, float] | None] = [None] * len(timings)
+    for metric in dict.fromkeys(timing.metric for timing in timings):
+        places = [at for at, timing in enumerate(timings) if timing.metric == metric and _varies(timing)]
+        for at, known in zip(places, _noise([timings[at] for at in places]) if places else (), strict=True):
+            found[at] = known
+    return found
 
 
 def _noise(timings: Sequence[Timing]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-// The answer at the top of the front page: which path is fastest side by side, and what each took alone.
+// The answer at the top of the front page: which path is fastest side by side, and what each took.
 "use strict";
 
 // Cases of a batch that have step time, fastest first, all at the newest commit of them.
@@ -7,6 +7,13 @@ function ranking(batch) {
   const cells = RP.group().cases.filter((cell) => cell.batch === batch && cell.metrics[time]);
   const newest = Math.max(...cells.map((cell) => cell.at));
   return cells.filter((cell) => cell.at === newest).sort((a, b) => a.metrics[time][0] - b.metrics[time][0]);
+}
+
+// A ratio and its bounds, with two digits of the interval's width and two decimals at least, as in report/numbers.
+function decimals(bounds) {
+  const width = bounds && bounds[0] !== null ? bounds[1] - bounds[0] : 0;
+  const digits = width > 1e-4 ? Math.min(4, Math.max(2, 1 - Math.floor(Math.log10(width)))) : 2;
+  return (value) => value.toFixed(digits);
 }
 
 const perSecond = (cell) => (cell.tokens ? cell.tokens / cell.metrics[RP.front.step_time][0] : null);
@@ -44,8 +51,11 @@ RP.answer = function () {
       ),
     );
   }
-  const busy = sessions && sessions.rows.some((row) => row.spoilt_rounds) ? [{ warnings: "busy-host" }] : [];
-  const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...busy]);
+  const ratios = [];
+  if (sessions && sessions.rows.some((row) => row.spoilt_rounds)) ratios.push({ warnings: "busy-host" });
+  if (sessions && sessions.replicates < RP.front.least_replicates)
+    ratios.push({ warnings: sessions.replicates === 1 ? "one-replicate" : "few-replicates" });
+  const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...ratios]);
   if (!sessions)
     notes.unshift(
       "Nothing was measured side by side here, so that no path is ahead of another: rollout-perf compare does so.",
@@ -62,23 +72,23 @@ RP.answer = function () {
 function sideBySide(sessions) {
   const { rows, reference, replicates } = sessions;
   const [first] = rows;
-  const bounds = (row) => (row.interval ? `[${row.interval.map(RP.number).join(" .. ")}]` : "");
+  const shown = (row) => decimals(row.interval);
+  const bounds = (row) => (row.interval ? `[${row.interval.map(shown(row)).join(" .. ")}]` : "");
   const many = `${replicates} replicate${replicates > 1 ? "s" : ""}`;
-  const few = replicates < RP.front.least_replicates;
   const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
     fact(
       `Side by side: ${first.path}`,
-      first.path === reference ? "the reference" : `${RP.number(first.ratio)} × ${reference}`,
-      [first.path === reference ? "" : first.interval && `${few ? "" : "95 % "}${bounds(first)}, `, many],
+      first.path === reference ? "the reference" : `${shown(first)(first.ratio)} × ${reference}`,
+      [first.path === reference ? "" : first.interval && `95 % ${bounds(first)}, `, many],
     ),
     RP.table(
-      ["side by side", `ratio to ${reference}`, few ? "about the range" : "95 % interval", "by replicate", "median", "rollouts"],
+      ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
       rows.map((row) => [
         [RP.sign(row.path), ` ${row.path}`],
-        row.path === reference ? "reference" : `${RP.number(row.ratio)} ×`,
+        row.path === reference ? "reference" : `${shown(row)(row.ratio)} ×`,
         row.path === reference ? "" : bounds(row),
-        row.path === reference ? "" : row.by_replicate.map(RP.number).join(" "),
+        row.path === reference ? "" : row.by_replicate.map(shown(row)).join(" "),
         RP.quantity(row.median, RP.front.step_time),
         row.rounds,
       ]),
@@ -145,7 +155,7 @@ RP.matrix = function () {
         {},
         "Step time at ",
         RP.commitLink(newest),
-        `, ${RP.date(RP.front.commits.time[newest])}; each path alone; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
+        `, ${RP.date(RP.front.commits.time[newest])}; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
       ),
       RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
       RP.el("tbody", {}, rows),
@@ -176,9 +186,9 @@ function inside(cell, time, order, sessions) {
       "small",
       {},
       old,
-      row ? RP.el("span", {}, cell.path === sessions.reference ? "reference" : `${RP.number(row.ratio)} ×`) : "",
+      row ? RP.el("span", {}, cell.path === sessions.reference ? "reference" : `${decimals(row.interval)(row.ratio)} ×`) : "",
       " ",
-      control ? RP.el("span", {}, `${RP.number(control[0])} × the control `) : "",
+      control ? RP.el("span", {}, `${decimals(control.slice(1, 3))(control[0])} × the control `) : "",
       rate ? RP.el("span", {}, RP.rate(rate)) : "",
     ),
   ];
