@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,8 +153,9 @@ def asked(monkeypatch, tmp_path):
         found.append(list(paths))
         metrics = {"step_seconds": [float(len(found))] * 7}
         provenance = provenance | {"machine": asv_cases.machine.facts()}
+        observed = {"workers": [], "engine": {}, "tokens_generated": 1, "vllm": "0"}
         return [
-            Record(path, preset, ranks, load.as_dict(), MEASURED, None, metrics, provenance=provenance)
+            Record(path, preset, ranks, load.as_dict(), MEASURED, None, metrics, observed, provenance)
             for path in paths
             for load in workloads
         ]
@@ -187,7 +189,8 @@ def test_a_set_measures_its_paths_that_a_commit_does_not_have_and_loses_none(ask
     assert asked == [["vllm-mp", "zmq"], others, ["sync", "vllm-mp", "vllm-ray", "zmq", "ray", "ray-graph"]]
     found = {path: records[0].metrics["step_seconds"][0] for path, records in cache.items()}
     assert found == {"vllm-mp": 1.0, "zmq": 1.0, **dict.fromkeys(others, 2.0)}
-    assert {one.metrics["step_seconds"][0] for records in again.values() for one in records} == {3.0}
+    pooled = {path: tuple(records[0].metrics["step_seconds"][::7]) for path, records in again.items()}
+    assert pooled == {"vllm-mp": (1.0, 3.0), "zmq": (1.0, 3.0), **dict.fromkeys(others, (2.0, 3.0))}
     monkeypatch.setenv("ROLLOUT_PERF_SET", "extended")
     assert list(rollout.Nano().setup_cache()) == list(rollout.Nano.params[0])
 
@@ -216,16 +219,68 @@ def test_a_commit_of_the_same_system_under_test_has_the_measurements_of_the_othe
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("what", ["sut", "machine", "again"])
-def test_nothing_else_is_shared(what, asked, monkeypatch):
-    rollout.Nano().setup_cache()
-    monkeypatch.setenv("ASV_COMMIT", "bbbbbbbb")
+def change(what, monkeypatch):
+    """Have what is measured next be of something else."""
     if what == "sut":
         monkeypatch.setattr(asv_cases, "sut_fingerprint", lambda: "other")
     elif what == "machine":
         monkeypatch.setattr(asv_cases.machine, "facts", lambda: {"cpu": "other"})
+    elif what == "method":
+        monkeypatch.setattr(asv_cases, "METHOD", asv_cases.METHOD + 1)
     else:
+        original = asv_cases.measure_cases
+
+        def another(*given, **options):
+            changes = {
+                "control": {"control": {"commit": "c", "lock": "l"}},
+                "engine": {"engine": {"max_num_seqs": 8}},
+            }
+            return [
+                replace(one, observed=one.observed | changes[what]) for one in original(*given, **options)
+            ]
+
+        monkeypatch.setattr(asv_cases, "measure_cases", another)
+
+
+@pytest.mark.parametrize("what", ["sut", "machine", "method", "control", "engine", "commit"])
+def test_what_is_measured_again_takes_the_place_of_what_is_not_as_good(what, asked, monkeypatch):
+    """As little is it pooled with what a commit has of another: in a series that would count twice."""
+    rollout.Nano().setup_cache()
+    if what == "commit":
+        monkeypatch.setenv("ASV_COMMIT", "bbbbbbbb")
+        rollout.Nano().setup_cache()
+    else:
+        change(what, monkeypatch)
+    monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    cache = rollout.Nano().setup_cache()
+    assert {tuple(one.metrics["step_seconds"]) for records in cache.values() for one in records} == {
+        (2.0,) * 7
+    }
+    assert len(asked) == 2
+
+
+def test_what_fails_when_it_is_measured_again_erases_nothing(asked, monkeypatch):
+    rollout.Nano().setup_cache()
+    original = asv_cases.measure_cases
+    monkeypatch.setattr(
+        asv_cases,
+        "measure_cases",
+        lambda *given, **more: [one.failed("it broke") for one in original(*given, **more)],
+    )
+    monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    one = rollout.Nano().setup_cache()["zmq"][0]
+    assert one.metrics == {"step_seconds": [1.0] * 7}
+    assert one.observed["replicates_left_out"] == ["it broke"]
+
+
+@pytest.mark.parametrize("what", ["sut", "machine", "again"])
+def test_nothing_else_is_shared(what, asked, monkeypatch):
+    rollout.Nano().setup_cache()
+    monkeypatch.setenv("ASV_COMMIT", "bbbbbbbb")
+    if what == "again":
         monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    else:
+        change(what, monkeypatch)
     rollout.Nano().setup_cache()
     assert asked[0] == asked[1]
 

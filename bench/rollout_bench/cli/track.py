@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--set", default=DEFAULT_SET, metavar="NAME", help=f"of the paths in {FILE} (default: {DEFAULT_SET})"
     )
     parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
-    parser.add_argument("--again", action="store_true", help="measure again what results/ has")
+    parser.add_argument("--again", action="store_true", help="measure what results/ has anyway, and pool")
     parser.add_argument("--no-publish", action="store_true", help="do not write the site")
 
 

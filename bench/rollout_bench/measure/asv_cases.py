@@ -16,7 +16,7 @@ from .control import NoControl, find_controls
 from .pool import pool
 from .sequence import kept_records, measure_cases
 from .session import Contestant
-from .shared import shared_records, sut_fingerprint
+from .shared import shared_records, sut_fingerprint, with_kept
 from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
 METHOD = 1
@@ -37,7 +37,7 @@ def measure(tracked: Tracked) -> Cache:
     """Records of the paths of the set that is measured, and of others that the commit's file has.
 
     What the commit's file has of the set, or another commit of the same system under test, is not measured
-    again, unless that is asked for.
+    again, unless that is asked for: then what is measured is pooled with what the file has.
     """
     target = asv_records.records_file(tracked.name)
     provenance = {
@@ -60,7 +60,7 @@ def measure(tracked: Tracked) -> Cache:
     if reason is not None:
         records = _absent(tracked, paths, reason, provenance)
     else:
-        records = _measure(tracked, paths, target, provenance) if paths else []
+        records = _measure(tracked, paths, target, provenance, known) if paths else []
     records += [one for one in known if one.path not in {record.path for record in records}]
     by_path = {path: [one for one in records if one.path == path] for path in tracked.paths}
     return {path: its for path, its in by_path.items() if its}
@@ -83,9 +83,13 @@ def _not_here(tracked: Tracked) -> str | None:
 
 
 def _measure(
-    tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
+    tracked: Tracked,
+    paths: Sequence[str],
+    target: Path | None,
+    provenance: dict[str, Any],
+    known: Sequence[Record],
 ) -> list[Record]:
-    """Records of paths, in the commit's file too, in the place of what it has of them."""
+    """Records of paths, each pooled with the one that is `known` where that is as good; the file has them."""
     records: list[Record] = []
     if target is not None and provenance["sut"] and variables.AGAIN not in os.environ:
         records = shared_records(target, tracked, paths, provenance)
@@ -95,7 +99,7 @@ def _measure(
                 f"{path} {tracked.preset}: as at {other[:8]}, whose system under test is the same"
             )
     if left := _left(paths, records):
-        records += _replicates(tracked, left, target, provenance)
+        records += with_kept(_replicates(tracked, left, target, provenance), known, provenance)
     if target is not None:
         asv_records.save(records, target)
     return records

@@ -1,20 +1,23 @@
-"""Commits whose system under test is the same byte for byte, in the same environment, share measurements.
+"""Measurements of a system under test that is the same byte for byte, in the same environment, are as good.
 
-A record that a commit has of another names it, as `of_commit`: in a series all that share one are a point.
+Commits share them: a record that a commit has of another names it, as `of_commit`, and in a series all that
+share one are a point. What is measured again is pooled with what is kept.
 """
 
 import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import Record, measured_at
+from ..schema.record import MEASURED, Record, measured_at
 from . import machine
+from .equal_work import check_equal_work
+from .pool import pool
 from .sequence import kept_records
 from .tracked import Tracked
 
@@ -45,17 +48,49 @@ def shared_records(
 ) -> list[Record]:
     """What other commits' files beside `target` have of these paths, of the same system under test, way of
     measuring and machine: as this commit's, the newest where there are several."""
-    wanted = {"sut": provenance["sut"], "method": provenance["method"], "machine": machine.facts()}
     found: dict[str, list[Record]] = {}
     for file in sorted(target.parent.glob(f"*-{target.name.partition('-')[2]}")):
         alike: dict[str, list[Record]] = {}
         for one in kept_records(file, tracked.preset, tracked.tensor_parallel_size, tracked.workloads):
-            its = one.provenance
-            same = all(its.get(fact) == value for fact, value in wanted.items())
-            if one.path in paths and same and "of_commit" not in its:
+            if one.path in paths and _is_as_good(one, provenance):
+                its = one.provenance
                 own = its | {"commit": provenance["commit"], "of_commit": its["commit"]}
                 alike.setdefault(one.path, []).append(replace(one, provenance=own))
         for path, records in alike.items():
             if path not in found or measured_at(records[0]) > measured_at(found[path][0]):
                 found[path] = records
     return [record for records in found.values() for record in records]
+
+
+def with_kept(
+    measured: Sequence[Record], kept: Sequence[Record], provenance: Mapping[str, Any]
+) -> list[Record]:
+    """Records that were measured again, each pooled with what is kept of its case, where that is as good.
+
+    It is not where it did other work, as with other engine arguments, or has ratios to another control.
+    """
+    known = {_case(one): one for one in kept if _is_as_good(one, provenance)}
+    found = []
+    for one in measured:
+        other = known.get(_case(one))
+        found += [one] if other is None or not _may_pool(other, one) else pool([[other], [one]])
+    return found
+
+
+def _is_as_good(record: Record, provenance: Mapping[str, Any]) -> bool:
+    """Whether it is of this system under test, way of measuring and machine, and of the commit's own."""
+    wanted = {"sut": provenance["sut"], "method": provenance["method"], "machine": machine.facts()}
+    its = record.provenance
+    return "of_commit" not in its and all(its.get(fact) == value for fact, value in wanted.items())
+
+
+def _may_pool(kept: Record, again: Record) -> bool:
+    if again.status != MEASURED:
+        return True
+    controls = [one.observed.get("control") or {} for one in (kept, again)]
+    same = len({(control.get("commit"), control.get("lock")) for control in controls}) == 1
+    return same and check_equal_work([kept, again])[1].status == MEASURED
+
+
+def _case(record: Record) -> tuple[str, str]:
+    return record.path, record.workload["fingerprint"]

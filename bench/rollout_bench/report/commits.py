@@ -91,6 +91,8 @@ def _table(
     `over` has ratios to the control, at the last commit and at the base: if both, the ratio is of them.
     """
     titles = ["batch", "path", f"{title(metric)} [99 %]"]
+    several = any(value.replicates > 1 for one in now for value in one.values.values())
+    titles += ["replicates"] * several
     cases = [((one.group, one.batch), path, value) for one in now for path, value in one.values.items()]
     ratios = [[some.get(case, {}).get(path) for some in over] for case, path, _value in cases]
     controlled = any(new for new, _old in ratios)
@@ -101,6 +103,7 @@ def _table(
     rows = []
     for (case, path, value), (new, old) in zip(cases, ratios, strict=True):
         row = [str(case[1]), path, interval(value, metric) + notes.mark(value)]
+        row += [str(value.replicates)] * several
         if controlled:
             row.append(interval(new, CONTROL_RATIO) + notes.mark(new) if new else "")
         if base is not None:

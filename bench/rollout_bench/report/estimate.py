@@ -6,7 +6,7 @@ two intervals at their farthest from each other, which errs on the side of cauti
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from asv_runner.statistics import compute_stats
@@ -44,6 +44,8 @@ class Estimate:
     high: float
     warnings: tuple[str, ...] = ()
     """Of WARNINGS."""
+    replicates: int = 1
+    """How many it is of."""
 
     @property
     def has_interval(self) -> bool:
@@ -77,7 +79,9 @@ def estimate_of(record: Record, metric: str) -> Estimate | None:
     JSON as Python writes it may hold NaN and Infinity: they are no samples.
     """
     samples = [sample for sample in record.metrics.get(metric, ()) if math.isfinite(sample)]
-    return estimate(samples, _warnings(record, metric)) if samples else None
+    if not samples:
+        return None
+    return replace(estimate(samples, _warnings(record, metric)), replicates=engine_starts(record))
 
 
 def engine_starts(record: Record) -> int:

@@ -5,7 +5,7 @@ from statistics import median
 
 from ..history.sessions import sessions_of
 from ..schema.record import ABSENT, MEASURED, Record
-from .estimate import estimate_of
+from .estimate import engine_starts, estimate_of
 from .footnotes import Footnotes
 from .numbers import interval, number, quantity
 from .ratios import ratio_in, ratios
@@ -23,6 +23,8 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
     value_title = "step time" if metric == STEP_TIME else metric
     ratio_title = f"ratio to {reference} [95 %]"
     titles = ["path", "batch", f"{value_title} [99 %]", "tokens/s", "engine step", ratio_title]
+    several = any(engine_starts(record) > 1 for record in records if record.metrics)
+    titles += ["replicates"] * several
     sessions = sessions_of(one for one in records if one.provenance.get("session") and one.metrics)
     of = {tuple(map(row.get, _CASE)): ratio_in(row, metric) for row in ratios(sessions, reference, metric)}
     notes = Footnotes()
@@ -38,8 +40,9 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
             shown = interval(value, metric) + notes.mark(value)
             against = "" if ratio is None else interval(ratio) + notes.mark(ratio, marked=[value])
             rows.append([*start, shown, *_speed(record), "1" if record.path == reference else against])
+            rows[-1] += [str(engine_starts(record))] * several
     lines = [*map(wrapped, notes.lines()), *whole_reasons(records)]
-    return "\n".join([table(titles, rows, right=(1, 3, 4)), *lines])
+    return "\n".join([table(titles, rows, right=(1, 3, 4, 6)), *lines])
 
 
 def batch(record: Record) -> str:
