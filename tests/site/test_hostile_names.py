@@ -103,6 +103,16 @@ def test_every_script_is_one_statement_with_plain_data(site):
     assert loaded > len(NAMES)
 
 
+def test_what_the_page_shows_without_javascript_is_text(site):
+    folder, _said = site
+    page = (folder / "index.html").read_text()
+    assert "&lt;img src=x" in page
+    assert "<img" not in page
+    assert page.count("<script") == (ROOT / "bench/rollout_bench/site/static/index.html").read_text().count(
+        "<script"
+    )
+
+
 def test_every_metric_has_a_file_of_its_own_and_the_page_is_reported_which(site):
     folder, _said = site
     text = (folder / "data" / "front.js").read_text().replace('["__proto__"]:', '"__proto__":')

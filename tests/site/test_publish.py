@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,8 +16,9 @@ import pytest
 from leaks import eventually, lives
 from rollout_bench.errors import UsageError
 from rollout_bench.history.results import Results, read_results
-from rollout_bench.site import asv_pages
+from rollout_bench.site import asv_pages, libraries
 from rollout_bench.site.publish import _forks, commit_url, publish, read_gates
+from rollout_bench.site.tool import run_tool
 from simulated import MACHINE, write_asv, write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +75,26 @@ def test_the_folder_has_ours_and_asvs_pages_and_no_address_elsewhere(slowed):
     publish(folder / "results", folder, say=lambda text: None)  # over the one that is there
 
 
+def test_without_javascript_the_page_says_what_it_needs_and_shows_the_main_table(slowed):
+    _folder, _commits, page = slowed
+    plain = page.read_text().partition("<noscript>\n")[2].partition("</noscript>")[0]
+    assert "This page needs JavaScript" in plain
+    assert re.search(r'<th scope="row">zmq</th><td>3\d\d ms</td>', plain)
+
+
+def test_asvs_pages_are_not_given_benchmarks_without_any_value(tmp_path):
+    graphs = tmp_path / "graphs"
+    rows = {"summary/a.json": [[1, 0.5], [2, None]], "summary/b.json": [[1, None]]}
+    rows["machine-x/summary.json"] = [{"name": name} for name in "abc"]
+    for name, content in rows.items():
+        (graphs / name).parent.mkdir(parents=True, exist_ok=True)
+        (graphs / name).write_text(json.dumps(content))
+    index = {"benchmarks": {name: {} for name in "abc"}}
+    asv_pages._leave_out_without_values(tmp_path, index)
+    assert list(index["benchmarks"]) == ["a"]
+    assert json.loads((graphs / "machine-x" / "summary.json").read_text()) == [{"name": "a"}]
+
+
 def test_forks_end_with_the_block_that_is_interrupted():
     """They were left to work on, and publish to wait for them."""
     begin = time.monotonic()
@@ -86,7 +108,7 @@ def test_forks_end_with_the_block_that_is_interrupted():
 def test_the_forks_of_a_tool_end_with_it(tmp_path):
     """asv publishes with a pool of its own, whose processes outlived asv."""
     with pytest.raises(subprocess.TimeoutExpired):
-        asv_pages._run(["sh", "-c", "sleep 60 & echo $! > pid; wait"], tmp_path, 1.0)
+        run_tool(["sh", "-c", "sleep 60 & echo $! > pid; wait"], tmp_path, 1.0)
     assert eventually(lambda: not lives(int((tmp_path / "pid").read_text())))
 
 
@@ -119,9 +141,12 @@ def test_what_npm_could_not_fetch_is_said_on_the_classic_page(ends, reason, tmp_
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
     (tmp_path / "index.html").write_text("<body></body>")
-    asv_pages._write_classic(tmp_path, tmp_path / "npm")
+    fetched = libraries.fetch(tmp_path / "npm")
+    asv_pages._write_classic(tmp_path, fetched)
     assert reason in (tmp_path / "classic.html").read_text()
     assert not (tmp_path / "npm" / "node_modules" / "have.json").exists()
+    libraries.copy_plotly(fetched, tmp_path)  # then charts are drawn by the plotly package's
+    assert (tmp_path / "plotly.min.js").stat().st_size > 3_000_000
 
 
 def test_without_results_the_page_says_so(checkout):
@@ -192,10 +217,10 @@ def test_a_tool_that_is_not_installed_is_named_before_anything_is_removed(checko
 
 
 def test_without_npm_the_classic_page_says_so_and_asks_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr(asv_pages.shutil, "which", lambda name: None)
+    monkeypatch.setattr(libraries.shutil, "which", lambda name: None)
     page = '<html><head><script src="https://cdn.x/jquery.js"></script></head><body><p>x</p></body></html>'
     (tmp_path / "index.html").write_text(page)
-    asv_pages._write_classic(tmp_path, tmp_path / "npm")
+    asv_pages._write_classic(tmp_path, libraries.fetch(tmp_path / "npm"))
     text = (tmp_path / "classic.html").read_text()
     assert "npm was not installed" in text
     assert "://" not in text
@@ -207,9 +232,9 @@ def test_every_library_that_asvs_page_asks_for_is_in_the_lock():
 
     page = (Path(asv.__file__).parent / "www" / "index.html").read_text()
     asked = {url.rpartition("/")[2] for url in asv_pages._TAG.findall(page)}
-    assert asked == set(asv_pages._LIBRARIES)
-    lock = json.loads((Path(asv_pages.__file__).parent / "classic" / "package-lock.json").read_text())
-    for file in asv_pages._LIBRARIES.values():
+    assert asked == set(libraries.CLASSIC)
+    lock = json.loads((Path(asv_pages.__file__).parent / "npm" / "package-lock.json").read_text())
+    for file in (*libraries.CLASSIC.values(), libraries._BASIC):
         assert lock["packages"][f"node_modules/{file.partition('/')[0]}"]["integrity"].startswith("sha512-")
 
 

@@ -2,43 +2,30 @@
 
 Both are made for a server and the classic ones for the internet too. Here they work from file://
 as well: what they would fetch lies in files.js, from which offline.js answers, and the libraries
-that asv's page takes from CDNs come from npm's lock in classic/, once, into .asv/npm. Without npm
-the classic page says so, and makes no request either.
+that asv's page takes from CDNs lie beside it (`libraries`). Without npm the classic page says so, and
+makes no request either.
 """
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import git
+from asv.graph import Graph
+
 from ..errors import BenchError
 from ..history.detect import ChangePoint
 from ..history.results import Commit, Results
 from .asv_regressions import write_regressions
+from .libraries import CLASSIC as LIBRARIES
+from .libraries import Libraries
+from .tool import run_tool
 
 EXPLORER, CLASSIC = "asv/index.html", "asv/classic.html"
-
-_LIBRARIES = {
-    "jquery-3.3.1.min.js": "jquery/dist/jquery.min.js",
-    "jquery.flot.min.js": "flot/jquery.flot.js",
-    "jquery.flot.time.min.js": "flot/jquery.flot.time.js",
-    "jquery.flot.selection.min.js": "flot/jquery.flot.selection.js",
-    "jquery.flot.categories.min.js": "flot/jquery.flot.categories.js",
-    "jquery.flot.orderBars.js": "flot-orderbars/js/jquery.flot.orderBars.js",
-    "stupidtable.min.js": "stupid-table-plugin/stupidtable.min.js",
-    "md5.min.js": "blueimp-md5/js/md5.min.js",
-    "bootstrap.min.js": "bootstrap/dist/js/bootstrap.min.js",
-    "bootstrap.min.css": "bootstrap/dist/css/bootstrap.min.css",
-}
-"""Where npm's packages have what asv's page asks CDNs for, by the last part of its address."""
 
 _BENCHMARK = re.compile(r"[\w.:-]+")
 """Names of benchmarks that asv's pages can show: what Python can name, with asv's dots."""
@@ -55,51 +42,32 @@ _NO_LIBRARIES = (
 
 def run_asv_publish(asv: str, root: Path, folder: Path) -> None:
     """Have asv write its pages into `folder`. Raises BenchError with asv's words where it fails."""
-    code, said = _run([asv, "publish", f"--html-dir={folder}"], root)
+    code, said = run_tool([asv, "publish", f"--html-dir={folder}"], root)
     if code:
         raise BenchError(f"asv publish failed: {said[-1] if said else f'exit code {code}'}")
 
 
 def finish_asv_pages(
-    root: Path, folder: Path, commits: list[Commit], change_points: Sequence[ChangePoint], results: Results
+    folder: Path,
+    libraries: Libraries,
+    commits: list[Commit],
+    change_points: Sequence[ChangePoint],
+    results: Results,
 ) -> list[str]:
     """Make asv's pages show what `detect` has found, and work offline; what they leave out, a line each."""
     index = json.loads((folder / "index.json").read_text())
     left_out = leave_out_markup(index)
+    _leave_out_without_values(folder, index)
     left_out += write_regressions(folder, index, change_points, results)
     _say_which_way_is_better(index)
     (folder / "index.json").write_text(json.dumps(index))
     subjects = {commit.hash: commit.subject for commit in commits}
     (folder / "commits.json").write_text(json.dumps(subjects))
     shutil.copy2(str(files(__package__) / "static" / "offline.js"), folder / "offline.js")
-    _write_classic(folder, root / ".asv" / "npm")
+    _write_classic(folder, libraries)
     _write_explorer(folder)
     _write_files(folder)
     return left_out
-
-
-def _run(command: list[str], folder: Path, seconds: float | None = None) -> tuple[int, list[str]]:
-    """The exit code of a tool, and the lines that it has printed.
-
-    It has a process group of its own: where it takes too long or this is interrupted, its forks end too.
-    """
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=git.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            printed, _ = process.communicate(timeout=seconds)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return process.returncode, printed.strip().splitlines()
 
 
 def leave_out_markup(index: dict[str, Any]) -> list[str]:
@@ -145,6 +113,19 @@ def _shown(name: Any) -> str:
     return ascii(name)
 
 
+def _leave_out_without_values(folder: Path, index: dict[str, Any]) -> None:
+    """Take benchmarks without any value out of asv's index, and what is not in it out of asv's lists."""
+    benchmarks = index["benchmarks"]
+    for name in list(benchmarks):
+        summary = folder / f"{Graph.get_file_path({'summary': ''}, name)}.json"
+        values = json.loads(summary.read_text()) if summary.is_file() else []
+        if all(value is None for _revision, value in values):
+            del benchmarks[name]
+    for file in folder.glob("graphs/**/summary.json"):
+        rows = json.loads(file.read_text())
+        file.write_text(json.dumps([row for row in rows if row["name"] in benchmarks]))
+
+
 def _say_which_way_is_better(index: dict[str, Any]) -> None:
     """asv-tachyon takes what track_ methods return as higher-is-better unless data say otherwise."""
     for benchmark in index["benchmarks"].values():
@@ -169,20 +150,19 @@ def _write_explorer(folder: Path) -> None:
     (folder / "index.html").write_text(page)
 
 
-def _write_classic(folder: Path, npm: Path) -> None:
+def _write_classic(folder: Path, fetched: Libraries) -> None:
     """asv's index.html as classic.html, with libraries beside it instead of on CDNs."""
     page = (folder / "index.html").read_text()
-    reason = _fetch(npm)
-    if reason is None:
+    if fetched.absent is None:
         libraries = folder / "libraries"
         libraries.mkdir()
-        shutil.copytree(npm / "node_modules" / "bootstrap" / "dist" / "fonts", folder / "fonts")
+        shutil.copytree(fetched.folder / "bootstrap" / "dist" / "fonts", folder / "fonts")
 
         def local(tag: re.Match[str]) -> str:
             name = urlsplit(tag[1]).path.rpartition("/")[2]
-            if name not in _LIBRARIES:
-                raise BenchError(f"asv's page asks for {tag[1]}, which classic/package.json does not have")
-            shutil.copy2(npm / "node_modules" / _LIBRARIES[name], libraries / name)
+            if name not in LIBRARIES:
+                raise BenchError(f"asv's page asks for {tag[1]}, which npm/package.json does not have")
+            shutil.copy2(fetched.folder / LIBRARIES[name], libraries / name)
             if name.endswith(".css"):
                 return f'    <link rel="stylesheet" href="libraries/{name}">\n'
             return f'    <script src="libraries/{name}"></script>\n'
@@ -191,36 +171,8 @@ def _write_classic(folder: Path, npm: Path) -> None:
         page = page.replace('src="asv.js"', 'src="offline.js"></script><script src="asv.js"')
     else:
         page = re.sub(r"[ \t]*<script\b.*?</script>[ \t]*\n?", "", page, flags=re.DOTALL)
-        page = _TAG.sub("", page).replace("<body>", _NO_LIBRARIES.format(reason=reason))
+        page = _TAG.sub("", page).replace("<body>", _NO_LIBRARIES.format(reason=fetched.absent))
     (folder / "classic.html").write_text(page)
-
-
-def _fetch(npm: Path) -> str | None:
-    """Have npm put the libraries into `npm`, unless they are there; why it could not."""
-    lock = (files(__package__) / "classic" / "package-lock.json").read_text()
-    have = npm / "node_modules" / "have.json"
-    if have.is_file() and have.read_text() == lock and not _absent(npm):
-        return None
-    if shutil.which("npm") is None:
-        return "not installed"
-    npm.mkdir(parents=True, exist_ok=True)
-    (npm / "package-lock.json").write_text(lock)
-    (npm / "package.json").write_text((files(__package__) / "classic" / "package.json").read_text())
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    try:
-        code, _said = _run(command, npm, 120)
-    except subprocess.TimeoutExpired:
-        return "not done within two minutes"
-    if code:
-        return f"not able to (exit code {code})"
-    if absent := _absent(npm):  # it has ended in the middle with exit code 0, on a busy machine
-        return f"done without {', '.join(absent)}"
-    have.write_text(lock)
-    return None
-
-
-def _absent(npm: Path) -> list[str]:
-    return [name for name in _LIBRARIES.values() if not (npm / "node_modules" / name).is_file()]
 
 
 def _write_files(folder: Path) -> None:

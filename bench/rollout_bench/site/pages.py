@@ -19,12 +19,12 @@ from ..history.results import Results
 from ..report.answer import groups_of
 from .change_points import change_point_data, page_name
 from .data import column_name, columns, commits_of, front
+from .libraries import Libraries, copy_plotly
 from .names import literal
+from .plain import plain_tables
 
 _SHARED = ("commits", "commit_url", "metrics", "reference", "machines", "warnings")
 """What of the front page's data every page has."""
-
-_LIBRARY = ("plotly", "package_data/plotly.min.js")
 
 
 def write_pages(
@@ -35,6 +35,7 @@ def write_pages(
     gates: Sequence[Mapping[str, Any]] = (),
     commit_url: str = "",
     facts: Mapping[str, Any] | None = None,
+    libraries: Libraries | None = None,
 ) -> Path:
     """Write everything but asv's pages, and return the first page.
 
@@ -46,11 +47,12 @@ def write_pages(
         part.mkdir(parents=True)
     with as_file(files(__package__) / "static") as static:
         for file in static.iterdir():
-            if file.name not in ("offline.js", "change-point.html"):
+            if file.suffix != ".html" and file.name != "offline.js":
                 shutil.copy2(file, folder / file.name)
-        template = Template((static / "change-point.html").read_text())
-    with as_file(files(_LIBRARY[0]) / _LIBRARY[1]) as library:
-        shutil.copy2(library, folder / "plotly.min.js")
+        index, change_point = (
+            Template((static / f"{name}.html").read_text()) for name in ("index", "change-point")
+        )
+    copy_plotly(libraries, folder)
 
     commits = commits_of(results)
     place = {commit: number for number, commit in enumerate(commits)}
@@ -65,6 +67,7 @@ def write_pages(
     content["change_points"] = [
         {name: value for name, value in one.items() if name != "page"} for one in shown
     ]
+    _page(folder / "index.html", index, plain=plain_tables(content))
     _script(data / "front.js", f"RP.front = {literal(content | dict(facts or {}))};")
     for number, batches in enumerate(groups_of(results).values()):
         for batch, points in batches.items():
@@ -75,13 +78,15 @@ def write_pages(
     shared = {name: content[name] for name in _SHARED}
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)
-        title = html.escape(one["title"])
-        page = template.substitute(title=title, slug=slug)
-        # Half of a surrogate pair, which JSON may hold, is no UTF-8.
-        (pages / f"{slug}.html").write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        _page(pages / f"{slug}.html", change_point, title=html.escape(one["title"]), slug=slug)
         _script(data / f"change-point-{slug}.js", f"RP.changePoint = {literal(one)};")
     _script(data / "shared.js", f"RP.front = {literal(shared | {'groups': [], 'change_points': []})};")
     return folder / "index.html"
+
+
+def _page(file: Path, template: Template, **words: str) -> None:
+    # Half of a surrogate pair, which JSON may hold, is no UTF-8.
+    file.write_text(template.substitute(words), encoding="utf-8", errors="xmlcharrefreplace")
 
 
 def _script(file: Path, statement: str) -> None:

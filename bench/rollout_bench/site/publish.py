@@ -28,6 +28,7 @@ from ..history.results import Results, history
 from ..schema.record import minute, read_gate
 from .asv_pages import finish_asv_pages, run_asv_publish
 from .folder import check, put
+from .libraries import Libraries, fetch
 from .pages import write_pages
 
 
@@ -68,13 +69,17 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     if line := results.outside_line():
         say(line)
     facts: dict[str, Any] = {}
+    libraries = (
+        Libraries(kept, "not asked outside a checkout") if root is None else fetch(root / ".asv" / "npm")
+    )
     with _forks(results, root) as pool:
         found = [pool.submit(_change_points_of, metric) for metric in metrics_of(results)]
         try:
             if root is None:
                 raise BenchError("asv makes them in a checkout alone")
-            run_asv_publish(asv_command(), root, folder / "asv")  # while the forks work
-            for line in finish_asv_pages(root, folder / "asv", commits, _gathered(found), results):
+            asv = folder / "asv"
+            run_asv_publish(asv_command(), root, asv)  # while the forks work
+            for line in finish_asv_pages(asv, libraries, commits, _gathered(found), results):
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
@@ -90,6 +95,7 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         gates,
         "" if root is None else commit_url(root),
         facts,
+        libraries,
     )
     say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page
