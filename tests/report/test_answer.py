@@ -10,6 +10,7 @@ from rollout_bench.schema.metrics import METRICS, Metric
 from rollout_bench.schema.record import MEASURED, Record
 from simulated import ENVIRONMENT, MACHINE, write_records, write_session
 
+FACTS = {"commit": "a" * 40, "measured_at": "2026-01-03T00:00:00+00:00"}
 A, B = (Commit(letter * 40, letter) for letter in "ab")
 
 
@@ -69,6 +70,23 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
     assert found.sources == [
         f"results/{MACHINE}/turns/2026-01-0{day}.jsonl" for day in ("3-replicate", "4-another")
     ]
+
+
+def test_sessions_of_a_checkout_with_changes_count_where_there_are_no_others(folder):
+    """Somebody's experiment of the day after stood in the place of the comparison."""
+    tried = {"vllm-mp": [1.0], "zmq-hot": [0.1]}
+    write_session(folder, tried, day="2026-01-03", provenance=FACTS | {"commit": f"{'b' * 40}-dirty"})
+    assert answer_of(folder).sessions.commit == "bbbbbbbb-dirty"
+    write_session(folder, {"vllm-mp": [1.0], "zmq": [0.5]})
+    assert answer_of(folder).sessions.commit == "aaaaaaaa"
+
+
+def test_on_a_cpu_no_path_is_fastest(folder):
+    facts = FACTS | {"machine": {"cpu": "some"}}
+    write_session(folder, {"vllm-mp": [1] * 4, "zmq": [0.5] * 4}, provenance=facts)
+    answer = answer_of(folder)
+    assert (answer.sessions.fastest, answer.sessions.on_cpu) == (None, True)
+    assert "a CPU's results do not rank paths, lowest ratio: zmq, 0.5" in sentence(answer)
 
 
 def test_sessions_of_a_busy_host_say_so(folder):

@@ -25,6 +25,7 @@ pytestmark = [
 LOCAL = ("file:", "data:", "blob:")
 NASTY = '<img src=x onerror="window.pwned=1">'
 BARE = "bare"
+H200 = "#machine=h200-1x"
 COMMITS = [Commit(f"{number:x}" * 40, f"change {number} {NASTY}", 1_700_000_000) for number in range(1, 15)]
 
 
@@ -136,7 +137,7 @@ def text(tab, selector):
 
 
 def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committed, visit):
-    tab = visit(committed, viewport={"width": 1280, "height": 800})
+    tab = visit(committed, H200, viewport={"width": 1280, "height": 800})
     assert text(tab, "#lead").startswith("No clear winner at batch 256; lowest side by side: ")
     assert "582 ms" in text(tab, "#facts")
     assert "zmq 1.01 × [0.94 .. 1.08] 1.01 1.08 0.94" in text(tab, "#facts")
@@ -144,12 +145,23 @@ def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committe
     assert "0.75" not in text(tab, "#answer")
     assert "One engine start only: " in text(tab, "#facts")
     assert tab.locator("#facts").bounding_box()["y"] < 400
-    assert set(charts(tab)) == {"history", "compare", "breakdown", "pipe", "limit"}
+    assert set(charts(tab)) == {"side", "history", "compare", "breakdown", "pipe", "limit"}
     assert tab.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 10
     for absent in ("#idle-absent", "#roofline-absent", "#tail-absent"):
         assert "absent: " in text(tab, absent)
     assert "at least " in text(tab, "#change-points")
     assert tab.evaluate("document.querySelectorAll('.better').length") >= 6
+
+
+def test_it_opens_on_the_newest_comparison_and_says_what_it_holds_for(committed, visit):
+    """Of the commits that stand: the newest sessions are of somebody's experiment."""
+    tab = visit(committed)
+    assert text(tab, "#lead") == "No clear winner at batch 256; lowest side by side: ★ ray-graph"
+    assert (
+        text(tab, "#where") == "h100-2x (2 x NVIDIA H100 80GB HBM3), qwen2.5-0.5b, workload fixed, batch 256"
+    )
+    assert charts(tab) == ["side"]
+    assert "277d6a31" in text(tab, "#facts")
 
 
 def test_what_sessions_alone_have_measured_is_shown_and_what_stands_on_commits_is_not(committed, visit):
@@ -163,7 +175,7 @@ def test_what_sessions_alone_have_measured_is_shown_and_what_stands_on_commits_i
 
 
 def test_a_selection_is_in_the_address_and_a_link_shows_it_again(committed, visit):
-    tab = visit(committed)
+    tab = visit(committed, H200)
     tab.click("#batches label:has-text('64')")
     tab.select_option("#metric", "engine_cpu_seconds")
     tab.click("#paths label:has-text('sync')")
@@ -184,7 +196,7 @@ def test_an_address_that_names_nothing_there_is_shows_what_there_is(committed, v
     assert "at batch 256" in text(tab, "#lead")
     said = text(tab, "#unknown")
     for missing in (
-        'machine "moon" (shown: h200-1x)',
+        'machine "moon" (shown: h100-2x)',
         'batch "7" (shown: 256)',
         'metric "beauty" (shown: step_seconds)',
         'commit "zzzz" (shown: none)',
@@ -252,7 +264,7 @@ def test_whatever_is_chosen_stays_chosen_and_every_result_can_be_reached(tmp_pat
 
 
 def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit):
-    tab = visit(committed)
+    tab = visit(committed, H200)
     tab.focus("#matrix tbody tr:nth-child(4) td:nth-child(3) button")
     tab.keyboard.press("Enter")
     said = text(tab, "#origin")
@@ -278,7 +290,7 @@ def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit)
 
 
 def test_a_commit_can_be_chosen_and_left_again(committed, visit):
-    tab = visit(committed, "#commit=e45d8b24")
+    tab = visit(committed, f"{H200}&commit=e45d8b24")
     assert text(tab, "#compare-title").startswith("The paths at e45d8b24")
     tab.click("#compare-title button")
     tab.wait_for_selector("body[data-drawn=all]", state="attached")
@@ -287,7 +299,7 @@ def test_a_commit_can_be_chosen_and_left_again(committed, visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_colour_schemes_and_the_button_between_them(scheme, committed, visit):
-    tab = visit(committed, color_scheme=scheme)
+    tab = visit(committed, H200, color_scheme=scheme)
 
     def look():
         return tab.evaluate(
@@ -303,13 +315,13 @@ def test_both_colour_schemes_and_the_button_between_them(scheme, committed, visi
 
 
 def test_a_phone_needs_no_sideways_scrolling(committed, visit):
-    tab = visit(committed, viewport={"width": 375, "height": 700})
+    tab = visit(committed, H200, viewport={"width": 375, "height": 700})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 375
     assert tab.locator("#lead").bounding_box()["y"] < 400
 
 
 def test_on_paper_it_is_light_with_all_charts(committed, visit):
-    tab = visit(committed, color_scheme="dark")
+    tab = visit(committed, H200, color_scheme="dark")
     tab.emulate_media(media="print")
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -397,6 +409,7 @@ def test_failed_cases_damaged_files_and_machines_without_gpu_are_shown(simulated
     assert "No GPU facts are kept of bare" in said
     assert "failed" in text(tab, "#matrix")
     tab = visit(simulated[0], "#machine=bare")
+    assert text(tab, "#lead").startswith("A CPU's results do not rank paths; ")
     assert "no record of this selection has gpu_idle_share: no CUDA here." in text(tab, "#idle-absent")
     assert (
         f"It is there for {MACHINE}, virtualenv-py3.12, simulated, tensor-parallel size 1, workload fixed"
@@ -415,6 +428,7 @@ def test_no_result_and_one_commit(commits, tmp_path, visit):
     if commits:
         assert "history" in charts(tab)
         assert text(tab, "#lead").startswith("No clear winner at batch 8; lowest median: ▲ sync")
+        assert not tab.locator("#side-section").is_visible()
         assert "Nothing was measured side by side here" in text(tab, "#facts")
     else:
         assert text(tab, "#lead") == "Nothing has been measured yet."

@@ -9,7 +9,7 @@ from rollout_bench.history.results import Commit, read_results
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.site.change_points import change_point_data, page_name
 from rollout_bench.site.data import changes, columns, commits_of, front
-from simulated import MACHINE, write_records
+from simulated import MACHINE, write_records, write_session
 
 COMMITS = [Commit(str(number) * 40, f"change {number}", 1000 + number) for number in range(1, 9)]
 PLACE = {commit: number for number, commit in enumerate(COMMITS)}
@@ -136,6 +136,20 @@ def test_the_pages_are_given_what_is_known_of_each_metric(folder):
         "exact": False,
         "meaning": METRICS["gpu_idle_share"].meaning,
     }
+
+
+@pytest.mark.parametrize(
+    ("day", "commit", "opened"),
+    [("2026-02-01", "a", "another"), ("2026-02-01", "a-dirty", MACHINE), ("2025-02-01", "a", MACHINE)],
+)
+def test_the_page_opens_on_the_newest_measurement_of_a_commit_as_it_stands(day, commit, opened, folder):
+    machine = {"gpus": [{"name": "H100"}]}
+    facts = {"commit": commit, "measured_at": f"{day}T00:00:00+00:00", "machine": machine}
+    write_session(folder, {"vllm-mp": [1.0], "zmq": [0.5]}, machine="another", provenance=facts)
+    content = shown(folder)
+    assert content["groups"][content["start"]]["machine"] == opened
+    assert content["machines"]["another"] == {"gpu": "H100"}
+    assert content["machines_without_gpu"] == []
 
 
 def test_nothing_measured_gives_an_empty_front_page(tmp_path):

@@ -2,8 +2,9 @@
 
     found = side_by_side(results, group, batch=64, metric="step_seconds")
 
-A path is fastest where its interval is apart from every other's and each ratio has replicates enough.
-Values that no session has both of say nothing of the kind.
+A path is fastest where its interval is apart from every other's, each ratio has replicates enough, and a GPU
+computed: where a CPU does, the pipe's share of a step is another. Values that no session has both of say
+nothing of the kind.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ class SideBySide:
     """Those of `report.ratios`, best first."""
     fastest: str | None
     """The path that is; None where none can be told apart from all others."""
+    on_cpu: bool
+    """Then no path is ahead of another."""
     replicates: int
     measured: str
     """The day of the last of them."""
@@ -54,7 +57,8 @@ class SideBySide:
         found = ratio_in(best, self.metric)
         ratio = f"{interval(found) if found else ''} of {self.reference}"
         lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
-        what = f"fastest is {lowest}" if self.fastest else f"no clear winner, lowest ratio: {lowest}"
+        none = "a CPU's results do not rank paths" if self.on_cpu else "no clear winner"
+        what = f"fastest is {lowest}" if self.fastest else f"{none}, lowest ratio: {lowest}"
         of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
         rounds, spoilt = (sum(row[name] for row in self.rows) for name in ("rounds", "spoilt_rounds"))
         busy = f", on a busy host: others spoilt {spoilt} of {rounds} rollouts"
@@ -95,14 +99,15 @@ def side_by_side(
 ) -> SideBySide | None:
     """What sessions of a case say of a metric: those of `commit`, or else of the one that was measured last.
 
-    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. None where
-    there are no ratios.
+    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. Sessions of a
+    checkout with changes, as while somebody tries something, count where there are no others. None where there
+    are no ratios.
     """
     kept = [one for one in kept if fingerprint in (None, one[1].workload["fingerprint"])]
     if not kept:
         return None
     wanted = commit and commit.hash[:8]
-    last = max((one for _file, one in kept), key=lambda one: (_what(one)[1] == wanted, measured_at(one)))
+    last = max((one for _session, one in kept), key=lambda one: (_what(one)[1] == wanted, *settled(one)))
     same = [one for one in kept if _what(one[1]) == _what(last)]
     sources = list(dict.fromkeys(session.source for session, _record in same))
     sessions = [
@@ -121,11 +126,15 @@ def side_by_side(
         return None
     best, *others = rows
     apart = all(_apart(best["interval"], row["interval"]) for row in others)
+    machine = last.provenance.get("machine") or {}
+    on_cpu = bool(machine) and not machine.get("gpus")
+    enough = min(row["replicates"] for row in rows) >= LEAST_REPLICATES
     return SideBySide(
         metric,
         reference,
         rows,
-        best["path"] if apart and min(row["replicates"] for row in rows) >= LEAST_REPLICATES else None,
+        best["path"] if apart and enough and not on_cpu else None,
+        on_cpu,
         len(sessions),
         measured_at(last)[:10],
         _what(last)[1],
@@ -136,6 +145,11 @@ def side_by_side(
 def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether two intervals do not overlap."""
     return max(one) < min(other) or max(other) < min(one)
+
+
+def settled(record: Record) -> tuple[bool, str]:
+    """The order of what to show first: of a commit as it stands, then the newest."""
+    return "-dirty" not in (record.provenance.get("commit") or ""), measured_at(record)
 
 
 def _what(record: Record) -> tuple[str, str]:

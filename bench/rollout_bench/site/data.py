@@ -14,8 +14,8 @@ from typing import Any
 from ..history.results import Commit, Pipe, Point, Results, key_of
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
-from ..report.names import group_of
-from ..report.side_by_side import cases_of, measured_together, side_by_side
+from ..report.names import Group, group_of
+from ..report.side_by_side import cases_of, measured_together, settled, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE, measured_at, minute
@@ -60,7 +60,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 },
             }
         )
-    opened = newest(results.points)
+    machines = _machines(results)
     names = {name for group in groups for some in group["metrics"].values() for name in some}
     return {
         "made": made.astimezone(UTC).isoformat(timespec="seconds"),
@@ -78,15 +78,30 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         },
         "metrics": {name: _facts(name) for name in sorted({*names, STEP_TIME})},
         "files": {name: slug(name) for name in sorted(names)},
-        "machines": dict(results.machines),
-        "machines_without_gpu": _without_gpu(results),
+        "machines": machines,
+        "machines_without_gpu": [name for name, facts in machines.items() if not facts.get("gpu")],
         "records": len(results.points),
         "groups": groups,
-        "start": list(groups_of(results)).index(group_of(key_of(opened))) if opened else 0,
+        "start": _opened(results, list(groups_of(results))),
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
         "outside": results.outside_line(),
     }
+
+
+def _opened(results: Results, groups: Sequence[Group]) -> int:
+    """The place of the group that the page opens on: that of what was measured last, of a commit as it is."""
+    opened = 0
+    point = newest(results.points)
+    last = (False, "") if point is None else settled(point.record)
+    if point is not None:
+        opened = groups.index(group_of(key_of(point)))
+    for case, kept in cases_of(results).items():
+        newest_there = max(settled(record) for _session, record in kept)
+        if newest_there > last and side_by_side(kept, STEP_TIME):
+            last = newest_there
+            opened = next(n for n, group in enumerate(groups) if case_of(group, case.batch) == case)
+    return opened
 
 
 def _sessions(kept: Sequence[Any], points: Sequence[Point]) -> dict[str, Any] | None:
@@ -254,10 +269,15 @@ def _metrics(points: Iterable[Point]) -> list[str]:
     return [*known, *sorted(there - set(known))]
 
 
-def _without_gpu(results: Results) -> list[str]:
-    """Machines of which neither asv's facts nor any record names a GPU."""
-    named = {point.machine for point in results.points if "GPU" in environment(point)}
-    return [name for name, facts in results.machines.items() if not facts.get("gpu") and name not in named]
+def _machines(results: Results) -> dict[str, dict[str, Any]]:
+    """asv's facts of each machine, and the GPU that its records name where asv's do not."""
+    records = [(point.machine, point.record) for point in results.points]
+    records += [(session.machine, record) for session in results.sessions for record in session.records]
+    named = {name: gpu for name, record in records if (gpu := _gpu(record.provenance.get("machine") or {}))}
+    return {
+        name: {**({"gpu": named[name]} if name in named else {}), **facts}
+        for name, facts in results.machines.items()
+    }
 
 
 def _newest_pipes(pipes: Sequence[Pipe]) -> list[Pipe]:

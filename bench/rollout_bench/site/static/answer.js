@@ -18,6 +18,9 @@ function decimals(bounds) {
 
 const perSecond = (cell) => (cell.tokens ? cell.tokens / cell.metrics[RP.front.step_time][0] : null);
 
+// Where no GPU computes, the pipe's share of a step is another.
+const onCpu = () => RP.front.machines_without_gpu.includes(RP.group().machine);
+
 RP.answer = function () {
   const time = RP.front.step_time;
   const order = ranking(RP.batch());
@@ -34,7 +37,7 @@ RP.answer = function () {
   else
     RP.put(
       "lead",
-      `No clear winner at batch ${RP.batch()}`,
+      onCpu() ? "A CPU's results do not rank paths" : `No clear winner at batch ${RP.batch()}`,
       aside(sessions ? "; lowest side by side: " : "; lowest median: ", name),
     );
   const [of, ...table] = sessions ? sideBySide(sessions) : [];

@@ -15,6 +15,8 @@ RP.drawn = function () {
   if (!working && jobs.size) work();
 };
 
+RP.waiting = () => jobs.size > 0;
+
 function work() {
   working = true;
   const [id, build] = jobs.entries().next().value;

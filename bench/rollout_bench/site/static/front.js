@@ -9,6 +9,8 @@ RP.render = function () {
   if (!RP.front.groups.length) return empty();
   controls();
   RP.answer();
+  RP.put("where", where());
+  RP.side();
   read();
   const alone = RP.cases().length > 0; // else sessions alone have measured it
   charts(alone);
@@ -33,9 +35,23 @@ RP.render = function () {
 
 // Show what stands on records of commits, or hide it.
 function charts(there) {
-  for (const section of document.querySelectorAll("main > section:not(#answer, #read-section), #view, .two"))
+  for (const section of document.querySelectorAll("main > section:not(#answer, #side-section, #read-section), #view, .two"))
     section.hidden = !there;
-  if (!there) document.body.dataset.drawn = "all";
+  if (!there && !RP.waiting()) document.body.dataset.drawn = "all";
+}
+
+// On what the answer holds.
+function where() {
+  const group = RP.group();
+  return [
+    machineName(group.machine),
+    group.preset,
+    group.tensor_parallel_size > 1 ? `tensor-parallel over ${group.tensor_parallel_size}` : "",
+    `workload ${group.workload}`,
+    `batch ${RP.batch()}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
@@ -50,7 +66,7 @@ function empty() {
       " measures the last two commits and writes this page again.",
     ),
   );
-  byId("selection").hidden = true;
+  byId("selection").hidden = byId("side-section").hidden = true;
   charts(false);
   read();
 }
