@@ -376,6 +376,20 @@ def test_a_change_point_is_marked_listed_and_has_its_page(simulated, visit):
     assert "7, from 1 engine start" in text(point, "#origin")
 
 
+def test_a_regression_is_one_however_many_series_show_it(simulated, visit):
+    page, found_points = simulated
+    tab = visit(page.parent / "regressions.html", "#deadbeef..cafecafe")
+    assert text(tab, "h1") == "Regressions (1 open)"
+    assert 'asks for "deadbeef..cafecafe", which is no regression' in text(tab, "#messages")
+    [section] = tab.locator("#findings section").all()
+    assert section.locator("tbody tr").count() == len(found_points) == 2
+    assert "vllm 0.26.0" in section.inner_text()
+    assert f"rollout-perf triage {section.get_attribute('id')} --acknowledged" in section.inner_text()
+    tab.goto(tab.url.partition("#")[0] + f"#{section.get_attribute('id')}")
+    section.locator("tbody a").first.click()
+    assert text(tab, "#lead").startswith("● zmq got worse")
+
+
 def test_the_gates_verdict_is_on_the_change_points_page_where_there_is_one(simulated, visit):
     page, _found = simulated
     reported = {}

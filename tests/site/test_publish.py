@@ -124,9 +124,38 @@ def test_asvs_regressions_and_feed_are_what_detect_finds(slowed):
     assert [revisions[str(one)] for one in (before, after)] == [commits[6].hash, commits[7].hash]
     assert (asv / graph).is_file()
     assert '"regressions.json": {"regressions": [["rollout.Sim' in (asv / "files.js").read_text()
-    [entry] = ElementTree.parse(asv / "regressions.xml").iter("{http://www.w3.org/2005/Atom}entry")
-    [link] = entry.iter("{http://www.w3.org/2005/Atom}link")
-    assert (asv / link.attrib["href"]).is_file()
+    name = f"{commits[6].hash[:8]}..{commits[7].hash[:8]}"
+    for folder, page in ((asv, "../regressions.html"), (asv.parent, "regressions.html")):
+        [entry] = ElementTree.parse(folder / "regressions.xml").iter("{http://www.w3.org/2005/Atom}entry")
+        [link] = entry.iter("{http://www.w3.org/2005/Atom}link")
+        assert link.attrib["href"] == f"{page}#{name}"
+        assert (folder / page).is_file()
+
+
+def test_the_badge_says_how_many_regressions_are_open(slowed):
+    folder = slowed[2].parent
+    badge = json.loads((folder / "badge.json").read_text())
+    assert (badge["schemaVersion"], badge["message"]) == (1, "1 open regression")
+    assert ElementTree.parse(folder / "badge.svg").getroot().attrib["aria-label"].endswith(badge["message"])
+
+
+def test_what_is_decided_is_not_open_any_more(slowed, tmp_path):
+    root, commits, _page = slowed
+    results = tmp_path / "results"
+    shutil.copytree(root / "results", results)
+    name = f"{commits[6].hash[:8]}..{commits[7].hash[:8]}"
+    (results / "triage.json").write_text(json.dumps({name: {"state": "expected", "on": "2026-01-01"}}))
+    folder = publish(results, root, say=lambda text: None, folder=tmp_path / "html").parent
+    assert json.loads((folder / "badge.json").read_text())["message"] == "no open regression"
+    assert "Regressions (0 open)" in (folder / "index.html").read_text()
+    assert json.loads((folder / "asv" / "regressions.json").read_text()) == {"regressions": []}
+    said = []
+    (results / "triage.json").write_text(json.dumps({name: {"state": "expected", "on": "x", "who": "me"}}))
+    publish(results, root, say=said.append, folder=tmp_path / "html")
+    [line] = [line for line in said if "triage.json" in line]
+    assert line.startswith("damaged and passed over: ")
+    assert "unknown key 'who'" in line
+    assert "unknown key" in (folder / "data" / "regressions.js").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
     rollout-perf track HEAD~5..HEAD
     rollout-perf gate main HEAD
     rollout-perf detect
+    rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
 Progress goes to standard error, tables to standard output; the last line of all but `track`, `publish`
 and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
@@ -41,6 +42,7 @@ COMMANDS = {
     "report": "say what was measured at a commit, or what changed between two",
     "gate": "say whether a commit is slower than another, both measured now, side by side",
     "detect": "find change points in the history of results/",
+    "triage": "list regressions, and keep what is decided of one",
     "scorecard": "examine the detector of change points",
 }
 """What each command does; it is the module beside this one that has its name."""

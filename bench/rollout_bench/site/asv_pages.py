@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from asv.graph import Graph
 
 from ..errors import BenchError
-from ..history.detect import ChangePoint
+from ..history.findings import Finding
 from ..history.results import Commit, Results
 from .asv_regressions import write_regressions
 from .libraries import CLASSIC as LIBRARIES
@@ -51,14 +51,14 @@ def finish_asv_pages(
     folder: Path,
     libraries: Libraries,
     commits: list[Commit],
-    change_points: Sequence[ChangePoint],
+    found: Sequence[Finding],
     results: Results,
 ) -> list[str]:
-    """Make asv's pages show what `detect` has found, and work offline; what they leave out, a line each."""
+    """Make asv's pages show what is open, and work offline; what they leave out, a line each."""
     index = json.loads((folder / "index.json").read_text())
     left_out = leave_out_markup(index)
     _leave_out_without_values(folder, index)
-    left_out += write_regressions(folder, index, change_points, results)
+    left_out += write_regressions(folder, index, found, results)
     _say_which_way_is_better(index)
     (folder / "index.json").write_text(json.dumps(index))
     subjects = {commit.hash: commit.subject for commit in commits}

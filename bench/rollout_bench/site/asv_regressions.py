@@ -1,53 +1,42 @@
-"""asv's regressions page and its feed over what `detect` finds, in place of what asv's own steps are.
+"""asv's regressions page and its feed over the open regressions, in place of what asv's own steps are.
 
 asv-tachyon's explorer shows the same file. asv names a series by its benchmark, a record by its workload: the
 version of a benchmark holds the fingerprints of its workloads (`measure.asv_cases`).
 """
 
-import html
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from asv.feed import FeedEntry, write_atom
 from asv.graph import Graph
 
 from ..history.detect import ChangePoint, measured
+from ..history.findings import Finding
 from ..history.results import Results
 from ..report.names import series_name
-from ..report.numbers import change
-from ..report.table import in_xml
-from ..schema.metrics import title
-from .change_points import page_name
+from .feed import write_feed
 
 
 def write_regressions(
-    folder: Path, index: Mapping[str, Any], change_points: Sequence[ChangePoint], results: Results
+    folder: Path, index: Mapping[str, Any], found: Sequence[Finding], results: Results
 ) -> list[str]:
     """Write regressions.json and regressions.xml of asv's pages; what the first leaves out, a line each.
 
-    Both have what is slower still. asv's page can show what asv has a benchmark and a graph of.
+    Both have what is open. asv's page can show what asv has a benchmark and a graph of.
     """
-    worse = [one for one in change_points if one.slower_still]
+    worse = [point for one in found if one.is_open for point in one.points if point.slower_still]
     rows = [_row(folder, index, one, results) for one in worse]
     kept = [row for row in rows if row is not None]
     (folder / "regressions.json").write_text(json.dumps({"regressions": kept}))
-    write_atom(
-        str(folder / "regressions.xml"),
-        [_entry(one) for one in worse],
-        author="rollout-perf",
-        title=f"{index['project']}: what has become slower, as rollout-perf detect finds it",
-        address=f"{index['project']}.asv",
+    write_feed(folder / "regressions.xml", found, "../regressions.html")
+    lacking = [series_name(one.key) for one, row in zip(worse, rows, strict=True) if row is None]
+    more = f" and {len(lacking) - 1} more series" if len(lacking) > 1 else ""
+    return (
+        [f"asv's regressions page leaves out {lacking[0]}{more}: asv has no graph of it"] if lacking else []
     )
-    return [
-        f"asv's regressions page leaves out {series_name(one.key)}, {one.metric}: asv has no graph of it"
-        for one, row in zip(worse, rows, strict=True)
-        if row is None
-    ]
 
 
 def _row(folder: Path, index: Mapping[str, Any], found: ChangePoint, results: Results) -> list[Any] | None:
@@ -94,11 +83,3 @@ def _has(graph: Path, revision: int, number: int) -> bool:
     return graph.is_file() and any(
         at == revision and values[number] is not None for at, values in json.loads(graph.read_text())
     )
-
-
-def _entry(found: ChangePoint) -> FeedEntry:
-    what = f"{change(found.ratio)} {title(found.metric)}: {series_name(found.key)}"
-    between = f"after {found.last_before}, up to {found.first}"
-    page = f"../change-points/{page_name(found)}.html"
-    when = datetime.fromtimestamp(found.first.time, UTC)
-    return FeedEntry(in_xml(what), when, page, in_xml(html.escape(f"{what}, {between}")), [page])

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..gate.replicates import Case
-from ..history.detect import ChangePoint
+from ..history.detect import ChangePoint, Changes
+from ..history.findings import Finding
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
-from ..report.names import series_name
+from ..report.findings import state, summary
+from ..report.names import group_of, series_name
 from ..report.numbers import change
 from ..schema.metrics import title
 from .data import bounded, columns
@@ -39,23 +41,52 @@ def change_point_data(
     key, metric = found.key, found.metric
     group = groups.get((key.machine, key.environment, key.preset, key.tensor_parallel_size, key.workload))
     return {
-        "slug": page_name(found),
+        **_listed(found, place),
         "group": group,
-        "path": key.path,
-        "batch": key.batch,
-        "metric": metric,
         "title": f"{series_name(key)}, {title(metric)}: {change(found.ratio)} at {found.first.hash[:8]}",
+        "up": found.ratio > 1,
+        "page": _page(found, series, place, gates),
+    }
+
+
+def finding_data(found: Finding, place: Mapping[Commit, int]) -> dict[str, Any]:
+    """What the page of regressions shows of one."""
+    decision = found.decision
+    return {
+        "name": found.name,
+        "worse": found.worse,
+        "open": found.is_open,
+        "summary": summary(found),
+        "state": state(found),
+        "note": decision and decision.note,
+        "on": decision and decision.on,
+        "cause": _changed(found.environment),
+        "first": place[found.first],
+        "last_before": place[found.last_before],
+        "points": [{**_listed(one, place), "where": str(group_of(one.key))} for one in found.points],
+    }
+
+
+def _listed(found: ChangePoint, place: Mapping[Commit, int]) -> dict[str, Any]:
+    """What any list has of a change point."""
+    return {
+        "slug": page_name(found),
+        "path": found.key.path,
+        "batch": found.key.batch,
+        "metric": found.metric,
         "state": found.state,
         "ratio": found.ratio,
         "interval": list(found.interval),
         "confidence": found.confidence,
         "worse": found.worse,
-        "up": found.ratio > 1,
         "first": place[found.first],
         "last_before": place[found.last_before],
         "reverted": None if found.reverted_by is None else place[found.reverted_by],
-        "page": _page(found, series, place, gates),
     }
+
+
+def _changed(environment: Changes) -> list[dict[str, Any]]:
+    return [{"name": name, "before": old, "after": new} for name, (old, new) in sorted(environment.items())]
 
 
 def _page(
@@ -84,10 +115,7 @@ def _page(
             for point in points
         ],
         "column": columns(points, place, found.metric),
-        "environment": [
-            {"name": name, "before": old, "after": new}
-            for name, (old, new) in sorted(found.environment.items())
-        ],
+        "environment": _changed(found.environment),
         "range": [found.last_before.hash, found.first.hash],
         "confirm": found.confirm,
         "bisect": found.bisect,

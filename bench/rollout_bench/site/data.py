@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from ..history.findings import STEP_TIMES
 from ..history.results import Commit, Pipe, Point, Results, key_of
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
@@ -69,6 +70,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "warnings": WARNINGS,
         "least_commits": LEAST_POINTS,
         "step_time": STEP_TIME,
+        "step_times": STEP_TIMES,
         "least_replicates": LEAST_REPLICATES,
         "commit_url": commit_url,
         "commits": {

@@ -15,10 +15,13 @@ from string import Template
 from typing import Any
 
 from ..history.detect import ChangePoint
+from ..history.findings import findings
 from ..history.results import Results
+from ..history.triage import Decision
 from ..report.answer import groups_of
-from .change_points import change_point_data, page_name
+from .change_points import change_point_data, finding_data, page_name
 from .data import column_name, columns, commits_of, front
+from .feed import link_text, write_badge, write_feed
 from .libraries import Libraries, copy_plotly
 from .names import literal
 from .plain import plain_tables
@@ -36,11 +39,13 @@ def write_pages(
     commit_url: str = "",
     facts: Mapping[str, Any] | None = None,
     libraries: Libraries | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> Path:
     """Write everything but asv's pages, and return the first page.
 
     `gates` are verdicts of gate runs; `commit_url` has {commit} where a commit's hash goes. `facts`
-    are more facts for the front page: "asv" (whether its pages are there) and "asv_reason".
+    are more facts for the front page: "asv" (whether its pages are there), "asv_reason", and "triage" (why
+    `decisions`, by names of regressions, could not be read).
     """
     data, pages = folder / "data", folder / "change-points"
     for part in (data, pages):
@@ -49,9 +54,7 @@ def write_pages(
         for file in static.iterdir():
             if file.suffix != ".html" and file.name != "offline.js":
                 shutil.copy2(file, folder / file.name)
-        index, change_point = (
-            Template((static / f"{name}.html").read_text()) for name in ("index", "change-point")
-        )
+        templates = {page.stem: Template(page.read_text()) for page in static.glob("*.html")}
     copy_plotly(libraries, folder)
 
     commits = commits_of(results)
@@ -67,8 +70,14 @@ def write_pages(
     content["change_points"] = [
         {name: value for name, value in one.items() if name != "page"} for one in shown
     ]
-    _page(folder / "index.html", index, plain=plain_tables(content))
-    _script(data / "front.js", f"RP.front = {literal(content | dict(facts or {}))};")
+    content |= dict(facts or {})
+    found = findings(change_points, decisions or {})
+    opened = {"regressions": link_text(found)}
+    _page(folder / "index.html", templates["index"], plain=plain_tables(content), **opened)
+    _page(folder / "regressions.html", templates["regressions"], **opened)
+    write_feed(folder / "regressions.xml", found, "regressions.html")
+    write_badge(folder, found)
+    _script(data / "front.js", f"RP.front = {literal(content)};")
     for number, batches in enumerate(groups_of(results).values()):
         for batch, points in batches.items():
             for metric in content["groups"][number]["metrics"][batch]:
@@ -78,9 +87,14 @@ def write_pages(
     shared = {name: content[name] for name in _SHARED}
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)
-        _page(pages / f"{slug}.html", change_point, title=html.escape(one["title"]), slug=slug)
+        title = html.escape(one["title"])
+        _page(pages / f"{slug}.html", templates["change-point"], title=title, slug=slug, **opened)
         _script(data / f"change-point-{slug}.js", f"RP.changePoint = {literal(one)};")
-    _script(data / "shared.js", f"RP.front = {literal(shared | {'groups': [], 'change_points': []})};")
+    shared |= {"groups": [], "change_points": []}
+    _script(data / "shared.js", f"RP.front = {literal(shared)};")
+    listed = {"findings": [finding_data(one, place) for one in found], "triage": content.get("triage")}
+    listed |= {name: content[name] for name in ("step_times", "least_commits")}
+    _script(data / "regressions.js", f"RP.front = {literal(shared | listed)};")
     return folder / "index.html"
 
 

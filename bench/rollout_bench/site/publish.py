@@ -23,8 +23,10 @@ from .. import git
 from ..errors import BenchError, UsageError
 from ..history.asv_runs import asv_command, configuration
 from ..history.detect import ChangePoint, find_change_points, metrics_of
+from ..history.findings import findings
 from ..history.order import read_in_order
 from ..history.results import Results, history
+from ..history.triage import Decision, read_triage
 from ..schema.record import minute, read_gate
 from .asv_pages import finish_asv_pages, run_asv_publish
 from .folder import check, put
@@ -69,6 +71,12 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     if line := results.outside_line():
         say(line)
     facts: dict[str, Any] = {}
+    decisions: dict[str, Decision] = {}
+    try:
+        decisions = read_triage(kept)
+    except UsageError as error:
+        facts["triage"] = str(error)
+        say(f"damaged and passed over: {error}")
     libraries = (
         Libraries(kept, "not asked outside a checkout") if root is None else fetch(root / ".asv" / "npm")
     )
@@ -79,11 +87,13 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
                 raise BenchError("asv makes them in a checkout alone")
             asv = folder / "asv"
             run_asv_publish(asv_command(), root, asv)  # while the forks work
-            for line in finish_asv_pages(asv, libraries, commits, _gathered(found), results):
+            for line in finish_asv_pages(
+                asv, libraries, commits, findings(_gathered(found), decisions), results
+            ):
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
-            facts = {"asv": False, "asv_reason": str(error)}
+            facts |= {"asv": False, "asv_reason": str(error)}
             say(f"asv's own pages are left out: {error}")
         change_points = _gathered(found)
     gates = read_gates(kept, say)
@@ -96,6 +106,7 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         "" if root is None else commit_url(root),
         facts,
         libraries,
+        decisions,
     )
     say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page

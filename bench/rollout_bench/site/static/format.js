@@ -141,6 +141,9 @@ RP.change = (ratio) => `${ratio >= 1 ? "+" : "−"}${RP.number(Math.abs(ratio - 
 // Never "100 %".
 RP.confidence = (share) => (share > 0.999 ? "over 99.9 %" : `${Math.floor(share * 1000) / 10} %`);
 
+// A version, driver or GPU that is another: {name, before, after}.
+RP.changed = (what) => `${what.name} ${what.before || "none"} → ${what.after || "none"}`;
+
 RP.bad = () => (RP.dark() ? "#ff9350" : "#b34700");
 
 RP.good = () => (RP.dark() ? "#5db9f0" : "#0067a5");

@@ -261,9 +261,15 @@ function changePoints() {
     RP.confidence(point.confidence),
     point.state === "lasting" ? (point.reverted === null ? "lasting" : ["reverted by ", RP.commitLink(point.reverted)]) : point.state,
   ];
+  const table = (some) =>
+    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "state"], some.map(row));
+  const first = found.filter((point) => RP.front.step_times.includes(point.metric));
+  const rest = found.filter((point) => !first.includes(point));
   RP.put(
     "change-points",
-    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "state"], found.map(row)),
+    first.length ? table(first) : RP.say("The step time has no change point in this selection."),
+    rest.length ? RP.el("details", {}, RP.el("summary", {}, `${rest.length} of other metrics`), table(rest)) : null,
+    RP.el("p", {}, RP.el("a", { href: "regressions.html" }, "By commit and cause, of all selections")),
   );
 }
 

@@ -150,8 +150,6 @@ RP.marks = function (group, metric, content, divisor) {
   return { shapes, annotations, traces };
 };
 
-RP.changed = (what) => `${what.name} ${what.before || "none"} → ${what.after || "none"}`;
-
 // The paths beside each other at one commit: median, interval, each sample, and the reference as a line.
 RP.compareChart = function (entries, metric) {
   const [divisor, sign] = RP.unit(Math.max(0, ...entries.map((one) => one.value[0])), metric);
