@@ -108,7 +108,7 @@ def simulated(tmp_path_factory):
     newest.write_text("\n".join(map(json.dumps, broken)))
     (records / "ffffffff-env-x.jsonl").write_text(NASTY)
     results = read_results(folder / "results", COMMITS)
-    found_points = find_change_points(results, metrics=["step_seconds"])
+    found_points = find_change_points(results, metrics=["step_seconds", "engine_step_seconds"])
     zmq = {"path": "zmq", "batch": 8, "preset": "simulated", "metric": "step_seconds"}
     verdict = zmq | {"verdict": "worse", "ratio": 1.29, "interval": [1.25, 1.33], "detectable": 0.02}
     gate = {
@@ -382,18 +382,56 @@ def test_a_regression_is_one_however_many_series_show_it(simulated, visit):
     assert text(tab, "h1") == "Regressions (1 open)"
     assert 'asks for "deadbeef..cafecafe", which is no regression' in text(tab, "#messages")
     [section] = tab.locator("#findings section").all()
-    assert section.locator("tbody tr").count() == len(found_points) == 2
+    assert section.locator("tbody tr:visible").count() == 2  # the step time at two batches
+    assert section.locator("details tbody tr").count() == len(found_points) - 2 == 2
     assert "vllm 0.26.0" in section.inner_text()
     assert f"rollout-perf triage {section.get_attribute('id')} --acknowledged" in section.inner_text()
     tab.goto(tab.url.partition("#")[0] + f"#{section.get_attribute('id')}")
     section.locator("tbody a").first.click()
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
     assert text(tab, "#lead").startswith("● zmq got worse")
+
+
+def test_two_commits_stand_side_by_side_by_a_link(simulated, visit):
+    page, _found = simulated
+    old, new = (f"{MACHINE}@{commit.hash[:8]}" for commit in COMMITS[7:9])
+    compare = page.parent / "compare.html"
+    tab = visit(compare, f"#a={old}&b={new}&find=zmq+8,&sort=case&values=ratio&c=1&metric=moon")
+    said = text(tab, "#unknown")
+    assert '"c", which is no part of a link; metric "moon" (shown: step_seconds)' in said
+    [row] = tab.locator("#cases tbody tr").all_inner_texts()
+    assert "1.29 ×" in row  # of the gate, and not of what was measured apart
+    assert "side by side: worse" in row
+    tab.click("#cases td button:text('parts')")
+    tab.wait_for_selector("#origin[open]")
+    assert "pipe: wait" in text(tab, "#origin")
+    tab.keyboard.press("Escape")
+    tab.select_option("#a", new)
+    tab.select_option("#b", old)
+    tab.select_option("#values", "percent")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert "−22.5 %" in text(tab, "#cases")
+    tab.fill("#find", "")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert "measured apart: not judged" in text(tab, "#cases")
+    assert text(tab, "#how").startswith("12 cases on both sides")  # those that broke are absent
+    assert f"rollout-perf gate {COMMITS[8].hash[:8]} {COMMITS[7].hash[:8]}" in text(tab, "#notes")
+    again = visit(compare, tab.evaluate("location.hash"))
+    assert again.locator("#a").input_value() == new
+    assert text(again, "#unknown") == ""
+
+
+def test_two_machines_stand_side_by_side_by_their_sessions(committed, visit):
+    tab = visit(committed.parent / "compare.html", "#a=h200-1x@sessions&b=h100-2x@sessions&find=ray+256")
+    rows = tab.locator("#cases tbody tr").all_inner_texts()
+    assert any("1.11 × vllm-mp" in row and "1.16 × vllm-mp" in row and "+4.34 %" in row for row in rows)
+    assert "of the ratio to vllm-mp" in text(tab, "#cases")
 
 
 def test_the_gates_verdict_is_on_the_change_points_page_where_there_is_one(simulated, visit):
     page, _found = simulated
     reported = {}
-    for file in (page.parent / "change-points").glob("*-zmq-*.html"):
+    for file in (page.parent / "change-points").glob("*-zmq-[0-9]*-step_seconds-*.html"):
         tab = visit(file)
         reported[re.search(r"batch (\d+);", text(tab, "#facts"))[1]] = text(tab, "#gates")
     assert "worse, ratio 1.29 [1.25 .. 1.33]; the smallest effect it could have seen: 2.00 %" in reported["8"]

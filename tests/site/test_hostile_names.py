@@ -92,7 +92,7 @@ def test_every_script_is_one_statement_with_plain_data(site):
     loaded = 0
     for file, text in scripts(folder):
         found = re.fullmatch(
-            r'(?:RP\.front = |RP\.changePoint = |RP\.loaded\(("[\w.-]+"),)(\{.*\})\)?;\n', text
+            r'(?:RP\.(?:front|gates|changePoint) = |RP\.loaded\(("[\w.-]+"),)(\{.*\})\)?;\n', text
         )
         assert found, file
         json.loads(found[2].replace('["__proto__"]:', '"__proto__":'))

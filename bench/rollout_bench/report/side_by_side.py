@@ -51,6 +51,8 @@ class SideBySide:
     """What was checked out, which may have had changes; empty where that is not kept."""
     sources: Sequence[str]
     """The files, below results/."""
+    work: str
+    """The fingerprint of what was generated."""
 
     def __str__(self) -> str:
         best = self.rows[0]
@@ -139,6 +141,7 @@ def side_by_side(
         measured_at(last)[:10],
         _what(last)[1],
         ["/".join(("results", *source.parts[-3:])) for source in sources],
+        _what(last)[0],
     )
 
 

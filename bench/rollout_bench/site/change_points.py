@@ -63,7 +63,10 @@ def finding_data(found: Finding, place: Mapping[Commit, int]) -> dict[str, Any]:
         "cause": _changed(found.environment),
         "first": place[found.first],
         "last_before": place[found.last_before],
-        "points": [{**_listed(one, place), "where": str(group_of(one.key))} for one in found.points],
+        "points": [
+            {**_listed(one, place), "machine": one.key.machine, "where": str(group_of(one.key))}
+            for one in found.points
+        ],
     }
 
 
@@ -146,15 +149,32 @@ def _placed(name: str, place: Mapping[Commit, int]) -> int | None:
     return next((number for commit, number in place.items() if commit.hash.startswith(name)), None)
 
 
+_OF_BEFORE = {"workload": "fixed", "tensor_parallel_size": 1}
+"""Of gates whose verdicts do not say: they measured nothing else."""
+
+
+def gates_data(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the page that compares needs of gates: both commits, and the ratio of each case and metric."""
+    kept = (*Case._fields, "metric", "verdict", "ratio", "interval")
+    return [
+        {name: gate.get(name) for name in ("machine", "base", "head")}
+        | {
+            "verdicts": [
+                {name: (_OF_BEFORE | verdict).get(name) for name in kept} for verdict in gate["verdicts"]
+            ]
+        }
+        for gate in gates
+    ]
+
+
 def _gate(found: ChangePoint, gate: Mapping[str, Any]) -> dict[str, Any]:
     """A gate run, with its verdict of the same case and metric where it gave one."""
     key = found.key
-    of_before = {"workload": "fixed", "tensor_parallel_size": 1}  # gates measured nothing else
     wanted = {name: getattr(key, name) for name in Case._fields} | {"metric": found.metric}
     verdicts = [
         verdict
         for verdict in gate.get("verdicts") or ()
-        if all((of_before | verdict).get(name) == value for name, value in wanted.items())
+        if all((_OF_BEFORE | verdict).get(name) == value for name, value in wanted.items())
     ]
     named = {name: gate.get(name) for name in ("base", "head", "machine", "measured_at", "command")}
     return named | {"verdict": verdicts[0] if verdicts else None}

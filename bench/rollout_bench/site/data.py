@@ -49,6 +49,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 **group._asdict(),
                 "measured": max((measured_at(point.record) for point in points), default=""),
                 "commits": len({point.commit for point in points}),
+                "at": sorted({place[point.commit] for point in points}),
                 "paths": _paths(points),
                 "batches": list(batches),
                 "metrics": {batch: _metrics(some) for batch, some in kept.items()},

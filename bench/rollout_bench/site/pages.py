@@ -19,7 +19,7 @@ from ..history.findings import findings
 from ..history.results import Results
 from ..history.triage import Decision
 from ..report.answer import groups_of
-from .change_points import change_point_data, finding_data, page_name
+from .change_points import change_point_data, finding_data, gates_data, page_name
 from .data import column_name, columns, commits_of, front
 from .feed import link_text, write_badge, write_feed
 from .libraries import Libraries, copy_plotly
@@ -74,10 +74,12 @@ def write_pages(
     found = findings(change_points, decisions or {})
     opened = {"regressions": link_text(found)}
     _page(folder / "index.html", templates["index"], plain=plain_tables(content), **opened)
+    _page(folder / "compare.html", templates["compare"], **opened)
     _page(folder / "regressions.html", templates["regressions"], **opened)
     write_feed(folder / "regressions.xml", found, "regressions.html")
     write_badge(folder, found)
     _script(data / "front.js", f"RP.front = {literal(content)};")
+    _script(data / "gates.js", f"RP.gates = {literal({'gates': gates_data(gates)})};")
     for number, batches in enumerate(groups_of(results).values()):
         for batch, points in batches.items():
             for metric in content["groups"][number]["metrics"][batch]:

@@ -20,5 +20,18 @@ RP.bindTheme = function (redraw) {
   addEventListener("afterprint", () => ((RP.printing = false), redraw()));
 };
 
+// The button that copies a link to what is shown.
+RP.bindCopy = () =>
+  document.getElementById("copy").addEventListener("click", async (event) => {
+    history.replaceState(null, "", RP.address(RP.selection));
+    try {
+      await navigator.clipboard.writeText(location.href);
+      event.target.textContent = "Copied";
+    } catch (error) {
+      event.target.textContent = "It is in the address bar";
+    }
+    setTimeout(() => (event.target.textContent = "Copy link"), 2000);
+  });
+
 const dialog = document.getElementById("origin");
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

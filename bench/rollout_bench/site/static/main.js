@@ -9,16 +9,7 @@
   }
   for (const form of document.querySelectorAll(".choices"))
     form.addEventListener("submit", (event) => event.preventDefault());
-  document.getElementById("copy").addEventListener("click", async (event) => {
-    history.replaceState(null, "", RP.address(RP.selection));
-    try {
-      await navigator.clipboard.writeText(location.href);
-      event.target.textContent = "Copied";
-    } catch (error) {
-      event.target.textContent = "It is in the address bar";
-    }
-    setTimeout(() => (event.target.textContent = "Copy link"), 2000);
-  });
+  RP.bindCopy();
   addEventListener("hashchange", () => {
     if (location.hash === "#main") return;
     RP.selection = RP.fromAddress();

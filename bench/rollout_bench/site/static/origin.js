@@ -81,21 +81,18 @@ RP.origin = function (figure) {
   if (Array.isArray(figure.samples)) {
     rows.splice(4, 0, ["each", figure.samples.map((one) => RP.quantity(one, figure.metric)).join(", ")]);
   }
+  const list = rows.map(([name, content]) => [RP.el("dt", {}, name), RP.el("dd", {}, content)]);
+  RP.dialog([RP.sign(figure.path), ` ${figure.title}`], RP.el("dl", {}, list));
+};
+
+// Show something over the page.
+RP.dialog = function (title, content) {
   const dialog = document.getElementById("origin");
   dialog.replaceChildren(
-    RP.el(
-      "form",
-      { method: "dialog" },
-      RP.el("h2", {}, RP.sign(figure.path), " ", figure.title),
-      RP.el("button", { autofocus: true }, "Close"),
-    ),
-    RP.el(
-      "dl",
-      {},
-      rows.map(([name, content]) => [RP.el("dt", {}, name), RP.el("dd", {}, content)]),
-    ),
+    RP.el("form", { method: "dialog" }, RP.el("h2", {}, title), RP.el("button", { autofocus: true }, "Close")),
+    content,
   );
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
 };
 
 // The figure of a cell at its newest commit.
@@ -115,13 +112,12 @@ RP.caseFigure = (cell, metric) => ({
 });
 
 // The figure of a point of a column; that of the newest commit has its samples too.
-RP.columnFigure = function (content, path, number, metric) {
+RP.columnFigure = function (content, path, number, metric, group = RP.group()) {
   const column = content.paths[path];
   const at = column.at[number];
-  const cell = RP.cases().find((one) => one.path === path && one.at === at && one.metrics[metric]);
+  const cell = group === RP.group() && RP.cases().find((one) => one.path === path && one.at === at && one.metrics[metric]);
   if (cell) return RP.caseFigure(cell, metric);
   const facts = content.surroundings[RP.nth(column.from, number)];
-  const group = RP.group();
   return {
     title: `${path}, ${RP.title(metric)}`,
     value: RP.row(content, path)[number][1],

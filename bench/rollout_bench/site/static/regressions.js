@@ -4,7 +4,7 @@
 (function () {
   const front = RP.front;
   const STEP_TIMES = front.step_times;
-  RP.selection = {};
+  RP.home = () => ({});
   if (front.triage) RP.put("messages", RP.el("p", {}, `${front.triage}: what was decided is not known, and all count as open.`));
 
   const rows = (points) =>
@@ -22,6 +22,11 @@
       ]),
     );
 
+  const sides = (finding) => {
+    const [a, b] = [finding.last_before, finding.first].map((at) => `${finding.points[0].machine}@${RP.commitName(at)}`);
+    return RP.el("a", { href: `compare.html${RP.address({ a, b })}` }, "Compare both commits");
+  };
+
   const commit = (at) => [RP.commitLink(at), ` ${front.commits.subject[at]}, ${RP.date(front.commits.time[at])}`];
 
   function section(finding) {
@@ -33,7 +38,7 @@
       "section",
       { id: finding.name },
       RP.el("h2", {}, finding.worse ? "▲ " : "▼ ", finding.summary, " ", RP.el("span", { class: "better" }, finding.state)),
-      RP.el("p", { class: "how" }, "after ", commit(finding.last_before), ", up to ", commit(finding.first)),
+      RP.el("p", { class: "how" }, "after ", commit(finding.last_before), ", up to ", commit(finding.first), ". ", sides(finding)),
       RP.el(
         "p",
         {},

@@ -87,25 +87,32 @@ RP.measured = (cell) => cell.status === RP.front.measured;
 
 RP.commitName = (at) => RP.front.commits.hash[at].slice(0, 8);
 
+// What a link to the first page shows, beside a commit.
+RP.home = () => RP.selection;
+
 RP.commitLink = function (at) {
   const name = RP.commitName(at);
   const url = RP.front.commit_url && RP.front.commit_url.replace("{commit}", encodeURIComponent(RP.front.commits.hash[at]));
-  const to = url || `${RP.root || ""}index.html${RP.address({ ...RP.selection, commit: name })}`;
+  const to = url || `${RP.root || ""}index.html${RP.address({ ...RP.home(), commit: name })}`;
   return RP.el("a", { href: to, title: RP.front.commits.subject[at] || name }, RP.el("code", {}, name));
 };
 
 // The history of a metric of the selection, from its own file; a page opened as a file can load scripts.
 const columns = {};
 RP.loaded = (id, content) => (columns[id].content = content);
-RP.columns = function (metric, then) {
-  const group = RP.group();
-  const id = `${group.id}-${RP.batch()}-${RP.front.files[metric]}`;
+RP.columns = (metric, then) => RP.columnsOf(RP.group(), RP.batch(), metric, then);
+
+RP.columnsOf = function (group, batch, metric, then) {
+  const id = `${group.id}-${batch}-${RP.front.files[metric]}`;
   if (columns[id] && columns[id].content) return then(columns[id].content);
   if (columns[id]) return void columns[id].waiting.push(then);
   columns[id] = { waiting: [then] };
   const script = RP.el("script", { src: `data/${id}.js` });
   script.onload = () => columns[id].waiting.forEach((wait) => wait(columns[id].content));
-  script.onerror = () => RP.notify(`data/${id}.js could not be read: the history of ${metric} is missing.`);
+  script.onerror = () => {
+    RP.notify(`data/${id}.js could not be read: the history of ${metric} is missing.`);
+    columns[id].waiting.forEach((wait) => wait({ scale: 1, paths: {}, surroundings: [] }));
+  };
   document.head.append(script);
 };
 
