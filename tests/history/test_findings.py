@@ -12,6 +12,7 @@ from rollout_bench.history.findings import findings
 from rollout_bench.history.results import Commit, Key
 from rollout_bench.history.triage import Decision, read_triage, write_triage
 from rollout_bench.report.findings import state, summary
+from rollout_bench.report.names import series_name
 from simulated import write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def test_one_range_and_cause_is_one_regression_with_its_step_time_first():
         ("aaaaaaaa..bbbbbbbb", True, [1.2]),
         ("aaaaaaaa..bbbbbbbb+vllm", False, [0.9]),
     ]
-    assert summary(found[1]) == "+40.0 % step time: ray, batch 8; 2 more series"
+    assert summary(found[1]) == f"+40.0 % step time: {series_name(found[1].points[0].key)}; 2 more series"
 
 
 NAME = "aaaaaaaa..bbbbbbbb+vllm"

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from ..history.findings import STEP_TIMES, Finding
 from ..schema.metrics import title
 from .change_points import environment
+from .names import series_name
 from .numbers import change
 from .table import table
 
 
 def summary(found: Finding) -> str:
-    """What it is in a line: "+30.0 % step time: zmq, batch 8; 3 more series"."""
+    """What it is in a line: "+30.0 % step time: BOX, nano, zmq, batch 8; 3 more series"."""
     first, *others = found.points
     more = f"; {len(others)} more series" if others else ""
-    return f"{change(first.ratio)} {title(first.metric)}: {first.key.path}, batch {first.key.batch}{more}"
+    return f"{change(first.ratio)} {title(first.metric)}: {series_name(first.key)}{more}"
 
 
 def state(found: Finding) -> str:

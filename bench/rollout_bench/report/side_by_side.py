@@ -101,9 +101,9 @@ def side_by_side(
 ) -> SideBySide | None:
     """What sessions of a case say of a metric: those of `commit`, or else of the one that was measured last.
 
-    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. Sessions of a
-    checkout with changes, as while somebody tries something, count where there are no others. None where there
-    are no ratios.
+    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. Sessions of
+    a checkout with changes, as while somebody tries something, count where there are no others. None where
+    there are no ratios.
     """
     kept = [one for one in kept if fingerprint in (None, one[1].workload["fingerprint"])]
     if not kept:
