@@ -1,6 +1,6 @@
 """The public door: open a rollout, generate, leave; nothing of it stays behind.
 
-Knows neither vLLM (see `engine`) nor any transport.
+Knows neither vLLM (see `engine`) nor any transport or entry.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine, has_gpu, start_engine
+from .engine import Engine, EngineSpec, Result, has_gpu
+from .entries import LOCAL, find_entry
 from .errors import ConfigurationError
 from .models import Model, find_model
 from .surroundings import lent
@@ -93,7 +94,8 @@ class Rollout:
         ]
         for _name, index, prompt, one, _sample in requests:
             self._engine.check_length(index, len(prompt), one.max_tokens)
-        results = await self._engine.generate(requests)
+        results: list[Result] = [{}] * len(requests)
+        await self._engine.generate(requests, results.__setitem__)
         # vLLM takes its times of the same clock, which all processes of a host share.
         return [Sequence(done_seconds=result.pop("done_at") - begin, **result) for result in results]
 
@@ -116,21 +118,24 @@ async def open_rollout(
     step_deadline_seconds: float = 300.0,
     device: str | None = None,
     endpoint: str | None = None,
+    entry: str = LOCAL,
+    entry_endpoint: str | None = None,
     **engine_arguments: Any,
 ) -> AsyncIterator[Rollout]:
     """Start an engine for `model` (a preset or a local folder) over a path, for one block.
 
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
     a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
-    `zmq`. The caller owns the block; leaving it ends every process that entering it started,
-    and so does the caller's death. Rollouts that are opened at once start one after the other; what a start
+    `zmq`. `entry` is what carries requests to the engine and answers back, and `entry_endpoint` where that
+    listens if it can be told. The caller owns the block; leaving it ends every process that entering it
+    started, and so does the caller's death. Rollouts opened at once start one after the other; what a start
     changes in the environment of this process is undone when it is over.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
     `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more
     than that deadline.
     """
-    found, row = find_model(model), find_transport(transport)
+    found, row, way_in = find_model(model), find_transport(transport), find_entry(entry)
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"unknown device {device!r}; known: cpu, cuda")
     if device == "cuda" and not has_gpu():
@@ -140,8 +145,13 @@ async def open_rollout(
     reason = row.absent(has_gpu())
     if reason:
         raise ConfigurationError(f"the path {transport!r} cannot be taken here: {reason}")
+    reason = way_in.absent()
+    if reason:
+        raise ConfigurationError(f"the entry {entry!r} cannot be taken here: {reason}")
     if endpoint is not None:
         row.check_endpoint(endpoint)
+    if entry_endpoint is not None:
+        way_in.check_endpoint(entry_endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
     shared_memory: set[str] = set()
     async with AsyncExitStack() as ends:
@@ -149,8 +159,10 @@ async def open_rollout(
             run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
             ends.push_async_callback(asyncio.to_thread, run.end, _END_SECONDS, shared_memory)
             os.environ.update(run.variables())
-            os.environ.update(ends.enter_context(row.provide(run.folder)))
-            engine = await start_engine(found, row, run, tensor_parallel_size, engine_arguments)
+            for surroundings in (row, way_in):
+                os.environ.update(ends.enter_context(surroundings.provide(run.folder)))
+            spec = EngineSpec(found, row, tensor_parallel_size, engine_arguments)
+            engine = await way_in.open(spec, run, entry_endpoint)
         try:
             yield Rollout(found, row, engine, run)
         finally:

@@ -2,20 +2,17 @@
 
 import asyncio
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
-from .base import Engine, Request, translated
-
-_LOOK_SECONDS = 2.0
-"""How often whoever waits for a generation makes sure that the engine's process lives."""
+from .base import Request, Took, VllmEngine, translated
+from .waiting import all_of
 
 
-class AsyncEngine(Engine):
+class AsyncEngine(VllmEngine):
     """vLLM's AsyncLLM."""
 
     def __init__(self, arguments: dict[str, Any], row: Row, run: Run, threads: ThreadPoolExecutor):
@@ -32,11 +29,13 @@ class AsyncEngine(Engine):
         self._processes: list[Any] = list(manager.processes) if manager is not None else []
         super().__init__(row, run, self._llm.vllm_config)
 
-    async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
-        tasks = [asyncio.create_task(self._generate_one(request)) for request in requests]
+    async def generate(self, requests: list[Request], took: Took) -> None:
+        tasks = [
+            asyncio.create_task(self._generate_one(place, request, took))
+            for place, request in enumerate(requests)
+        ]
         try:
             await self._all_of(tasks, self._run.step_deadline_seconds)
-            return [task.result() for task in tasks]
         except Exception as error:
             raise await self._cause(error) from error
         finally:
@@ -44,7 +43,7 @@ class AsyncEngine(Engine):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _generate_one(self, request: Request) -> dict[str, Any]:
+    async def _generate_one(self, place: int, request: Request, took: Took) -> None:
         name, index, prompt, sampling, sample = request
         final = None
         async for output in self._llm.generate(
@@ -53,35 +52,14 @@ class AsyncEngine(Engine):
             final = output
         if final is None or not final.finished:
             raise EngineError(f"request {name} ended without an answer")
-        return self._result(index, final)
+        took(place, self._result(index, final))
 
     async def _all_of(self, tasks: list[asyncio.Task], deadline_seconds: float) -> None:
-        """Wait for all tasks or the first failure, and make sure meanwhile that the engine lives, and answers
-        within a deadline."""
-        waiting = set(tasks)
-        asked: asyncio.Task | None = None
-        asked_at = 0.0
-        try:
-            while waiting:
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
-                )
-                for task in done:
-                    task.result()
-                if not waiting:
-                    return
-                if self._llm.errored:  # vLLM reports a failure to those that wait already, but not a death
-                    raise self._llm.dead_error
-                if asked is not None and asked.done():
-                    asked.result()
-                    asked = None
-                if asked is None:
-                    asked, asked_at = asyncio.create_task(self._llm.is_sleeping()), time.monotonic()
-                elif time.monotonic() - asked_at > deadline_seconds:
-                    raise Stalled(f"the engine's process has not answered within {deadline_seconds:g} s")
-        finally:
-            if asked is not None:
-                asked.cancel()
+        await all_of(tasks, deadline_seconds, self._death, self._llm.is_sleeping, "the engine's process")
+
+    def _death(self) -> None:
+        if self._llm.errored:  # vLLM reports a failure to those that wait already, but not a death
+            raise self._llm.dead_error
 
     async def _cause(self, error: Exception) -> RolloutError:
         if isinstance(error, RolloutError | ValueError):

@@ -1,9 +1,10 @@
-"""What a rollout needs of an engine, and what both engines share.
+"""What a rollout needs of an engine, and what both engines of vLLM share.
 
 Knows the objects that go into vLLM and come out of it; not how an engine is started or waited for.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import ConfigurationError, EngineError, RolloutError
@@ -14,21 +15,36 @@ Request = tuple[str, int, list[int], Any, int]
 """Name, index of the prompt, its token ids, a Sampling, number of the sample."""
 
 
-class Engine(ABC):
-    """What a rollout needs of an engine, and what both engines share: limits, settings, results."""
+Result = dict[str, Any]
+"""The fields of a Sequence, but `done_at`, on the monotonic clock, for `done_seconds`."""
 
-    def __init__(self, row: Row, run: Run, config: Any):
-        self._row = row
-        self._run = run
-        self._config = config
+Took = Callable[[int, Result], None]
+"""Takes the result of a request and its place in the list, in the event loop."""
+
+
+class Engine(ABC):
+    """What a rollout needs of an engine: vLLM's in this process's hands, or one that an entry reaches."""
+
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """Most tokens of a prompt and its answer together."""
 
     @abstractmethod
-    async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
-        """Generate all requests together; the fields of a Sequence for each, in order."""
+    async def generate(self, requests: list[Request], took: Took) -> None:
+        """Generate all requests at once; `took` has each result as soon as it is there.
+
+        Returns when it has all. Raises one of the package's errors for the first that fails; the others are
+        aborted then, as all are when it is cancelled.
+        """
 
     @abstractmethod
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         """Call a method of every worker; replies in rank order."""
+
+    @abstractmethod
+    async def describe(self) -> dict[str, Any]:
+        """Facts of the live engine: versions, settings, executor, and the transport's own facts."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -36,12 +52,24 @@ class Engine(ABC):
 
     def check_length(self, index: int, prompt_tokens: int, max_tokens: int) -> None:
         """Raise ConfigurationError where prompt `index` and its answer exceed the model's length."""
-        limit = self._config.model_config.max_model_len
-        if prompt_tokens < 1 or prompt_tokens + max_tokens > limit:
+        if prompt_tokens < 1 or prompt_tokens + max_tokens > self.longest:
             raise ConfigurationError(
                 f"prompt {index} has {prompt_tokens} tokens and asks for {max_tokens}; "
-                f"a prompt needs at least 1, and both together may be {limit} at most"
+                f"a prompt needs at least 1, and both together may be {self.longest} at most"
             )
+
+
+class VllmEngine(Engine):
+    """What both engines of vLLM share: limits, settings, results."""
+
+    def __init__(self, row: Row, run: Run, config: Any):
+        self._row = row
+        self._run = run
+        self._config = config
+
+    @property
+    def longest(self) -> int:
+        return self._config.model_config.max_model_len
 
     def _sampling(self, sampling: Any, sample: int) -> Any:
         from vllm import SamplingParams
@@ -58,7 +86,7 @@ class Engine(ABC):
         )
 
     @staticmethod
-    def _result(index: int, output: Any) -> dict[str, Any]:
+    def _result(index: int, output: Any) -> Result:
         """Fields of a Sequence from vLLM's RequestOutput and its RequestStateStats."""
         completion, times = output.outputs[0], output.metrics
         return {
@@ -98,7 +126,6 @@ class Engine(ABC):
         }
 
     async def describe(self) -> dict[str, Any]:
-        """Facts of the live engine: versions, settings, executor, and the transport's own facts."""
         import vllm
         from vllm.platforms import current_platform
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import importlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Stalled
@@ -14,6 +16,24 @@ from .base import Engine, translated
 from .last_words import noted
 from .settings import set_environment, vllm_arguments
 from .synchronous import SyncEngine
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What engine to start, wherever an entry has it."""
+
+    model: Model
+    row: Row
+    tensor_parallel_size: int
+    arguments: dict[str, Any]
+    factory: str = f"{__name__}:start_engine"
+    """"module:name" of what starts it."""
+
+    async def start(self, run: Run) -> Engine:
+        """Start it in this process's hands; raises as `start_engine` does."""
+        module, name = self.factory.split(":")
+        start = getattr(importlib.import_module(module), name)
+        return await start(self.model, self.row, run, self.tensor_parallel_size, self.arguments)
 
 
 async def start_engine(

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..transports import Row
 from ..transports.run import Run
-from .base import Engine, Request, translated
+from .base import Request, Took, VllmEngine, translated
 
 
-class SyncEngine(Engine):
+class SyncEngine(VllmEngine):
     """vLLM's LLM.generate."""
 
     def __init__(self, arguments: dict[str, Any], row: Row, run: Run, threads: ThreadPoolExecutor):
@@ -32,13 +32,14 @@ class SyncEngine(Engine):
         except Exception as error:
             raise translated(error, self._run) from error
 
-    async def generate(self, requests: list[Request]) -> list[dict[str, Any]]:
+    async def generate(self, requests: list[Request], took: Took) -> None:
         prompts: list[Any] = [
             {"prompt_token_ids": prompt} for _name, _index, prompt, _sampling, _sample in requests
         ]
         samplings = [self._sampling(sampling, sample) for *_rest, sampling, sample in requests]
         outputs = await self._in_thread(lambda: self._llm.generate(prompts, samplings, use_tqdm=False))
-        return [self._result(request[1], output) for request, output in zip(requests, outputs, strict=True)]
+        for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
+            took(place, self._result(request[1], output))
 
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         return await self._in_thread(lambda: self._llm.collective_rpc(method, args=args))

@@ -6,7 +6,7 @@ loads none until one is taken; nothing else may branch on a path's name.
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,18 @@ class Row:
 
     def absent(self, has_gpu: bool) -> str | None:
         """Why the path cannot be taken here, or None where it can."""
-        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
-        if missing:
-            packages = ["pyzmq" if name == "zmq" else name for name in missing]
-            return f"{' and '.join(packages)} not installed (pip install {' '.join(packages)})"
-        return None if has_gpu else self.needs_gpu
+        return not_installed(self.requires) or (None if has_gpu else self.needs_gpu)
 
 
-_RAY_CLUSTER = "rollout_perf.transports.ray_cluster:local_cluster"
+def not_installed(modules: Iterable[str]) -> str | None:
+    """Which of the modules are missing, and how to install them; None where none is."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    packages = ["pyzmq" if name == "zmq" else name for name in missing]
+    return f"{' and '.join(packages)} not installed (pip install {' '.join(packages)})" if missing else None
+
+
+CLUSTER = "rollout_perf.transports.ray_cluster:local_cluster"
+"""The surroundings of whatever needs Ray."""
 
 TRANSPORTS: dict[str, Row] = {
     "sync": Row("LLM.generate, the engine in the same process: the floor", "uni", in_process=True),
@@ -91,7 +95,7 @@ TRANSPORTS: dict[str, Row] = {
         "vLLM's own Ray executor: Ray places the workers, the shared-memory queue carries",
         "ray",
         requires=("ray",),
-        surroundings=_RAY_CLUSTER,
+        surroundings=CLUSTER,
         needs_gpu="vLLM's CPU platform refuses its Ray executor",
     ),
     "zmq": Row(
@@ -106,14 +110,14 @@ TRANSPORTS: dict[str, Row] = {
         _ADAPTER,
         "rollout_perf.transports.ray_actor:RayActor",
         ("ray",),
-        _RAY_CLUSTER,
+        CLUSTER,
     ),
     "ray-graph": Row(
         "a Ray compiled graph",
         _ADAPTER,
         "rollout_perf.transports.ray_graph:RayGraph",
         ("ray",),
-        _RAY_CLUSTER,
+        CLUSTER,
     ),
     "verl-zmq": Row(
         "a baseline: REQ/REP to every rank and a reply from every rank, blocking",
@@ -127,7 +131,7 @@ TRANSPORTS: dict[str, Row] = {
         _BLOCKING,
         "rollout_perf.transports.verl_ray:VerlRay",
         ("ray",),
-        _RAY_CLUSTER,
+        CLUSTER,
         baseline=True,
     ),
 }

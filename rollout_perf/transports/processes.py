@@ -27,10 +27,11 @@ _LENGTH = struct.Struct("<Q")
 
 
 class WorkerProcesses:
-    """`python -P -m MODULE`, once for each bootstrap; the rank of a process is its place."""
+    """`python -P -m MODULE`, once for each bootstrap; the rank of a process is its place, `noun` its kind."""
 
-    def __init__(self, module: str):
+    def __init__(self, module: str, noun: str = "worker"):
         self._module = module
+        self._noun = noun
         self._processes: list[subprocess.Popen] = []
         self._ending = os.eventfd(0)
         self._watcher: threading.Thread | None = None
@@ -76,11 +77,11 @@ class WorkerProcesses:
         except subprocess.TimeoutExpired:
             code = None
         if code == CUT:
-            return f"the connection to worker {rank} (process {process.pid}) was cut"
+            return f"the connection to {self._noun} {rank} (process {process.pid}) was cut"
         how = (
             f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         )
-        return f"worker {rank} (process {process.pid}) ended {how}"
+        return f"{self._noun} {rank} (process {process.pid}) ended {how}"
 
     def expect_end(self) -> None:
         """From now on the end of a process is not reported."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from rollout_bench.measure import machine
 
-from rollout_perf import TRANSPORTS, ConfigurationError, Rollout, Sampling, open_rollout
+from rollout_perf import ENTRIES, TRANSPORTS, ConfigurationError, Rollout, Sampling, open_rollout
 
 pytestmark = pytest.mark.engine
 
@@ -30,6 +30,12 @@ def test_an_unknown_path_is_refused_with_the_known_ones():
     ) as caught:
         start("nano", "carrier-pigeon")
     assert all(name in str(caught.value) for name in TRANSPORTS)
+
+
+def test_an_unknown_entry_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigurationError, match="unknown entry 'telepathy'; known: local") as caught:
+        start("nano", entry="telepathy")
+    assert all(name in str(caught.value) for name in ENTRIES)
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

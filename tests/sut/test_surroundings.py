@@ -47,7 +47,7 @@ class Engine:
 def fake_engine(monkeypatch):
     """In vLLM's place; and the caller's environment, which must be found again."""
     monkeypatch.setattr(Engine, "started", [])
-    monkeypatch.setattr(rollout, "start_engine", Engine.start)
+    monkeypatch.setattr("rollout_perf.engine.start.start_engine", Engine.start)
     monkeypatch.setattr(rollout, "has_gpu", lambda: False)
     monkeypatch.setattr(rollout, "find_transport", lambda name: Row("", "", None, (), f"{__name__}:cluster"))
     monkeypatch.setenv("NCCL_ASYNC_ERROR_HANDLING", "1")

@@ -1,0 +1,84 @@
+"""The table of entries: every way in which a request reaches an engine, and its answer comes back.
+
+Names modules and loads none until an entry is taken; nothing else may branch on an entry's name.
+"""
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engine import Engine, EngineSpec
+from ..errors import ConfigurationError
+from ..transports import not_installed
+from ..transports.run import Run
+
+LOCAL = "local"
+"""The entry that the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: what carries a request, and what that needs."""
+
+    summary: str
+    opener: str
+    """"module:name" of what is called with (spec, run, endpoint), and gives the caller's engine."""
+    requires: tuple[str, ...] = ()
+    """Modules that must be installed."""
+    surroundings: str | None = None
+    """As `transports.Row` has it."""
+    endpoint_check: str | None = None
+    """"module:function" that checks an endpoint, for entries that take one."""
+
+    def absent(self) -> str | None:
+        """Why the entry cannot be taken here, or None where it can."""
+        return not_installed(self.requires)
+
+    def check_endpoint(self, endpoint: str) -> None:
+        """Raise ConfigurationError where the entry cannot listen there."""
+        if self.endpoint_check is None:
+            raise ConfigurationError(f"entry_endpoint {endpoint!r} was given, and this entry takes none")
+        load(self.endpoint_check)(endpoint)
+
+    def provide(self, folder: Path) -> AbstractContextManager[Mapping[str, str]]:
+        """What must hold while the engine lives, with its files in `folder`: the variables that name it."""
+        return nullcontext({}) if self.surroundings is None else load(self.surroundings)(folder)
+
+    async def open(self, spec: EngineSpec, run: Run, endpoint: str | None = None) -> Engine:
+        """Start an engine and what carries requests to it; raises as `engine.start_engine` does."""
+        engine: Engine = await load(self.opener)(spec, run, endpoint)
+        return engine
+
+
+async def _local(spec: EngineSpec, run: Run, _endpoint: str | None) -> Engine:
+    return await spec.start(run)
+
+
+ENTRIES: dict[str, Entry] = {
+    LOCAL: Entry(
+        "vLLM's AsyncLLM in the process that opened the rollout: the reference", f"{__name__}:_local"
+    ),
+    "zmq": Entry(
+        "ZeroMQ to a front in a process of its own: what is ready travels together, as msgpack",
+        "rollout_perf.entries.zmq:open_zmq",
+        ("zmq", "msgspec"),
+        endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
+    ),
+}
+"""Every entry by name."""
+
+
+def find_entry(name: str) -> Entry:
+    """The entry `name`. Raises ConfigurationError that names the known ones."""
+    if name not in ENTRIES:
+        raise ConfigurationError(f"unknown entry {name!r}; known: {', '.join(ENTRIES)}")
+    return ENTRIES[name]
+
+
+def load(target: str) -> Any:
+    """What a "module:name" names."""
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,179 @@
+"""The caller's end of every entry whose engine is in another process, the front.
+
+Requests go out in parts: those of one call of `generate` for which there is room. The front takes
+MOST_IN_FLIGHT requests at once; what is more waits with the caller, in order, so that nothing between the two
+grows without bound, and nothing is dropped. Knows not what carries a part, or an answer.
+"""
+
+import asyncio
+import itertools
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from .. import errors
+from ..engine import Engine, Request, Result, Took
+from ..engine.waiting import all_of
+from ..errors import EngineError, RolloutError, Stalled
+from ..transports.run import Run
+
+MOST_IN_FLIGHT = 16384
+"""Requests that a front has at once."""
+
+LIVE, DESCRIBE, CALL_WORKERS = "live", "describe", "call_workers"
+"""What a front is asked beside requests."""
+
+
+class _Call:
+    """A call of `generate`: its requests, how many have been sent, and how many are unanswered."""
+
+    def __init__(self, requests: list[Request], took: Took):
+        self.requests = requests
+        self.took = took
+        self.sent = 0
+        self.unanswered = len(requests)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class _Part:
+    """Requests of a call that were sent together: the place of the first, and how many are unanswered."""
+
+    def __init__(self, call: _Call, first: int, unanswered: int):
+        self.call = call
+        self.first = first
+        self.unanswered = unanswered
+
+
+class RemoteEngine(Engine):
+    """An engine in a front. A subclass starts that, carries parts, and hands over what comes back."""
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._room = MOST_IN_FLIGHT
+        self._queue: deque[_Call] = deque()
+        self._parts: dict[int, _Part] = {}
+        self._numbers = itertools.count(1)
+        self._failure: RolloutError | None = None
+        self._longest = 0
+
+    @property
+    def longest(self) -> int:
+        return self._longest
+
+    async def generate(self, requests: list[Request], took: Took) -> None:
+        call = _Call(requests, took)
+        self._queue.append(call)
+        try:
+            self._check()
+            self._send_what_fits()
+            await self._all_of(call.done, self._run.step_deadline_seconds)
+        finally:
+            if not call.done.done() or call.unanswered:
+                self._withdraw(call)
+
+    async def _all_of(self, future: asyncio.Future, deadline_seconds: float) -> None:
+        try:
+            await all_of([future], deadline_seconds, self._check, lambda: self._ask(LIVE), "the front")
+        except Stalled as error:
+            self._fail(error)
+            raise
+
+    def _check(self) -> None:
+        """Raise what has ended the front, or the engine there, if anything has."""
+        if self._failure is not None:
+            raise self._run.failure() or self._failure
+
+    def _send_what_fits(self) -> None:
+        while self._queue and self._room:
+            call = self._queue[0]
+            part = call.requests[call.sent : call.sent + self._room]
+            number = next(self._numbers)
+            self._parts[number] = _Part(call, call.sent, len(part))
+            call.sent += len(part)
+            self._room -= len(part)
+            if call.sent == len(call.requests):
+                self._queue.popleft()
+            if part:
+                self._send(number, part)
+            else:
+                call.done.set_result(None)
+
+    def _withdraw(self, call: _Call) -> None:
+        """Have what of a call is at the front aborted; its room is free when the front says so."""
+        call.done.cancel()
+        if call in self._queue:
+            self._queue.remove(call)
+        for number, part in self._parts.items():
+            if part.call is call:
+                self._cancel(number)
+
+    def _take(self, results: Iterable[tuple[int, int, Result]]) -> None:
+        """Take results, each with the number of its part and its place there."""
+        for number, place, result in results:
+            part = self._parts[number]
+            call = part.call
+            self._room += 1
+            part.unanswered -= 1
+            if not part.unanswered:
+                del self._parts[number]
+            if call.done.done():
+                continue  # it was cancelled, or has failed
+            call.took(part.first + place, result)
+            call.unanswered -= 1
+            if not call.unanswered:
+                call.done.set_result(None)
+        self._send_what_fits()
+
+    def _end_part(self, number: int, error: RolloutError) -> None:
+        """Take the end of a part that has failed or was cancelled: there will be no more results of it."""
+        part = self._parts.pop(number, None)
+        if part is None:
+            return  # answered when the word to cancel it came
+        self._room += part.unanswered
+        if not part.call.done.done():
+            part.call.done.set_exception(error)
+        self._send_what_fits()
+
+    def _fail(self, error: RolloutError) -> None:
+        """Note that the front or its connection has ended, and tell whoever waits."""
+        self._failure = self._failure or error
+        for part in self._parts.values():
+            if not part.call.done.done():
+                part.call.done.set_exception(self._run.failure() or self._failure)
+
+    async def call_workers(self, method: str, args: tuple) -> list[Any]:
+        replies: list[Any] = await self._answer(CALL_WORKERS, method, args)
+        return replies
+
+    async def describe(self) -> dict[str, Any]:
+        facts: dict[str, Any] = await self._answer(DESCRIBE)
+        return facts
+
+    async def _answer(self, *question: Any) -> Any:
+        """What the front answers to a question, within the deadline of a start."""
+        self._check()
+        asked = asyncio.ensure_future(self._ask(*question))
+        try:
+            await self._all_of(asked, self._run.start_deadline_seconds)
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    @abstractmethod
+    def _send(self, number: int, requests: list[Request]) -> None:
+        """Send a part; `_take` or `_end_part` is called in the event loop with what comes of it."""
+
+    @abstractmethod
+    def _cancel(self, number: int) -> None:
+        """Have a part aborted; `_end_part` follows, or its last result."""
+
+    @abstractmethod
+    async def _ask(self, what: str, *args: Any) -> Any:
+        """What the front answers; raises what answering raised there."""
+
+
+def error_of(kind: str, text: str) -> RolloutError:
+    """The package's own exception that a front has named."""
+    found = getattr(errors, kind, EngineError)
+    return found(text) if isinstance(found, type) and issubclass(found, RolloutError) else EngineError(text)

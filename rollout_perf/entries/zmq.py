@@ -1,0 +1,373 @@
+"""The entry `zmq`: a front in a process of its own, a ROUTER here, a DEALER there, msgpack between them.
+
+What is ready travels together: the requests of a call, the results of an engine step. Nothing is pickled, and
+no request has a task or a thread at either end. Over ipc the socket is in the run's folder; over tcp CURVE
+lets in who has the keys made for the run. The front is run as
+
+    python -P -m rollout_perf.entries.zmq < bootstrap
+"""
+
+import asyncio
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import zmq
+
+from ..engine import Engine, EngineSpec, Request
+from ..errors import EngineError, RolloutError, Stalled
+from ..rollout import Sampling
+from ..transports.base import CLOSE_SECONDS
+from ..transports.processes import CUT, WorkerProcesses, end_at_once, take_bootstrap
+from ..transports.run import Run
+from ..transports.zeromq.endpoint import LARGEST_FRAME_BYTES, Endpoint, enlarge_buffer, with_large_buffers
+from ..transports.zeromq.keys import Authenticator, Keys
+from . import load
+from .front import Front, described
+from .remote import RemoteEngine, error_of
+
+_PURPOSE = "requests"
+_IDENTITY = b"front"
+_CLOSE_SECONDS = 20.0
+"""How long a front may take to end its engine."""
+
+
+class Generate(msgspec.Struct, array_like=True, tag=0):
+    """To the front: a part."""
+
+    number: int
+    requests: list[tuple[str, int, list[int], Sampling, int]]
+
+
+class Cancel(msgspec.Struct, array_like=True, tag=1):
+    """To the front: abort a part."""
+
+    number: int
+
+
+class Ask(msgspec.Struct, array_like=True, tag=2):
+    """To the front: a question."""
+
+    number: int
+    what: str
+    args: list[Any]
+
+
+class Close(msgspec.Struct, array_like=True, tag=3):
+    """To the front: end."""
+
+
+class Ready(msgspec.Struct, array_like=True, tag=4):
+    """From the front: the engine has started; the most tokens of a sequence, and what else is to be known."""
+
+    longest: int
+    facts: dict[str, Any]
+
+
+class Results(msgspec.Struct, array_like=True, tag=5):
+    """From the front: results, each with the number of its part and its place there."""
+
+    results: list[tuple[int, int, dict[str, Any]]]
+
+
+class Ended(msgspec.Struct, array_like=True, tag=6):
+    """From the front: a part that has failed or was cancelled, a question that failed, or 0: no start."""
+
+    number: int
+    kind: str
+    text: str
+
+
+class Answer(msgspec.Struct, array_like=True, tag=7):
+    """From the front: the answer to a question."""
+
+    number: int
+    value: Any
+
+
+class Channel:
+    """A socket in an event loop, without a task: `take` is called with each message that comes."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket,
+        types: Any,
+        take: Callable[[Any], None],
+        broken: Callable[[EngineError], None],
+    ):
+        self._socket = socket
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(types).decode
+        self._take = take
+        self._broken = broken
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = socket.fileno()
+        self._loop.add_reader(self._descriptor, self._look)
+
+    def send(self, message: Any, *before: bytes) -> None:
+        """Send a message, behind the frames `before`."""
+        self._socket.send_multipart([*before, self._encode(message)], flags=zmq.NOBLOCK)
+        # The descriptor is ready once for all that has happened, and sending has taken note of that.
+        self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        while not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            *_identity, frame = self._socket.recv_multipart(copy=False)
+            try:
+                message = self._decode(frame.buffer)
+            except (msgspec.DecodeError, ValueError) as error:
+                self._broken(EngineError(f"what came over the entry is no message of it: {error}"))
+                return
+            self._take(message)
+
+    def close(self) -> None:
+        """Take no more; what has been sent may leave."""
+        self._loop.remove_reader(self._descriptor)
+        self._socket.close()
+
+
+# --- the caller's end -----------------------------------------------------------------------------
+
+
+class ZeroMQ(RemoteEngine):
+    """An engine in a process that is reached over ZeroMQ."""
+
+    serve: str | None = None
+    """What else the front does, see `_Process`; for entries that only ask over ZeroMQ."""
+
+    def __init__(self, run: Run, endpoint: str | None):
+        super().__init__(run)
+        self._endpoint = Endpoint.of(endpoint, run.folder)
+        self._context = zmq.Context()
+        self._authenticator = Authenticator(self._context) if self._endpoint.is_open else None
+        self._processes = WorkerProcesses("rollout_perf.entries.zmq", "front")
+        self._questions: dict[int, asyncio.Future[Any]] = {}
+        self._asked = itertools.count(1)
+        self._started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._channel: Channel | None = None
+
+    async def start(self, spec: EngineSpec) -> dict[str, Any]:
+        """Start the front and its engine, and return what else it says; nothing is left of one that fails."""
+        loop, deadline_seconds = asyncio.get_running_loop(), self._run.start_deadline_seconds
+        try:
+            socket = self._bind()
+            types = Ready | Results | Ended | Answer
+            self._channel = Channel(socket, types, self._take_message, self._fail)
+            keys = self._authenticator.keys if self._authenticator else None
+            with with_large_buffers(socket):
+                self._processes.launch(
+                    [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve)], self._run.variables()
+                )
+                self._processes.watch(
+                    lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph))
+                )
+                return await asyncio.wait_for(self._started, deadline_seconds)
+        except BaseException as error:
+            self._failure = self._failure or EngineError("the front did not start")
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise Stalled(f"the engine did not start within {deadline_seconds:g} s") from None
+            raise
+
+    def _bind(self) -> zmq.Socket:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.linger = 0
+        socket.maxmsgsize = LARGEST_FRAME_BYTES
+        socket.sndhwm = socket.rcvhwm = 0  # MOST_IN_FLIGHT bounds them
+        socket.router_mandatory = 1
+        if self._authenticator is not None:
+            self._authenticator.protect(socket)
+        try:
+            self._endpoint.bind(socket, _PURPOSE)
+        except EngineError:
+            socket.close()
+            raise
+        return socket
+
+    def _take_message(self, message: Any) -> None:
+        match message:
+            case Results(results):
+                self._take(results)
+            case Answer(number, value):
+                if number in self._questions:
+                    self._questions.pop(number).set_result(value)
+            case Ready(longest, facts):
+                self._longest = longest
+                if not self._started.done():
+                    self._started.set_result(facts)
+            case Ended(number, kind, text):
+                self._take_end(number, error_of(kind, text))
+
+    def _take_end(self, number: int, error: RolloutError) -> None:
+        if number in self._questions:
+            self._questions.pop(number).set_exception(error)
+        elif number:
+            self._end_part(number, error)
+        else:
+            self._fail(error)
+
+    def _fail(self, error: RolloutError) -> None:
+        super()._fail(error)
+        for future in (self._started, *self._questions.values()):
+            if not future.done():
+                future.set_exception(self._run.failure() or error)
+                future.exception()  # perhaps nobody waits any more
+
+    def _send_message(self, message: Any) -> None:
+        assert self._channel is not None
+        try:
+            self._channel.send(message, _IDENTITY)
+        except zmq.ZMQError as error:
+            self._fail(EngineError(f"the front cannot be reached: {error}"))
+
+    def _send(self, number: int, requests: list[Request]) -> None:
+        self._send_message(Generate(number, requests))
+
+    def _cancel(self, number: int) -> None:
+        self._send_message(Cancel(number))
+
+    async def _ask(self, what: str, *args: Any) -> Any:
+        number = -next(self._asked)  # parts have the numbers above 0
+        future = self._questions[number] = asyncio.get_running_loop().create_future()
+        self._send_message(Ask(number, what, list(args)))
+        try:
+            return await future
+        finally:
+            self._questions.pop(number, None)
+
+    async def describe(self) -> dict[str, Any]:
+        return await super().describe() | {
+            "entry_channel": "zmq ROUTER/DEALER",
+            "entry_endpoint_kind": self._endpoint.scheme,
+            "entry_security": "CURVE" if self._authenticator else "a folder of the user's own",
+        }
+
+    async def close(self) -> None:
+        self._processes.expect_end()
+        grace_seconds = 0.0  # after a failure it may hang
+        if self._failure is None:
+            self._send_message(Close())
+            grace_seconds = _CLOSE_SECONDS
+        self._fail(EngineError("the rollout was closed"))
+        await asyncio.to_thread(self._processes.end, grace_seconds)
+        if self._channel is not None:
+            self._channel.close()
+        if self._authenticator is not None:
+            await asyncio.to_thread(self._authenticator.close)
+        self._context.term()
+
+
+async def open_zmq(spec: EngineSpec, run: Run, endpoint: str | None) -> ZeroMQ:
+    """What the table of entries opens."""
+    engine = ZeroMQ(run, endpoint)
+    await engine.start(spec)
+    return engine
+
+
+# --- the front's end ------------------------------------------------------------------------------
+
+Serve = Callable[[Engine], Coroutine[Any, Any, dict[str, Any]]]
+"""What a front does beside, once its engine has started: returns what the caller is to know of it."""
+
+
+async def _serve(
+    context: zmq.Context, address: str, keys: Keys | None, spec: EngineSpec, serve: str | None
+) -> None:
+    """Be the front: start the engine, generate and answer until the caller says to end."""
+    socket, watcher = _connect(context, address, keys)
+    closed = asyncio.Event()
+
+    def take(message: Any) -> None:
+        match message:
+            case Generate(number, requests):
+                front.generate(number, requests)
+            case Cancel(number):
+                front.cancel(number)
+            case Ask(number, what, args):
+                asking.add(task := asyncio.create_task(answer(number, what, args)))
+                task.add_done_callback(asking.discard)
+            case Close():
+                closed.set()
+
+    async def answer(number: int, what: str, args: list[Any]) -> None:
+        try:
+            channel.send(Answer(number, await front.answer(what, tuple(args))))
+        except Exception as error:
+            channel.send(Ended(number, *described(error)))
+
+    asking: set[asyncio.Task] = set()
+    channel = Channel(socket, Generate | Cancel | Ask | Close, take, lambda _error: end_at_once(CUT))
+    try:
+        engine = await spec.start(Run.from_environment())
+        front = Front(
+            engine,
+            lambda results: channel.send(Results(results)),
+            lambda number, kind, text: channel.send(Ended(number, kind, text)),
+        )
+        channel.send(Ready(engine.longest, await load(serve)(engine) if serve else {}))
+    except Exception as error:
+        channel.send(Ended(0, *described(error)))
+    else:
+        await closed.wait()
+        await front.close()
+    _expected_end.set()
+    socket.disable_monitor()
+    watcher.join()
+    channel.close()
+
+
+def _connect(context: zmq.Context, address: str, keys: Keys | None) -> tuple[zmq.Socket, threading.Thread]:
+    """The socket, connected, and the thread that watches it."""
+    socket = context.socket(zmq.DEALER)
+    socket.routing_id = _IDENTITY
+    socket.linger = int(CLOSE_SECONDS * 1000)
+    socket.sndhwm = socket.rcvhwm = 0
+    if keys is not None:
+        keys.apply_to(socket)
+    monitor = socket.get_monitor_socket(
+        zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+    )
+    watcher = threading.Thread(target=_end_when_cut, args=[monitor], name="zmq-watch", daemon=True)
+    watcher.start()
+    socket.connect(address)
+    return socket, watcher
+
+
+_expected_end = threading.Event()
+
+
+def _end_when_cut(monitor: zmq.Socket) -> None:
+    """End, so that the caller notices: libzmq would connect again, but what was under way is lost."""
+    while enlarge_buffer(monitor):
+        pass
+    if not _expected_end.is_set():
+        end_at_once(CUT)
+    monitor.close()
+
+
+def main() -> None:
+    """Be a front until the caller closes or is gone."""
+    address, *rest = take_bootstrap()
+    context = zmq.Context()
+    with asyncio.Runner(loop_factory=_event_loop()) as runner:
+        runner.run(_serve(context, address, *rest))
+    context.term()
+    sys.stdout.flush()
+    os._exit(0)  # threads and libraries of the engine must not delay the end
+
+
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The event loop that vLLM's own server has, where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The contract of entries, held against every one: the caller cannot tell which carries his requests.
+
+The engine behind them has no model, and says what it was asked.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+import zmq
+from fake_engine import RAISE
+from leaks import lives, nothing_left
+
+from rollout_perf import ENTRIES, ConfigurationError, EngineError, Sampling, Stalled, WorkerError
+from rollout_perf.engine import Engine, EngineSpec, Request, waiting
+from rollout_perf.entries import LOCAL, find_entry
+from rollout_perf.surroundings import environment
+from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
+from rollout_perf.transports.run import Run
+
+REMOTE = [name for name in ENTRIES if name != LOCAL]
+TCP = "tcp://127.0.0.1"
+TAKES_ENDPOINT = [name for name, entry in ENTRIES.items() if entry.endpoint_check is not None]
+
+
+@asynccontextmanager
+async def opened(
+    name: str, endpoint: str | None = None, step_deadline_seconds: float = 60.0, **arguments
+) -> AsyncIterator[Engine]:
+    """An entry with the fake engine behind it; nothing of it is left."""
+    entry = find_entry(name)
+    if reason := entry.absent():
+        pytest.skip(reason)
+    run = Run.create("zmq", 60.0, step_deadline_seconds)
+    try:
+        with environment(run.variables()), entry.provide(run.folder) as variables, environment(variables):
+            engine = await entry.open(
+                EngineSpec(None, None, 1, arguments, "fake_engine:start"), run, endpoint
+            )
+            try:
+                yield engine
+            finally:
+                await engine.close()
+    finally:
+        run.end(5.0)
+    assert not run.folder.exists()
+
+
+def requests(prompts: list[list[int]], sampling: Sampling) -> list[Request]:
+    return [(f"r{index}", index, prompt, sampling, 0) for index, prompt in enumerate(prompts)]
+
+
+async def generate(engine: Engine, prompts: list[list[int]], sampling: Sampling) -> list[dict]:
+    results: list = [None] * len(prompts)
+    await engine.generate(requests(prompts, sampling), results.__setitem__)
+    return results
+
+
+@pytest.fixture(scope="module", params=ENTRIES)
+def entered(request) -> Iterator[SimpleNamespace]:
+    """An entry that is open for all tests that leave it healthy, and the loop that it lives in."""
+    with nothing_left(only=("process", "shared memory")), asyncio.Runner() as runner:
+        way_in = opened(request.param, token_seconds=0.001)
+        yield SimpleNamespace(name=request.param, engine=runner.run(way_in.__aenter__()), run=runner.run)
+        runner.run(way_in.__aexit__(None, None, None))
+
+
+def test_answers_come_to_their_places_with_every_field(entered):
+    """Of Sampling and of a result all fields travel, those too that nobody has thought of yet."""
+    sampling = Sampling(5, temperature=0.25, seed=7, ignore_eos=True)
+    results = entered.run(generate(entered.engine, [[3, 4], [100_000, 5]], sampling))
+    assert [one["token_ids"][0] for one in results] == [3, 0]
+    for place, (one, prompt) in enumerate(zip(results, ([3, 4], [100_000, 5]), strict=True)):
+        assert one["asked"] == asdict(sampling) | {"prompt": prompt}
+        assert one["text"] == f"r{place} ü {sampling}"
+        assert one["log_probabilities"] == [-0.5, None, float("-inf")]
+        assert one["prompt"] == place
+
+
+def test_samples_of_many_lengths_come_as_they_are_done(entered):
+    """The caller of a long batch may begin with what is there."""
+    came: dict[int, float] = {}
+    asked = [(f"r{n}", n, [n], Sampling(tokens), 0) for n, tokens in enumerate((500, 1, 40))]
+    begin = time.monotonic()
+    entered.run(
+        entered.engine.generate(asked, lambda place, _: came.update({place: time.monotonic() - begin}))
+    )
+    assert list(came) == [1, 2, 0]
+    assert came[1] < 0.3
+
+
+def test_nothing_to_generate_is_generated_at_once(entered):
+    assert entered.run(generate(entered.engine, [], Sampling(1))) == []
+
+
+def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered):
+    async def cancel() -> None:
+        kept = asyncio.create_task(generate(entered.engine, [[1]], Sampling(300)))
+        dropped = asyncio.create_task(generate(entered.engine, [[1], [2]], Sampling(100_000)))
+        await asyncio.sleep(0.1)
+        dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        assert dropped.cancelled()
+        assert len((await kept)[0]["token_ids"]) == 300
+        seen = await entered.engine.describe()
+        assert sorted(seen["aborted"]) == ["r0", "r1"]
+        assert seen["now"] == 0
+
+    entered.run(cancel())
+
+
+def test_an_error_in_the_engine_is_the_caller_s_and_the_engine_goes_on(entered):
+    with pytest.raises(WorkerError, match="sabotage on request"):
+        entered.run(generate(entered.engine, [[1], [RAISE]], Sampling(1)))
+    assert len(entered.run(generate(entered.engine, [[1]], Sampling(2)))[0]["token_ids"]) == 2
+
+
+def test_workers_are_called_through_it(entered):
+    assert entered.run(entered.engine.call_workers("nap", (1.5, "two"))) == ["nap", 1.5, "two"]
+
+
+def test_requests_beyond_what_a_front_takes_wait_and_none_is_dropped(entered, monkeypatch):
+    if entered.name == LOCAL:
+        pytest.skip("there is nothing between the caller and the engine")
+    monkeypatch.setattr(entered.engine, "_room", 3)
+
+    async def flood() -> None:
+        entered.most = (await entered.engine.describe())["most"]
+        batches = [generate(entered.engine, [[n + 1] for n in range(size)], Sampling(2)) for size in (8, 5)]
+        first, second = await asyncio.gather(*batches)
+        assert [one["token_ids"][0] for one in first] == [*range(1, 9)]
+        assert [one["token_ids"][0] for one in second] == [*range(1, 6)]
+
+    entered.run(flood())
+    seen = entered.run(entered.engine.describe())
+    assert seen["most"] == max(3, entered.most)
+    assert entered.engine._room == 3
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_engine_that_does_not_start_is_the_caller_s_error(name):
+    async def start() -> None:
+        async with opened(name, no_start="not like this"):
+            pytest.fail("it has started")
+
+    with nothing_left(), pytest.raises(ConfigurationError, match="not like this"):
+        asyncio.run(start())
+
+
+def taken_port() -> socket.socket:
+    """A socket that listens on a port of its own."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    return taken
+
+
+@pytest.mark.parametrize("name", TAKES_ENDPOINT)
+def test_a_port_in_use_is_said(name):
+    async def start(port: int) -> None:
+        async with opened(name, f"{TCP}:{port}"):
+            pytest.fail("it has started")
+
+    with nothing_left(only=("process", "thread")), taken_port() as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EngineError, match=rf"cannot listen at \S*127\.0\.0\.1:{port}: .*in use"):
+            asyncio.run(start(port))
+
+
+def test_an_endpoint_is_refused_by_an_entry_that_takes_none():
+    with pytest.raises(ConfigurationError, match=r"'tcp://127\.0\.0\.1' was given, .* takes none"):
+        find_entry(LOCAL).check_endpoint(TCP)
+
+
+@contextmanager
+def watched_closely(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(waiting, "_LOOK_SECONDS", 0.1)
+    with nothing_left(only=("process", "thread", "shared memory")):
+        yield
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGKILL, EngineError), (signal.SIGSTOP, Stalled)])
+@pytest.mark.parametrize("name", REMOTE)
+def test_a_front_that_is_killed_or_stopped_is_reported_to_whoever_waits(name, number, expected, monkeypatch):
+    seen = SimpleNamespace()
+
+    async def break_it() -> None:
+        async with opened(name, token_seconds=1.0, step_deadline_seconds=0.3) as engine:
+            seen.front = (await engine.describe())["front_pid"]
+            generating = asyncio.create_task(generate(engine, [[1]], Sampling(60)))
+            await asyncio.sleep(0.1)
+            os.kill(seen.front, number)
+            seen.begin = time.monotonic()
+            try:
+                await generating
+            except EngineError as error:
+                with pytest.raises(type(error)):
+                    await generate(engine, [[1]], Sampling(1))
+                raise
+            finally:
+                seen.seconds = time.monotonic() - seen.begin
+
+    words = "SIGKILL" if number == signal.SIGKILL else r"the front has not answered within 0\.3 s"
+    with watched_closely(monkeypatch), pytest.raises(expected, match=words):
+        asyncio.run(break_it())
+    assert seen.seconds < DEATH_NOTICE_SECONDS
+    assert (
+        time.monotonic() - seen.begin < 3 * DEATH_NOTICE_SECONDS
+    )  # and nobody waited for it to end by itself
+    assert not lives(seen.front)
+
+
+def test_a_stranger_at_the_port_of_zmq_is_not_heard():
+    """He knows the address and the front's name, and not the keys: what he sends would end the entry."""
+
+    async def listen() -> None:
+        async with opened("zmq", TCP) as engine:
+            address = engine._channel._socket.get_string(zmq.LAST_ENDPOINT)
+            with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+                stranger.linger = 0
+                stranger.connect(address)
+                stranger.send(b"garbage")
+                await asyncio.sleep(0.3)
+                assert len(await generate(engine, [[1]], Sampling(1))) == 1
+
+    asyncio.run(listen())
