@@ -48,6 +48,7 @@ def nothing_starts(monkeypatch):
         (["measure"], "--path"),
         (["measure", "--path", "carrier-pigeon"], "zmq"),
         (["measure", "--path", "vllm-ray"], "refuses its Ray executor"),
+        ([*MEASURE, "--entry", "telepathy"], "unknown entry 'telepathy'; known: local, zmq"),
         ([*MEASURE, "--preset", "gpt-9"], "qwen2.5-0.5b"),
         ([*MEASURE, "--metric", "beauty"], "step_seconds"),
         ([*MEASURE, "--device", "cuda"], "no GPU"),
@@ -183,6 +184,31 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
     assert [record["status"] for record in json.loads(last)["records"]] == statuses
     assert lines[0].startswith("path")
     assert ("failed: why" in "\n".join(lines)) == ("failed" in statuses)
+
+
+@pytest.mark.parametrize("command", ["measure", "compare"])
+def test_every_path_is_asked_for_behind_every_entry_and_the_local_one_comes_first(
+    command, monkeypatch, capsys
+):
+    from rollout_bench.schema.record import Record
+
+    def measured(_preset, given, workloads, *_rest, **_keywords):
+        ways = [getattr(one, "way", one) for one in given]
+        assert ways == ["vllm-mp", "vllm-mp@zmq"]
+        metrics = {"step_seconds": [0.5] * 7, "engine_step_seconds": [0.01] * 7}
+        return [
+            Record(
+                "vllm-mp", "nano", 1, workloads[0].as_dict(), "measured", metrics=metrics, entry=entry,
+                provenance={"session": "s"},
+            )
+            for entry in (None, "zmq")
+        ]  # fmt: skip
+
+    run_instead(measured, monkeypatch)
+    monkeypatch.setattr("rollout_bench.cli.compare.run_session", measured)
+    asked = ["--path", "vllm-mp", "--entry", "zmq", "--entry", "local", "--batch", "8"]
+    assert cli.main([command, *asked]) == 0
+    assert "vllm-mp@zmq" in capsys.readouterr().out
 
 
 def asked_for(arguments, monkeypatch):

@@ -4,13 +4,14 @@ import copy
 
 import pytest
 from rollout_bench.measure.equal_work import check_equal_work
-from rollout_bench.measure.labels import LABELS, check_label
-from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, REFERENCE, Record
+from rollout_bench.measure.labels import ENTRIES, LABELS, check_label
+from rollout_bench.schema.record import ABSENT, FAILED, LOCAL, MEASURED, REFERENCE, Record
 
+import rollout_perf
 from rollout_perf import TRANSPORTS
 
 
-def measured(path: str = "zmq", batch: int = 8, **observed) -> Record:
+def measured(path: str = "zmq", batch: int = 8, entry: str | None = None, **observed) -> Record:
     """A measured record, as its path's label promises."""
     label = LABELS[path]
     worker = {
@@ -31,6 +32,7 @@ def measured(path: str = "zmq", batch: int = 8, **observed) -> Record:
         content["channel"] = f"{label.channel} and more"
     return Record(
         path=path,
+        entry=entry,
         preset="nano",
         tensor_parallel_size=2,
         workload={"batch": batch, "fingerprint": "f" * 12},
@@ -47,6 +49,17 @@ class TestLabel:
     @pytest.mark.parametrize("path", LABELS)
     def test_what_matches_its_label_stays_as_it_is(self, path):
         assert check_label(measured(path)) == measured(path)
+
+    @pytest.mark.parametrize("entry", ENTRIES)
+    def test_a_case_behind_an_entry_was_really_reached_by_that(self, entry):
+        facts = {"entry_channel": f"{ENTRIES[entry]} and more"} if entry else {}
+        assert check_label(measured(entry=entry, **facts)).status == MEASURED
+        for other in ({"entry_channel": "pneumatic tube"}, {} if entry else {"entry_channel": "zmq"}):
+            record = check_label(measured(entry=entry, **other))
+            assert f"carried by {other.get('entry_channel')!r}, not {ENTRIES[entry]}" in record.reason
+
+    def test_every_entry_has_a_label(self):
+        assert {name if name != LOCAL else None for name in rollout_perf.ENTRIES} == set(ENTRIES)
 
     @pytest.mark.parametrize(
         ("path", "observed", "says"),

@@ -1,5 +1,6 @@
 """sequence.py: every case that was asked for comes back, with the reason where it was not measured."""
 
+import json
 import os
 import subprocess
 import sys
@@ -103,6 +104,23 @@ def test_cases_end_and_their_folder_goes_when_whoever_asked_is_killed(tmp_path, 
     finally:
         for pid in filter(lives, pids):
             psutil.Process(pid).kill()
+
+
+@pytest.mark.timeout(120)
+def test_a_path_behind_two_entries_is_two_cases_and_an_unknown_entry_is_absent(tmp_path, monkeypatch):
+    """An older commit has no entry but the local one, and goes on without; its records are as they were."""
+    fake.put(monkeypatch, tmp_path)
+    load = fixed("nano", [1])
+    ways = ["zmq", "zmq@zmq", "vllm-mp@telepathy"]
+    records = measure_cases("nano", ways, load, say=print, rollouts=2, keep=tmp_path / "keep")
+    assert [(one.way, one.status) for one in records] == [
+        ("zmq", MEASURED), ("zmq@zmq", MEASURED), ("vllm-mp@telepathy", ABSENT),
+    ]  # fmt: skip
+    assert records[2].reason == "this commit has no entry 'telepathy'; it has local, zmq"
+    kept = {json.loads(line).get("entry") for line in (tmp_path / "keep").read_text().splitlines()}
+    assert kept == {None, "zmq", "telepathy"}
+    assert '"entry":' not in records[0].to_json()
+    assert measure_cases("nano", ways[:2], load, say=print, keep=tmp_path / "keep") == records[:2]
 
 
 def test_a_hang_before_the_first_path_costs_no_more_than_a_path_may(monkeypatch):

@@ -191,7 +191,7 @@ class Answers:
     """In the place of a contestant: it does what it is asked, and notes it."""
 
     def __init__(self, name: str):
-        self.name, self.path, self.orders = name, name.split()[-1], []
+        self.name, self.way, self.orders = name, name.split()[-1], []
 
     def ask(self, **order):
         self.orders.append(order)

@@ -30,15 +30,21 @@ from .options import (
     check_model,
     engine_argument,
     engine_arguments,
+    entry_argument,
     output_file,
     timeline_argument,
+    ways,
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     case_arguments(parser, path_required=False)  # --from needs none
-    parser.add_argument("--reference", default="vllm-mp", help="what the others are divided by")
+    entry_argument(parser)
+    parser.add_argument(
+        "--reference", default="vllm-mp",
+        help="the path that the others are divided by, behind the local entry or else the first",
+    )  # fmt: skip
     workloads.arguments(parser)
     parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
     parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
@@ -68,8 +74,11 @@ def run(given: argparse.Namespace) -> int:
     else:
         sessions = _measure(given)
     order = {path: place for place, path in enumerate(TRANSPORTS)}  # records come as their sessions ended
-    sessions = [sorted(some, key=lambda one: order.get(one.path, len(order))) for some in sessions]
-    found = ratios(sessions, given.reference, given.metric)
+    sessions = [
+        sorted(some, key=lambda one: (order.get(one.path, len(order)), one.entry or "")) for some in sessions
+    ]
+    [reference, *_others] = ways([given.reference], given.entry)
+    found = ratios(sessions, reference, given.metric)
     every = [one for records in sessions for one in records]
     for number, work in enumerate(dict.fromkeys(map(work_of, every))):
         rows = [
@@ -77,14 +86,14 @@ def run(given: argparse.Namespace) -> int:
             if work == work_name(row["preset"], row["tensor_parallel_size"], row["workload"])
         ]  # fmt: skip
         print("\n" * (number > 0) + work)
-        print(ratio_table(rows, given.reference, given.metric))
+        print(ratio_table(rows, reference, given.metric))
         cases = [one for one in together(sessions) if work_of(one) == work]
         for text in filter(None, (tail_table(cases), idle_table(cases), stage_table(cases))):
             print(f"\n{text}")
     failed = [one for one in every if one.status != MEASURED]
     for one in failed:
-        say(f"{one.path} {one.workload['batch']}: {one.status}: {one.reason}")
-    print(json.dumps({"reference": given.reference, "metric": given.metric, "ratios": found}))
+        say(f"{one.way} {one.workload['batch']}: {one.status}: {one.reason}")
+    print(json.dumps({"reference": reference, "metric": given.metric, "ratios": found}))
     return 1 if failed else 0
 
 
@@ -101,8 +110,9 @@ def _kept(file: str) -> list[Any]:
 def _measure(given: argparse.Namespace) -> list[list[Any]]:
     """The records of every start."""
     gpus = machine.gpus()
-    others = [path for path in dict.fromkeys(given.path) if path != given.reference]
-    check_engine_paths([given.reference, *others], gpus)
+    check_engine_paths(list(dict.fromkeys([given.reference, *given.path])), gpus)
+    [reference, *_others] = ways([given.reference], given.entry)
+    others = [one for one in ways(given.path, given.entry) if one != reference]
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
@@ -110,7 +120,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
     engine = engine_arguments(given.engine_arg)
-    groups = split(given.reference, others, at_once(preset, given.tp, loads))
+    groups = split(reference, others, at_once(preset, given.tp, loads))
     sessions: list[list[Any]] = []
     with alone(say, output):
         for start, paths in product(range(given.starts), groups):

@@ -20,8 +20,10 @@ from .options import (
     case_arguments,
     check_engine_paths,
     engine_argument,
+    entry_argument,
     output_argument,
     sequence_arguments,
+    ways,
 )
 
 
@@ -36,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=float, default=300.0, metavar="SECONDS", help="for each path (default: 300)"
     )
+    entry_argument(parser)
     engine_argument(parser)
     output_argument(parser)
 
@@ -72,8 +75,8 @@ def run(given: argparse.Namespace) -> int:
             until_limit_seconds=given.deadline,
         )
     limits = {}
-    for path in dict.fromkeys(given.path):
-        mine = [record for record in records if record.path == path]
+    for path in ways(given.path, given.entry):
+        mine = [record for record in records if record.way == path]
         limits[path] = find_limit(mine)
         print("\n".join(limit_lines(path, limits[path], mine)))
     found = {path: one and asdict(one) for path, one in limits.items()}

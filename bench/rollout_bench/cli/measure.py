@@ -21,9 +21,11 @@ from .options import (
     case_arguments,
     check_engine_paths,
     engine_argument,
+    entry_argument,
     output_argument,
     sequence_arguments,
     timeline_argument,
+    ways,
 )
 from .outputs import check_folder
 
@@ -32,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     case_arguments(parser)
     workloads.arguments(parser)
+    entry_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
     parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
@@ -56,6 +59,7 @@ def run(given: argparse.Namespace) -> int:
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
+    named = ways(given.path, given.entry)
     cases, options = sequence_arguments(given, loads, gpus)
     traces = _folder(given.profile)
     with alone(say, options["keep"]):
@@ -67,7 +71,8 @@ def run(given: argparse.Namespace) -> int:
             compare_probe=given.compare_probe,
             timeline=given.timeline,
         )
-    print(rollout_table(records, REFERENCE, given.metric))
+    reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
+    print(rollout_table(records, reference, given.metric))
     for text in filter(None, (tail_table(records), idle_table(records), stage_table(records))):
         print(f"\n{text}")
     for line in (*_absent(records), *probe_lines(records), *_traces(records)):

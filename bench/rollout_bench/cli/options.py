@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rollout_perf.entries import ENTRIES, LOCAL, find_entry
 from rollout_perf.models import PRESETS, find_model
 from rollout_perf.transports import TRANSPORTS, find_transport
 
 from ..errors import UsageError
 from ..measure.labels import LABELS
 from ..measure.workload import Workload
+from ..schema.record import way
 from .console import say
 from .outputs import check_records_file
 
@@ -28,6 +30,28 @@ def case_arguments(parser: argparse.ArgumentParser, path_required: bool = True) 
     )
     parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
+
+
+def entry_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `ways` reads beside paths."""
+    parser.add_argument(
+        "--entry",
+        action="append",
+        default=[],
+        help=f"repeatable; how a request reaches the engine: {', '.join(ENTRIES)} (default: {LOCAL})",
+    )
+
+
+def ways(paths: Sequence[str], entries: Sequence[str]) -> list[str]:
+    """Every path behind every entry, each once, the local entry's first.
+
+    Raises UsageError for an entry that cannot be taken here, ConfigurationError for an unknown one.
+    """
+    for name in entries:
+        if reason := find_entry(name).absent():
+            raise UsageError(f"the entry {name!r} cannot be taken here: {reason}")
+    ordered = sorted(dict.fromkeys(entries or [LOCAL]), key=lambda name: name != LOCAL)
+    return [way(path, entry) for entry in ordered for path in dict.fromkeys(paths)]
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:
@@ -137,5 +161,5 @@ def sequence_arguments(
     """
     preset = check_model(given.preset, given.tp, workloads, gpus)
     keep, arguments = output_file(given.output), engine_arguments(given.engine_arg)
-    cases = (preset, list(dict.fromkeys(given.path)), workloads, given.tp)
+    cases = (preset, ways(given.path, given.entry), workloads, given.tp)
     return cases, {"say": say, "rollouts": given.rollouts, "keep": keep, "arguments": arguments}

@@ -61,11 +61,11 @@ def _of_sessions(text: str) -> Iterator[tuple[str, Timed, Sequence[float]]]:
     records = [record for record in read_records(text) if record.metrics]
     logs: dict[Timed, list[float]] = {}
     for session in sessions_of(records):
-        references = {_case(one): one.metrics for one in session if one.path == REFERENCE}
+        references = {_case(one): one.metrics for one in session if one.way == REFERENCE}
         for one in session:
-            if one.path != REFERENCE:
+            if one.way != REFERENCE:
                 for metric, value in _log_ratios(one.metrics, references.get(_case(one), {})):
-                    logs.setdefault(Timed(one.path, *_case(one), metric), []).append(value)
+                    logs.setdefault(Timed(one.way, *_case(one), metric), []).append(value)
     time = max(map(measured_at, records), default="")
     for timed, values in logs.items():
         yield time, timed, values

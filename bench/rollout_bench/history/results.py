@@ -198,7 +198,7 @@ def key_of(point: Point) -> Key:
         point.environment,
         record.preset,
         record.tensor_parallel_size,
-        record.path,
+        record.way,
         load["name"],
         load["fingerprint"],
         load["batch"],

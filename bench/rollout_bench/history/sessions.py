@@ -10,7 +10,7 @@ from ..measure.pool import replicates_of
 from ..schema.record import Record
 
 Case = tuple[str, str, int, str]
-"""Path, preset, tensor-parallel size and the workload's fingerprint."""
+"""Path with its entry, preset, tensor-parallel size and the workload's fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ def sessions_of(records: Iterable[Record]) -> list[list[Record]]:
 
 def case_of(record: Record) -> Case:
     """What a session has one record of."""
-    return record.path, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]
+    return record.way, record.preset, record.tensor_parallel_size, record.workload["fingerprint"]

@@ -18,10 +18,10 @@ from typing import Any, TextIO
 
 from ..schema import variables
 from ..schema.metrics import METRICS
-from ..schema.record import ABSENT, FAILED, MEASURED, Record, Status, now
+from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, Record, Status, now, way
 from . import drive, machine, probe, timeline
 from . import gated as exact
-from .door import Door, NoDoor, Rollout, facts, open_door
+from .door import Door, NoDoor, Rollout, door_entries, facts, open_door
 from .labels import check_label
 from .marked import signal_all
 from .pinning import cores_for, pin
@@ -56,6 +56,7 @@ class Cases:
     def __init__(self, request: dict[str, Any], keep: Keep, orders: TextIO, answers: TextIO):
         self.request = request
         self.path: str = request["path"]
+        self.entry: str | None = request.get("entry")
         self.options = OPTIONS | request["options"]
         self.pending = [Workload(**workload) for workload in request["workloads"]]
         self.observed: dict[str, Any] = {}
@@ -70,7 +71,7 @@ class Cases:
 
     def say(self, text: str) -> None:
         """Report progress."""
-        say(f"{self.path} {self.request['preset']}: {text}")
+        say(f"{way(self.path, self.entry)} {self.request['preset']}: {text}")
 
     def done(self, status: Status, reason: str | None = None, **fields: Any) -> Record:
         """Keep the record of the first case that is pending, and go on to the next."""
@@ -83,6 +84,7 @@ class Cases:
             reason=reason,
             provenance=self.request["provenance"]
             | {"measured_at": self.begin, "versions": _versions(), "machine": machine.facts()},
+            entry=self.entry,
             **({"observed": self.observed} | fields),
         )
         record = check_label(record)
@@ -125,6 +127,12 @@ class Cases:
             return f"this commit has no preset {self.request['preset']!r}"
         if gpus and size > len(gpus):
             return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
+        if self.entry is not None:
+            entries = door_entries(door)
+            if self.entry not in entries:
+                return f"this commit has no entry {self.entry!r}; it has {', '.join(entries or [LOCAL])}"
+            if reason := entries[self.entry].absent():
+                return reason
         return door.TRANSPORTS[self.path].absent(bool(gpus))
 
     def _broke(self, error: Exception) -> None:
@@ -160,6 +168,7 @@ class Cases:
             worker_extension_cls=probe.EXTENSION,
             start_deadline_seconds=self.request["start_deadline_seconds"],
             step_deadline_seconds=self.request["step_deadline_seconds"],
+            **({} if self.entry is None else {"entry": self.entry}),
             **arguments,
         ) as rollout:
             start_seconds = time.perf_counter() - begin
@@ -190,7 +199,7 @@ class Cases:
         pids = [worker["pid"] for worker in self.observed["workers"]]
         workers = [pid for pid in pids if pid not in (os.getpid(), engine.watch.engine_pid)]
         await exact.begin(engine.rollout, engine.forced, workloads[0])
-        own = list(dict.fromkeys([os.getpid(), engine.watch.engine_pid, *workers]))
+        own = list(dict.fromkeys([*engine.watch.fronts, engine.watch.engine_pid, *workers]))
         # Without a GPU a worker has threads for many cores, which vLLM places.
         cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
         if cores:
@@ -272,7 +281,7 @@ class Cases:
                 engine.rollout, engine.forced, workload, engine.watch, len(samples), self.say
             )
         if self.options["profile"]:
-            prefix = f"{self.path}-{self.request['preset']}-{workload.name}-{workload.batch}"
+            prefix = f"{way(self.path, self.entry)}-{self.request['preset']}-{workload.name}-{workload.batch}"
             observed["traces"] = await drive.profile(
                 engine.rollout, engine.forced, workload, Path(self.options["profile"]) / Path(prefix).name
             )

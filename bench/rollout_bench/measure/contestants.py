@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.record import Record
+from ..schema.record import Record, way
 from .case import Cases
 from .marked import signal_all
 from .process import leave, log
@@ -81,11 +81,11 @@ def main() -> int:
             os.set_inheritable(descriptor, False)  # an engine that outlives its front must not hold them
     import_vllm()
     running: dict[int, int] = {}
-    paths: dict[int, str] = {}
+    ways: dict[int, str] = {}
     for number, request in enumerate(requests):
         pid = _fork(request, requests[number + 1 :], asked["targets"])
         end = os.pidfd_open(pid)
-        running[end], paths[end] = pid, request["path"]
+        running[end], ways[end] = pid, way(request["path"], request.get("entry"))
         _close(request)
     asker = sys.stdin.fileno()
     while running:
@@ -96,7 +96,7 @@ def main() -> int:
         for one in ended:
             _, status = os.waitpid(running.pop(one), 0)
             if status:
-                log(f"the process of {paths[one]} ended with status {status}")
+                log(f"the process of {ways[one]} ended with status {status}")
             os.close(one)
     return 0
 

@@ -67,6 +67,9 @@ class Facts(TypedDict):
     channel: NotRequired[str]
     """Where the executor is the package's own, as are the counters."""
     counters: NotRequired[Counters]
+    entry_channel: NotRequired[str]
+    """What carries requests, and the process that they reach; where the entry is not the local one."""
+    front_pid: NotRequired[int]
 
 
 ENGINE_SETTINGS = (
@@ -127,6 +130,13 @@ class Row(Protocol):
 
     def surround(self, folder: Path, /) -> AbstractContextManager[Any]:
         """What must hold while the path is in use: a cluster, for Ray."""
+
+
+class Entry(Protocol):
+    """A row of the table of entries."""
+
+    def absent(self) -> str | None:
+        """Why the entry cannot be taken on this machine, if so."""
 
 
 class MakesSampling(Protocol):
@@ -194,6 +204,11 @@ def host_spec(factory: str, payload: bytes) -> Any:
         return importlib.import_module(_TRANSPORT_BASE).HostSpec(factory, payload)
     except (ImportError, AttributeError) as error:
         raise NoDoor(f"this commit has no API to measure a pipe: {error}") from None
+
+
+def door_entries(door: Door) -> Mapping[str, Entry]:
+    """The entries by name; none at commits that know the local one alone."""
+    return cast(Mapping[str, Entry], getattr(door, "ENTRIES", {}))
 
 
 async def facts(rollout: Rollout) -> Facts:

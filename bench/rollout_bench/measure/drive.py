@@ -35,7 +35,9 @@ class Watch:
     def __init__(self, rollout: Rollout, found: Facts, worker_pids: list[int]):
         self._rollout = rollout
         self.engine_pid = _engine_pid()
-        self._pids = sorted({os.getpid(), self.engine_pid, *worker_pids})
+        self.fronts = list(dict.fromkeys([os.getpid(), found.get("front_pid", os.getpid())]))
+        """The processes that a request passes before it reaches the engine."""
+        self._pids = sorted({*self.fronts, self.engine_pid, *worker_pids})
         self.counts_wire = "counters" in found
         self.engine = found["engine"]
         """The engine's resolved settings."""
@@ -69,11 +71,11 @@ class Watch:
         for pid in self._pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
         self._wire = await self._counters()
-        self._cpu = _cpu_seconds(self.engine_pid)
+        self._cpu = cpu_seconds(self.engine_pid)
 
     async def end(self, workload: Workload) -> Counts:
         """What was counted since `begin`, during one rollout of a workload."""
-        cpu = _cpu_seconds(self.engine_pid) - self._cpu
+        cpu = cpu_seconds(self.engine_pid) - self._cpu
         wire = await self.carried()
         workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
@@ -217,7 +219,7 @@ def _engine_pid() -> int:
     return os.getpid()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process, those that have ended included, to the nanosecond."""
     return time.clock_gettime(((~pid) << 3) | 2)  # the clock id of another process, clock_getcpuclockid(3)
 

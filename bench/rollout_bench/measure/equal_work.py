@@ -33,7 +33,7 @@ def check_equal_work(records: list[Record]) -> list[Record]:
     Where the reference was not measured, the first measured path of the workload stands in.
     """
     standards: dict[tuple[Any, ...], Record] = {}
-    for record in sorted(records, key=lambda record: record.path != REFERENCE):
+    for record in sorted(records, key=lambda record: record.way != REFERENCE):
         if record.status == MEASURED:
             standards.setdefault(_group(record), record)
     checked = []
@@ -48,7 +48,7 @@ def check_equal_work(records: list[Record]) -> list[Record]:
                 and not (name in _ASYNC and _is_baseline(record) != _is_baseline(standard))
             ]
             if unequal:
-                record = record.failed(f"other work than {standard.path}: {'; '.join(unequal)}")
+                record = record.failed(f"other work than {standard.way}: {'; '.join(unequal)}")
         checked.append(record)
     return checked
 

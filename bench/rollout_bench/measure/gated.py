@@ -8,13 +8,13 @@ in the engine's queue. With this gated start the engine steps are always the sam
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .door import Rollout
-from .drive import Watch, run_rollout
+from .drive import Watch, cpu_seconds, run_rollout
 from .probe import GO, HELD
 from .samples import Counts
 from .workload import Workload
@@ -24,7 +24,7 @@ _HOLD_SECONDS = 60.0
 
 _LOOK_SECONDS = 0.05
 _AT_REST = 0.1
-"""Share of the time that this process may compute when all its requests have been sent."""
+"""Share of the time that they may compute when all its requests have been sent."""
 
 _LEAST_ARRIVAL_SECONDS = 0.2
 
@@ -77,7 +77,7 @@ async def count(
                 await asyncio.sleep(_LOOK_SECONDS)
             running = asyncio.create_task(run_rollout(rollout, sampling, workload, number))
             try:
-                await _until_sent()
+                await _until_sent(watch.fronts)
                 go.touch()
                 await running
             finally:
@@ -102,16 +102,16 @@ async def count(
     )
 
 
-async def _until_sent() -> None:
-    """Return when every request has left this process and had time to reach the engine's queue.
+async def _until_sent(fronts: Sequence[int]) -> None:
+    """Return when every request has left these processes and had time to reach the engine's queue.
 
     Taking one up costs the engine less than sending it costs here.
     """
     begin = time.monotonic()
     while time.monotonic() < begin + _HOLD_SECONDS / 3:
-        computed = time.process_time()
+        computed = sum(map(cpu_seconds, fronts))
         await asyncio.sleep(_LOOK_SECONDS)
-        if time.process_time() - computed < _AT_REST * _LOOK_SECONDS:
+        if sum(map(cpu_seconds, fronts)) - computed < _AT_REST * _LOOK_SECONDS:
             break
     await asyncio.sleep(max(_LEAST_ARRIVAL_SECONDS, time.monotonic() - begin))
 

@@ -53,6 +53,9 @@ LABELS: dict[str, Label] = {
 }
 """Every path that the harness measures, in the order in which they are shown."""
 
+ENTRIES: dict[str | None, str | None] = {None: None, "zmq": "zmq ROUTER/DEALER"}
+"""Beginning of the description of what carries requests, by the entry; None is the local one."""
+
 
 def check_label(record: Record) -> Record:
     """Fail a measured record whose live processes are not what its path's name promises."""
@@ -71,4 +74,7 @@ def check_label(record: Record) -> Record:
             wrong.append(f"worker {rank} has async scheduling")
     if label.channel is not None and not str(observed.get("channel", "")).startswith(label.channel):
         wrong.append(f"channel is {observed.get('channel')!r}, not {label.channel}")
+    carries, found = ENTRIES[record.entry], observed.get("entry_channel")
+    if found != carries and not (carries and str(found).startswith(carries)):
+        wrong.append(f"requests are carried by {found!r}, not {carries}")
     return record.failed(f"not what its label says: {'; '.join(wrong)}") if wrong else record

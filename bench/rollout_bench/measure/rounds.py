@@ -17,6 +17,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from ..schema.record import way
 from .host_state import Host, between, observed, quietest
 from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
@@ -38,8 +39,8 @@ class _Channel:
     """What leads to a contestant: orders go out, answers come back."""
 
     def __init__(self, request: dict[str, Any]):
-        self.path: str = request["path"]
-        self.name = " ".join(filter(None, (request["build"], self.path)))
+        self.way = way(request["path"], request.get("entry"))
+        self.name = " ".join(filter(None, (request["build"], self.way)))
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         self.request = request | {"orders": orders, "answers": answers}
@@ -99,14 +100,14 @@ class _Rounds:
         return bool(times)
 
     def _order(self) -> list[_Channel]:
-        """The contestants, drawn anew; those of a path, which are held against each other, are neighbours.
+        """The contestants, drawn anew; those of a way, which are held against each other, are neighbours.
 
         Who has just generated is not the first: caches that are still its own would favour it.
         """
         while True:
             mixed = self._draw.sample(self.up, len(self.up))
-            paths = list(dict.fromkeys(one.path for one in mixed))
-            order = sorted(mixed, key=lambda one: paths.index(one.path))
+            ways = list(dict.fromkeys(one.way for one in mixed))
+            order = sorted(mixed, key=lambda one: ways.index(one.way))
             if len(order) < 2 or order[0] is not self._last:
                 return order
 

@@ -44,6 +44,7 @@ def measure_cases(
     **options: Any,
 ) -> list[Record]:
     """Measure every path at every workload, with one engine start a path: in one session all that find room.
+    A path may have an entry with it, see `schema.record.way`.
 
     The file `keep` has the records of each workload as soon as it is done; those that it already has, from a
     run that was broken off, are not measured again. A path whose engine breaks at a workload gets another one
@@ -51,7 +52,7 @@ def measure_cases(
     their ratio to the first, see `control.with_ratios`. The others are as `session.attempt` has them.
     """
     kept = kept_records(keep, preset, tensor_parallel_size, workloads)
-    records = [one for one in kept if one.path in paths or is_control(one)]
+    records = [one for one in kept if one.way in paths or is_control(one)]
     left = _left(paths, workloads, records, Search(options.get("until_limit_seconds")))
     most = max(1, at_once(preset, tensor_parallel_size, workloads) - len(controls)) if left else 1
     while left:
@@ -74,7 +75,7 @@ def measure_cases(
         )
         records += found
         for path in group:
-            own = [one for one in found if one.path == path and not is_control(one)]
+            own = [one for one in found if one.way == path and not is_control(one)]
             if any(one.status == FAILED for one in own):  # it broke at a workload, and there may be more
                 left[path] = unmeasured(loads, own)
             else:
@@ -83,13 +84,13 @@ def measure_cases(
         left = {path: loads for path, loads in left.items() if loads}
     records = with_ratios(records)
     order = {workload.fingerprint(): number for number, workload in enumerate(workloads)}
-    records.sort(key=lambda one: (paths.index(one.path), order[one.workload["fingerprint"]]))
+    records.sort(key=lambda one: (paths.index(one.way), order[one.workload["fingerprint"]]))
     checked = check_equal_work(records)
     for record in checked:
         if record.status != MEASURED:
             reason = (record.reason or "").splitlines()[0]
             load = f"{record.workload['name']} {record.workload['batch']}"
-            say(f"{record.path} {preset} {load}: {record.status}: {reason}")
+            say(f"{record.way} {preset} {load}: {record.status}: {reason}")
     return checked
 
 
@@ -102,7 +103,7 @@ def _left(
     """
     left = {}
     for path in paths:
-        missing = unmeasured(workloads, (one for one in kept if one.path == path and not is_control(one)))
+        missing = unmeasured(workloads, (one for one in kept if one.way == path and not is_control(one)))
         if any(search.covers(load.name) for load in missing):
             missing = [load for load in workloads if load in missing or search.covers(load.name)]
         if missing:
@@ -111,7 +112,7 @@ def _left(
             kept[:] = [
                 one
                 for one in kept
-                if is_control(one) or (one.path, one.workload["fingerprint"] in again) != (path, True)
+                if is_control(one) or (one.way, one.workload["fingerprint"] in again) != (path, True)
             ]
     return left
 
@@ -124,7 +125,7 @@ def kept_records(
         return []
     asked = {workload.fingerprint() for workload in workloads}
     found = {
-        (record.path, _control_of(record), record.workload["fingerprint"]): record
+        (record.way, _control_of(record), record.workload["fingerprint"]): record
         for record in read_records(keep.read_text())
         if (record.preset, record.tensor_parallel_size) == (preset, tensor_parallel_size)
         and record.workload["fingerprint"] in asked

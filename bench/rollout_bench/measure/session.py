@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import FAILED, Record, now, read_records
+from ..schema.record import FAILED, Record, now, path_and_entry, read_records
 from .equal_work import check_equal_work
 from .process import Interpreter, run_module
 from .sizing import session_arguments
@@ -37,9 +37,10 @@ a burst passes, and what lasts is to be told, not waited for."""
 
 @dataclass(frozen=True)
 class Contestant:
-    """A path of a build."""
+    """A path of a build, behind an entry."""
 
-    path: str
+    way: str
+    """Its path, with the entry before it as `schema.record.way` has it."""
     build: str = ""
     """The build's name, where there is more than one: it goes into the record's provenance, as `side`."""
     interpreter: Interpreter | None = None
@@ -73,7 +74,7 @@ def run_session(
         for one in contestants:
             if one.build == build:
                 known = (more.get("provenance") or {}) | _provenance(one)
-                own += lost(one.path, preset, tensor_parallel_size, workloads, own, known, reason)
+                own += lost(one.way, preset, tensor_parallel_size, workloads, own, known, reason)
         found += check_equal_work(own)
     return found
 
@@ -108,7 +109,7 @@ def attempt(
     known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [
         {
-            "path": one.path,
+            **dict(zip(("path", "entry"), path_and_entry(one.way), strict=True)),
             "build": one.build,
             "preset": preset,
             "tensor_parallel_size": tensor_parallel_size,
@@ -138,7 +139,7 @@ def attempt(
 
 
 def lost(
-    path: str,
+    way: str,
     preset: str,
     tensor_parallel_size: int,
     workloads: Sequence[Workload],
@@ -146,11 +147,12 @@ def lost(
     provenance: dict[str, Any],
     reason: str,
 ) -> list[Record]:
-    """A failed record of a path at every workload that `found` has no record of.
+    """A failed record of a way at every workload that `found` has no record of.
 
     Of a reason with what the session's process said last, the line about this very contestant comes first.
     """
-    name = " ".join(filter(None, (provenance.get("side"), path)))
+    name = " ".join(filter(None, (provenance.get("side"), way)))
+    path, entry = path_and_entry(way)
     about = [line for line in reason.splitlines() if line.startswith(f"{name} did not ")]
     reason = "\n".join([*about[:1], reason])
     return [
@@ -162,8 +164,9 @@ def lost(
             FAILED,
             reason,
             provenance=provenance | {"measured_at": now()},
+            entry=entry,
         )
-        for load in unmeasured(workloads, (record for record in found if record.path == path))
+        for load in unmeasured(workloads, (record for record in found if record.way == way))
     ]
 
 

@@ -72,7 +72,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
             for point in comparable(points):
                 value = estimate_of(point.record, metric)
                 if value is not None:
-                    values.setdefault(point.commit, {})[point.record.path] = value
+                    values.setdefault(point.commit, {})[point.record.way] = value
             commit = until or next(reversed(values), None)
             if commit is not None and commit in values:
                 order = sorted(values[commit].items(), key=lambda item: sign * item[1].middle)

@@ -65,7 +65,7 @@ def _table(
 ) -> str:
     rows = [
         [
-            record.path,
+            record.way,
             batch(record),
             *cells({name: median(samples) for name, samples in record.metrics.items() if samples}),
         ]
@@ -109,7 +109,7 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
             bounds = f" {change_interval(ratio.low, ratio.high)}" if ratio.has_interval else ""
             took = f"{quantity(own, 'own_seconds')} of an engine step, {share(part)}"
             lines.append(
-                f"{record.path} {batch(record)}: the probe takes {took}; "
+                f"{record.way} {batch(record)}: the probe takes {took}; "
                 f"with it step times change by {change(ratio.middle)}{bounds}"
             )
     return lines

@@ -20,7 +20,7 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
     """For each path and case its ratio to the reference over all sessions, each a replicate."""
     rows: list[dict[str, Any]] = []
     compared: list[tuple[dict[str, Any], Pairs]] = []
-    for path, case in dict.fromkeys((one.path, _compared(one)) for records in sessions for one in records):
+    for path, case in dict.fromkeys((one.way, _compared(one)) for records in sessions for one in records):
         kept = [_found(records, path, case) for records in sessions]
         mine = [_samples(one, metric) for one in kept]
         its = [_samples(_found(records, reference, case), metric) for records in sessions]
@@ -70,7 +70,7 @@ def together(sessions: Sequence[Sequence[Record]]) -> list[Record]:
 
 
 def _found(records: Sequence[Record], path: str, case: tuple[str, int, str, int]) -> Record | None:
-    return next((one for one in records if (one.path, _compared(one)) == (path, case)), None)
+    return next((one for one in records if (one.way, _compared(one)) == (path, case)), None)
 
 
 def _samples(record: Record | None, metric: str) -> list[float]:

@@ -22,7 +22,7 @@ def whole_reasons(records: Iterable[Record]) -> list[str]:
         if record.status != MEASURED and reason not in shown:
             shown.add(reason)
             if "\n" in reason:
-                lines += ["", f"{record.path} {record.status}:", *indented(reason)]
+                lines += ["", f"{record.way} {record.status}:", *indented(reason)]
     return lines
 
 

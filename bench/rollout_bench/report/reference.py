@@ -28,6 +28,7 @@ def record_schema() -> str:
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_schema(Record, "serialization")}
     made["additionalProperties"] = False
     made["properties"]["schema"]["const"] = VERSION
+    made["required"].remove("entry")  # the local one is not written
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 

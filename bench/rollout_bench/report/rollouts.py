@@ -30,7 +30,7 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
     notes = Footnotes()
     rows: list[list[str]] = []
     for record in records:
-        start = [record.path, batch(record)]
+        start = [record.way, batch(record)]
         if record.status != MEASURED:
             rows.append([*start, f"{record.status}: {first_line(record.reason)}"])
         elif (value := estimate_of(record, metric)) is None:
@@ -39,7 +39,7 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
             ratio = of.get(_case(record))
             shown = interval(value, metric) + notes.mark(value)
             against = "" if ratio is None else interval(ratio) + notes.mark(ratio, marked=[value])
-            rows.append([*start, shown, *_speed(record), "1" if record.path == reference else against])
+            rows.append([*start, shown, *_speed(record), "1" if record.way == reference else against])
             rows[-1] += [str(engine_starts(record))] * several
     lines = [*map(wrapped, notes.lines()), *whole_reasons(records)]
     return "\n".join([table(titles, rows, right=(1, 3, 4, 6)), *lines])
@@ -64,4 +64,4 @@ _CASE = ("path", "preset", "tensor_parallel_size", "workload", "batch")
 
 def _case(record: Record) -> tuple[object, ...]:
     load = record.workload
-    return record.path, record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]
+    return record.way, record.preset, record.tensor_parallel_size, load.get("name"), load["batch"]

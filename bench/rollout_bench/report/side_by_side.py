@@ -117,7 +117,7 @@ def side_by_side(
         for source in sources
         for session in sessions_of([record for its, record in same if its.source == source])
     ]
-    paths = [record.path for _session, record in same]
+    paths = [record.way for _session, record in same]
     reference = REFERENCE if REFERENCE in paths else paths[0]
     sign = 1 if metric_facts(metric).better == "lower" else -1
     rows = sorted(

@@ -24,6 +24,20 @@ FAILED: Final = "failed"
 REFERENCE = "vllm-mp"
 """The path that the others are compared with."""
 
+LOCAL = "local"
+"""The entry that every case has of which no record says another."""
+
+
+def way(path: str, entry: str | None) -> str:
+    """A path and the entry before it in a word: "zmq", or "zmq@http" where it is not the local one."""
+    return path if entry in (None, LOCAL) else f"{path}@{entry}"
+
+
+def path_and_entry(way: str) -> tuple[str, str | None]:
+    """What `way` has put together."""
+    path, _, entry = way.partition("@")
+    return path, entry or None
+
 
 def now() -> str:
     """The time, to the second, in UTC, as records hold it."""
@@ -149,12 +163,22 @@ class Record:
     """What the live processes had: executor, channel, settings, threads, tokens generated."""
     provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
     """Commit, versions, machine, when, command."""
+    entry: str | None = None
+    """What carried the requests to the engine; the local entry is not written."""
     schema: int = SCHEMA
     """The version of this schema."""
 
+    @property
+    def way(self) -> str:
+        """The path, and the entry where it is not the local one."""
+        return way(self.path, self.entry)
+
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        content = asdict(self)
+        if self.entry is None:
+            del content["entry"]
+        return json.dumps(content, sort_keys=True)
 
     @classmethod
     def from_json(cls, line: str) -> "Record":

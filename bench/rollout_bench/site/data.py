@@ -132,7 +132,7 @@ def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -
     for point in comparable(points):
         value = estimate_of(point.record, metric)
         if value is not None:
-            rows.setdefault(point.record.path, []).append((point, value))
+            rows.setdefault(point.record.way, []).append((point, value))
     scale = _scale(value.middle for row in rows.values() for _point, value in row)
     provenances: list[dict[str, Any]] = []
     paths = {}
@@ -214,7 +214,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
             if value.warnings:
                 warnings[name] = _joined(value)
     return {
-        "path": record.path,
+        "path": record.way,
         "batch": record.workload["batch"],
         "status": record.status,
         "reason": record.reason,
@@ -253,7 +253,7 @@ def _source_of_any(point: Point) -> str:
 
 def _newest(points: Iterable[Point]) -> list[Point]:
     """The last point of each case."""
-    last = {(point.record.workload["batch"], point.record.path): point for point in points}
+    last = {(point.record.workload["batch"], point.record.way): point for point in points}
     return list(last.values())
 
 
@@ -261,8 +261,8 @@ def _paths(points: Sequence[Point]) -> list[str]:
     """Paths in the order in which the newest commit has them, then those that only older ones have."""
     if not points:
         return []
-    newest = [point.record.path for point in points if point.commit == points[-1].commit]
-    return list(dict.fromkeys([*newest, *(point.record.path for point in points)]))
+    newest = [point.record.way for point in points if point.commit == points[-1].commit]
+    return list(dict.fromkeys([*newest, *(point.record.way for point in points)]))
 
 
 def _metrics(points: Iterable[Point]) -> list[str]:

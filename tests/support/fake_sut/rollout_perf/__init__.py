@@ -80,11 +80,21 @@ TRANSPORTS = {
 }
 
 
+class Entry:
+    """What carries requests: here nothing does."""
+
+    def absent(self) -> str | None:
+        return None
+
+
+ENTRIES = {"local": Entry(), "zmq": Entry()}
+
+
 class Rollout:
     """An engine in this process, and a child that stands for its worker: it can be stopped and found."""
 
-    def __init__(self, row: Row, child: int):
-        self.row, self.child = row, child
+    def __init__(self, row: Row, child: int, entry: str):
+        self.row, self.child, self.entry = row, child, entry
         self.clock = clock.make(row.name)
         self.worker = make_worker(child, row.carrier, behaviour.breaks_at(row.name))
         self.rollouts = self.steps = 0
@@ -118,6 +128,8 @@ class Rollout:
         engine = {"kv_cache_blocks": 100, "block_size": 16, "prefix_caching": False}
         engine |= {"max_num_seqs": 8, "max_num_batched_tokens": 8192}
         facts = {"executor": self.row.executor, "vllm": "none", "engine": engine}
+        if self.entry != "local":
+            facts |= {"entry_channel": "zmq ROUTER/DEALER", "front_pid": self.child}
         if self.row.channel is None:
             return facts
         counters = {"sent_bytes": BYTES * self.steps, "received_bytes": 0, "calls": self.steps}
@@ -132,6 +144,7 @@ async def open_rollout(
     *,
     start_deadline_seconds=600.0,
     step_deadline_seconds=300.0,
+    entry="local",
     **engine_arguments,
 ):
     """Start an engine over a path, or come to no good end, as `behaviour` says."""
@@ -146,7 +159,7 @@ async def open_rollout(
     child = _sleeper()
     neighbours.add(transport, child.pid)
     try:
-        yield Rollout(TRANSPORTS[transport], child.pid)
+        yield Rollout(TRANSPORTS[transport], child.pid, entry)
         assert neighbours.state(child.pid) != "T", "the worker was left stopped"
     finally:
         child.kill()
