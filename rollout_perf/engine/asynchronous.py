@@ -2,13 +2,15 @@
 
 import asyncio
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
-from .base import Request, Took, VllmEngine, translated
+from .base import Request, Result, Took, VllmEngine, translated
+from .server import serve_http
 from .waiting import all_of
 
 
@@ -20,6 +22,7 @@ class AsyncEngine(VllmEngine):
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._threads = threads
+        self._finals: dict[str, Any] = {}
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         # The times of requests are wanted, Prometheus and log lines about them are not: they
         # cost time in each step.
@@ -89,6 +92,13 @@ class AsyncEngine(VllmEngine):
         finally:
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
+
+    def serve_http(self, listener: socket.socket, key: str) -> asyncio.Task[Any]:
+        finals, model = self._finals, self._config.model_config.model
+        return serve_http(self._llm, model, listener, key, finals.__setitem__)
+
+    def served(self, names: list[str]) -> list[Result]:
+        return [self._result(0, self._finals.pop(name)) for name in names]
 
     async def close(self) -> None:
         llm = self._llm

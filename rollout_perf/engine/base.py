@@ -3,6 +3,8 @@
 Knows the objects that go into vLLM and come out of it; not how an engine is started or waited for.
 """
 
+import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +47,17 @@ class Engine(ABC):
     @abstractmethod
     async def describe(self) -> dict[str, Any]:
         """Facts of the live engine: versions, settings, executor, and the transport's own facts."""
+
+    def serve_http(self, listener: socket.socket, key: str) -> asyncio.Task[Any]:
+        """Serve requests by HTTP too, at a socket that listens, to whoever has the key, until cancelled.
+
+        Raises ConfigurationError for an engine that has no server.
+        """
+        raise ConfigurationError("vLLM's server needs its asynchronous engine, which this path does not have")
+
+    def served(self, names: list[str]) -> list[Result]:
+        """The results of requests that were served by HTTP, each once."""
+        raise NotImplementedError
 
     @abstractmethod
     async def close(self) -> None:

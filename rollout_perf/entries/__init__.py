@@ -67,6 +67,12 @@ ENTRIES: dict[str, Entry] = {
         ("zmq", "msgspec"),
         endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
     ),
+    "http": Entry(
+        "vLLM's own server, tokens in and tokens out: a POST a request",
+        "rollout_perf.entries.http:open_http",
+        ("aiohttp", "zmq", "msgspec"),
+        endpoint_check="rollout_perf.entries.http:check_endpoint",
+    ),
 }
 """Every entry by name."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine import Engine, Request, Result
 from ..errors import RolloutError
-from .remote import CALL_WORKERS, DESCRIBE
+from .remote import CALL_WORKERS, DESCRIBE, SERVED
 
 Give = Callable[[list[tuple[int, int, Result]]], None]
 """Takes results, each with the number of its part and its place there."""
@@ -69,6 +69,8 @@ class Front:
             return await self.engine.call_workers(args[0], tuple(args[1]))
         if what == DESCRIBE:
             return await self.engine.describe() | {"front_pid": os.getpid()}
+        if what == SERVED:
+            return self.engine.served(*args)
         return None
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ from ..transports.run import Run
 MOST_IN_FLIGHT = 16384
 """Requests that a front has at once."""
 
-LIVE, DESCRIBE, CALL_WORKERS = "live", "describe", "call_workers"
+LIVE, DESCRIBE, CALL_WORKERS, SERVED = "live", "describe", "call_workers", "served"
 """What a front is asked beside requests."""
 
 
@@ -104,9 +104,8 @@ class RemoteEngine(Engine):
         call.done.cancel()
         if call in self._queue:
             self._queue.remove(call)
-        for number, part in self._parts.items():
-            if part.call is call:
-                self._cancel(number)
+        for number in [number for number, part in self._parts.items() if part.call is call]:
+            self._cancel(number)
 
     def _take(self, results: Iterable[tuple[int, int, Result]]) -> None:
         """Take results, each with the number of its part and its place there."""

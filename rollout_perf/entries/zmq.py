@@ -8,11 +8,12 @@ lets in who has the keys made for the run. The front is run as
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -137,10 +138,11 @@ class ZeroMQ(RemoteEngine):
     """An engine in a process that is reached over ZeroMQ."""
 
     serve: str | None = None
-    """What else the front does, see `_Process`; for entries that only ask over ZeroMQ."""
+    """What else the front does, see Serve, for entries that only ask over ZeroMQ."""
 
-    def __init__(self, run: Run, endpoint: str | None):
+    def __init__(self, run: Run, endpoint: str | None, served_at: str | None = None):
         super().__init__(run)
+        self._served_at = served_at
         self._endpoint = Endpoint.of(endpoint, run.folder)
         self._context = zmq.Context()
         self._authenticator = Authenticator(self._context) if self._endpoint.is_open else None
@@ -160,7 +162,8 @@ class ZeroMQ(RemoteEngine):
             keys = self._authenticator.keys if self._authenticator else None
             with with_large_buffers(socket):
                 self._processes.launch(
-                    [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve)], self._run.variables()
+                    [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve, self._served_at)],
+                    self._run.variables(),
                 )
                 self._processes.watch(
                     lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph))
@@ -219,10 +222,8 @@ class ZeroMQ(RemoteEngine):
 
     def _send_message(self, message: Any) -> None:
         assert self._channel is not None
-        try:
+        with contextlib.suppress(zmq.ZMQError):  # it has ended: whoever watches it knows how
             self._channel.send(message, _IDENTITY)
-        except zmq.ZMQError as error:
-            self._fail(EngineError(f"the front cannot be reached: {error}"))
 
     def _send(self, number: int, requests: list[Request]) -> None:
         self._send_message(Generate(number, requests))
@@ -270,12 +271,12 @@ async def open_zmq(spec: EngineSpec, run: Run, endpoint: str | None) -> ZeroMQ:
 
 # --- the front's end ------------------------------------------------------------------------------
 
-Serve = Callable[[Engine], Coroutine[Any, Any, dict[str, Any]]]
-"""What a front does beside, once its engine has started: returns what the caller is to know of it."""
+Serve = Callable[[Engine, str | None], dict[str, Any]]
+"""What a front does beside, at an endpoint, once its engine has started; returns what is to be known."""
 
 
 async def _serve(
-    context: zmq.Context, address: str, keys: Keys | None, spec: EngineSpec, serve: str | None
+    context: zmq.Context, address: str, keys: Keys | None, spec: EngineSpec, serve: str | None, at: str | None
 ) -> None:
     """Be the front: start the engine, generate and answer until the caller says to end."""
     socket, watcher = _connect(context, address, keys)
@@ -308,7 +309,8 @@ async def _serve(
             lambda results: channel.send(Results(results)),
             lambda number, kind, text: channel.send(Ended(number, kind, text)),
         )
-        channel.send(Ready(engine.longest, await load(serve)(engine) if serve else {}))
+        beside: Serve | None = load(serve) if serve else None
+        channel.send(Ready(engine.longest, beside(engine, at) if beside else {}))
     except Exception as error:
         channel.send(Ended(0, *described(error)))
     else:

@@ -1,6 +1,7 @@
 """An engine without a model for the contract of entries: it says what it was asked, and fails on request.
 
-A prompt that begins with RAISE has it raise; so does an argument `no_start` at the start.
+A prompt that begins with RAISE has it raise; so does an argument `no_start` at the start. Its server answers
+to one that begins with a number of BAD_ANSWERS with that, and to NEVER with nothing, from then on.
 """
 
 import asyncio
@@ -8,11 +9,19 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
+from aiohttp import web
 from rollout_bench.measure.model_free import ModelFreeEngine
 
-from rollout_perf.errors import ConfigurationError, WorkerError
+from rollout_perf import ConfigurationError, RolloutError, Sampling, WorkerError
+from rollout_perf.transports.run import Run
 
 RAISE = 666
+BAD_ANSWERS = {
+    667: (500, "out of luck"),
+    668: (200, "<html>"),
+    669: (200, '{"choices": [{"token_ids": "1"}]}'),
+}
+NEVER = 670
 
 
 class FakeEngine(ModelFreeEngine):
@@ -20,6 +29,7 @@ class FakeEngine(ModelFreeEngine):
 
     def __init__(self, token_seconds: float = 0.0):
         super().__init__(token_seconds)
+        self.finals: dict[str, dict] = {}
         self.seen = SimpleNamespace(now=0, most=0, aborted=[])
 
     async def generate(self, requests, took):
@@ -50,6 +60,47 @@ class FakeEngine(ModelFreeEngine):
             "log_probabilities": [-0.5, None, float("-inf")],
             "asked": asdict(sampling) | {"prompt": list(prompt)},
         }
+
+    def serve_http(self, listener, key):
+        """In the place of vLLM's server."""
+        app = web.Application()
+        never = asyncio.Event()
+
+        async def generate(request):
+            if request.headers.get("Authorization") != f"Bearer {key}":
+                return web.Response(status=401)
+            asked = await request.json()
+            if asked["token_ids"][0] == NEVER:
+                never.set()
+                await asyncio.sleep(60)
+            if bad := BAD_ANSWERS.get(asked["token_ids"][0]):
+                return web.Response(status=bad[0], text=bad[1])
+            name = asked["request_id"]
+            one = (name, 0, asked["token_ids"], Sampling(**asked["sampling_params"]), 0)
+            try:
+                await self.generate([one], lambda _place, result: self.finals.update({name: result}))
+            except RolloutError as error:
+                Run.from_environment().note_failure(error)
+                return web.Response(status=500, text="EngineCore encountered an issue")
+            choice = {field: self.finals[name].pop(field) for field in ("token_ids", "finish_reason")}
+            return web.json_response({"choices": [choice]})
+
+        async def health(_request):
+            await asyncio.sleep(60 if never.is_set() else 0)
+            return web.Response()
+
+        app.add_routes([web.post("/inference/v1/generate", generate), web.get("/health", health)])
+
+        async def serve():
+            runner = web.AppRunner(app, handler_cancellation=True)
+            await runner.setup()
+            await web.SockSite(runner, listener).start()
+            await asyncio.Event().wait()
+
+        return asyncio.create_task(serve())
+
+    def served(self, names):
+        return [self.finals.pop(name) for name in names]
 
     async def call_workers(self, method, args):
         return [method, *args]

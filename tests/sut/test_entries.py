@@ -5,6 +5,7 @@ The engine behind them has no model, and says what it was asked.
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
@@ -13,9 +14,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 import zmq
-from fake_engine import RAISE
+from fake_engine import BAD_ANSWERS, NEVER, RAISE
 from leaks import lives, nothing_left
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Sampling, Stalled, WorkerError
@@ -109,7 +111,11 @@ def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered):
         await asyncio.gather(dropped, return_exceptions=True)
         assert dropped.cancelled()
         assert len((await kept)[0]["token_ids"]) == 300
-        seen = await entered.engine.describe()
+        for _ in range(100):
+            seen = await entered.engine.describe()
+            if not seen["now"]:
+                break
+            await asyncio.sleep(0.02)
         assert sorted(seen["aborted"]) == ["r0", "r1"]
         assert seen["now"] == 0
 
@@ -215,6 +221,58 @@ def test_a_front_that_is_killed_or_stopped_is_reported_to_whoever_waits(name, nu
         time.monotonic() - seen.begin < 3 * DEATH_NOTICE_SECONDS
     )  # and nobody waited for it to end by itself
     assert not lives(seen.front)
+
+
+def test_what_a_server_answers_badly_is_an_error_and_the_next_request_goes_on():
+    async def ask() -> None:
+        async with opened("http") as engine:
+            for number, (status, _text) in BAD_ANSWERS.items():
+                says = (
+                    "answered 500: out of luck" if status == 500 else "what the server answered is no answer"
+                )
+                with pytest.raises(EngineError, match=says):
+                    await generate(engine, [[1], [number]], Sampling(1))
+                assert len(await generate(engine, [[1]], Sampling(1))) == 1
+
+    asyncio.run(ask())
+
+
+def test_a_server_that_never_answers_has_stalled(monkeypatch):
+    async def ask() -> None:
+        async with opened("http", step_deadline_seconds=0.3) as engine:
+            await generate(engine, [[NEVER]], Sampling(1))
+
+    with watched_closely(monkeypatch), pytest.raises(Stalled, match=r"not answered within 0\.3 s"):
+        asyncio.run(ask())
+
+
+def test_more_requests_than_a_process_may_have_files_are_refused_before_they_are_sent():
+    async def ask() -> None:
+        async with opened("http") as engine:
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+            try:
+                with pytest.raises(
+                    ConfigurationError, match=r"4096 requests .* may have 1024 open files.*ulimit -n"
+                ):
+                    await generate(engine, [[1]] * 4096, Sampling(1))
+                assert len(await generate(engine, [[1]] * 8, Sampling(1))) == 8
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    asyncio.run(ask())
+
+
+def test_a_stranger_at_the_port_of_http_is_refused():
+    async def ask() -> None:
+        async with opened("http") as engine, aiohttp.ClientSession() as stranger:
+            url = engine._session._base_url.with_path("inference/v1/generate")
+            body = {"request_id": "x", "token_ids": [1], "sampling_params": {"max_tokens": 1}}
+            for headers in ({}, {"Authorization": "Bearer guess"}):
+                async with stranger.post(url, json=body, headers=headers) as response:
+                    assert response.status == 401
+
+    asyncio.run(ask())
 
 
 def test_a_stranger_at_the_port_of_zmq_is_not_heard():

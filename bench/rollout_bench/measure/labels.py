@@ -53,7 +53,7 @@ LABELS: dict[str, Label] = {
 }
 """Every path that the harness measures, in the order in which they are shown."""
 
-ENTRIES: dict[str | None, str | None] = {None: None, "zmq": "zmq ROUTER/DEALER"}
+ENTRIES: dict[str | None, str | None] = {None: None, "zmq": "zmq ROUTER/DEALER", "http": "http"}
 """Beginning of the description of what carries requests, by the entry; None is the local one."""
 
 

@@ -7,8 +7,9 @@ carry and what it costs:
 """
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 LONGEST = 1 << 20
@@ -22,8 +23,10 @@ class ModelFreeEngine:
 
     longest = LONGEST
 
-    def __init__(self, token_seconds: float = 0.0):
+    def __init__(self, token_seconds: float = 0.0, model: Any = None):
         self._token_seconds = token_seconds
+        self._model = model
+        self._finals: dict[str, dict[str, Any]] = {}
 
     async def generate(self, requests: list[Any], took: Callable[[int, dict[str, Any]], None]) -> None:
         """Give every result when its last token is due; those that are due together, at once."""
@@ -51,6 +54,21 @@ class ModelFreeEngine:
             "done_at": done_at,
         }
 
+    def serve_http(self, listener: socket.socket, key: str) -> asyncio.Task[Any]:
+        """Have vLLM's own server before it."""
+        from rollout_perf.engine.server import serve_http
+
+        llm, folder = _Llm(self._model, self.generate), str(self._model.folder)
+
+        def final(name: str, output: Any) -> None:
+            self._finals[name] = output.metrics
+
+        return serve_http(llm, folder, listener, key, final)
+
+    def served(self, names: list[str]) -> list[dict[str, Any]]:
+        """The results of requests that were served by HTTP."""
+        return [self._finals.pop(name) for name in names]
+
     async def call_workers(self, method: str, args: tuple[Any, ...]) -> list[Any]:
         """There are no workers."""
         raise NotImplementedError(f"an engine without a model has no workers to call {method!r}")
@@ -67,4 +85,42 @@ async def start(
     model: Any, row: Any, run: Any, tensor_parallel_size: int, arguments: dict[str, Any]
 ) -> ModelFreeEngine:
     """In `start_engine`'s place."""
-    return ModelFreeEngine(**arguments)
+    return ModelFreeEngine(**arguments, model=model)
+
+
+class _Llm:
+    """What vLLM's server asks of vLLM's AsyncLLM, with a model of which only the config is read."""
+
+    errored = False
+    is_running = True
+
+    def __init__(self, model: Any, generate: Callable[..., Any]):
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.renderers import renderer_from_config
+        from vllm.v1.engine.input_processor import InputProcessor
+
+        self.vllm_config = AsyncEngineArgs(**model.engine_arguments()).create_engine_config()
+        self.model_config = self.vllm_config.model_config
+        self.renderer = renderer_from_config(self.vllm_config)
+        self.input_processor = InputProcessor(self.vllm_config, self.renderer)
+        self._generate = generate
+
+    async def get_supported_tasks(self) -> tuple[str, ...]:
+        """It generates."""
+        return ("generate",)
+
+    async def is_tracing_enabled(self) -> bool:
+        """It does not trace."""
+        return False
+
+    async def generate(self, prompt: Any, sampling: Any, name: str, **_more: Any) -> AsyncIterator[Any]:
+        """The one output of a request, with the whole result as its metrics."""
+        from vllm.outputs import CompletionOutput, RequestOutput
+
+        results: list[dict[str, Any]] = [{}]
+        ids = prompt["prompt_token_ids"]
+        await self._generate([(name, 0, ids, sampling, 0)], results.__setitem__)
+        answer = CompletionOutput(0, "", results[0].pop("token_ids"), None, None, finish_reason="length")
+        output = RequestOutput(name, None, ids, None, [answer], finished=True)
+        output.metrics = results[0]
+        yield output

@@ -1,0 +1,240 @@
+"""The entry `http`: vLLM's own server in a front, tokens in and tokens out, a POST a request.
+
+What the server does not tell of a request, such as the engine's own times, is asked for over ZeroMQ when its
+answer has come; so are the questions beside requests. It listens on one interface, and answers whoever has
+the key made for the run.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import secrets
+import socket
+from collections.abc import Coroutine
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from ..engine import Engine, EngineSpec, Request, Result, Took
+from ..errors import ConfigurationError, EngineError, RolloutError
+from ..transports.base import POLL_SECONDS
+from ..transports.processes import end_at_once
+from ..transports.run import Run
+from ..transports.zeromq import endpoint as zeromq_endpoint
+from .remote import LIVE, SERVED
+from .zmq import ZeroMQ
+
+_ROUTE = "/inference/v1/generate"
+_ANYWHERE = "tcp://127.0.0.1"
+_WORDS = 200
+"""Of what a server answers where it fails."""
+_PATIENCE = 10
+"""How often it is looked why a connection broke: that the front has ended is known a little later."""
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raise ConfigurationError where a server cannot listen there."""
+    if zeromq_endpoint.check_endpoint(endpoint) != "tcp":
+        raise ConfigurationError(f"entry_endpoint {endpoint!r} is not taken; give tcp://ADDRESS[:PORT]")
+
+
+class _Choice(msgspec.Struct):
+    token_ids: list[int]
+    finish_reason: str
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+
+
+# --- the caller's end -----------------------------------------------------------------------------
+
+
+class Http(ZeroMQ):
+    """An engine behind vLLM's server."""
+
+    serve = f"{__name__}:serve"
+
+    def __init__(self, run: Run, endpoint: str | None):
+        super().__init__(run, None, endpoint or _ANYWHERE)
+        self._decode = msgspec.json.Decoder(_Answer).decode
+        self._session: aiohttp.ClientSession | None = None
+        self._posts: dict[int, set[asyncio.Task]] = {}  # by the number of the part
+        self._answered: list[tuple[int, int, Request, _Choice]] = []
+        self._tasks: set[asyncio.Task] = set()
+
+    async def start(self, spec: EngineSpec) -> dict[str, Any]:
+        facts = await super().start(spec)
+        self._session = aiohttp.ClientSession(
+            facts["url"],
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3600),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"Authorization": f"Bearer {facts['key']}", "Content-Type": "application/json"},
+        )
+        return facts
+
+    async def generate(self, requests: list[Request], took: Took) -> None:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        free = most - len(os.listdir("/proc/self/fd"))
+        if len(requests) > free:
+            raise ConfigurationError(
+                f"{len(requests)} requests at once need as many connections, and this process may have "
+                f"{most} open files, of which {free} are free: raise that (ulimit -n), or send fewer at once"
+            )
+        await super().generate(requests, took)
+
+    def _send(self, number: int, requests: list[Request]) -> None:
+        posts = self._posts[number] = set()
+        for place, request in enumerate(requests):
+            posts.add(task := asyncio.create_task(self._post(number, place, request)))
+            task.add_done_callback(posts.discard)
+
+    async def _post(self, number: int, place: int, request: Request) -> None:
+        try:
+            choice = await self._answer_to(request)
+        except asyncio.CancelledError:
+            return
+        except Exception as error:
+            self._end(number, await self._cause(error))
+            return
+        if not self._answered:
+            self._in_background(self._complete())
+        self._answered.append((number, place, request, choice))
+
+    async def _answer_to(self, request: Request) -> _Choice:
+        name, _index, prompt, sampling, sample = request
+        params = {field: value for field, value in asdict(sampling).items() if value is not None}
+        del params["samples"]
+        if "seed" in params:
+            params["seed"] += sample
+        body = msgspec.json.encode({"request_id": name, "token_ids": prompt, "sampling_params": params})
+        assert self._session is not None
+        async with self._session.post(_ROUTE, data=body) as response:
+            content = await response.read()
+        if response.status != 200:
+            words = content[:_WORDS].decode(errors="replace")
+            raise EngineError(f"the server answered {response.status}: {words}")
+        [choice] = self._decode(content).choices
+        return choice
+
+    async def _cause(self, error: Exception) -> RolloutError:
+        for _ in range(_PATIENCE if isinstance(error, aiohttp.ClientError) else 1):
+            noted = self._run.failure() or self._failure
+            if noted is not None:
+                return noted
+            await asyncio.sleep(POLL_SECONDS / 2)
+        if isinstance(error, RolloutError):
+            return error
+        if isinstance(error, msgspec.DecodeError | ValueError):
+            return EngineError(f"what the server answered is no answer: {error}")
+        return EngineError(f"the server cannot be reached: {type(error).__name__}: {error}")
+
+    async def _complete(self) -> None:
+        """Take what has been answered until now, with what the server did not tell of it."""
+        await asyncio.sleep(0)  # others may be ready at the same turn
+        answered, self._answered = self._answered, []
+        try:
+            told = await self._ask(SERVED, [request[0] for _number, _place, request, _choice in answered])
+        except RolloutError as error:
+            for number in {number for number, *_rest in answered}:
+                self._end(number, error)
+            return
+        self._take(
+            (number, place, more | self._fields(request, choice))
+            for (number, place, request, choice), more in zip(answered, told, strict=True)
+            if number in self._parts
+        )
+        for number in {number for number, *_rest in answered} - self._parts.keys():
+            self._posts.pop(number, None)
+
+    @staticmethod
+    def _fields(request: Request, choice: _Choice) -> Result:
+        return {
+            "prompt": request[1],
+            "token_ids": choice.token_ids,
+            "finish_reason": choice.finish_reason,
+        }
+
+    def _end(self, number: int, error: RolloutError) -> None:
+        """End a part: the server aborts what it has of it when its connections are closed."""
+        for post in self._posts.pop(number, ()):
+            if post is not asyncio.current_task():
+                post.cancel()
+        self._end_part(number, error)
+
+    def _cancel(self, number: int) -> None:
+        self._end(number, RolloutError("cancelled"))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, what: str, *args: Any) -> Any:
+        if what == LIVE and self._session is not None:  # the server may be silent where the front is not
+            with contextlib.suppress(aiohttp.ClientError):
+                async with self._session.get("/health") as response:
+                    await response.read()
+        return await super()._ask(what, *args)
+
+    async def describe(self) -> dict[str, Any]:
+        return await super().describe() | {
+            "entry_channel": "http",
+            "entry_endpoint_kind": "tcp",
+            "entry_security": "a key",
+            "aiohttp": aiohttp.__version__,
+        }
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await super().close()
+
+
+async def open_http(spec: EngineSpec, run: Run, endpoint: str | None) -> Http:
+    """What the table of entries opens."""
+    engine = Http(run, endpoint)
+    await engine.start(spec)
+    return engine
+
+
+# --- the front's end ------------------------------------------------------------------------------
+
+
+def serve(engine: Engine, endpoint: str) -> dict[str, Any]:
+    """Have the engine's server listen at an endpoint; where it does, and the key that it asks for."""
+    _most, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    listener = _listener(endpoint)
+    key = secrets.token_hex(32)
+    _serving.add(serving := engine.serve_http(listener, key))
+    serving.add_done_callback(_end_with_server)
+    host, port = listener.getsockname()[:2]
+    return {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}", "key": key}
+
+
+_serving: set[asyncio.Task] = set()
+
+
+def _end_with_server(serving: asyncio.Task) -> None:
+    """End the front where its server could not serve, and leave the cause for the caller."""
+    if not serving.cancelled() and (error := serving.exception()):
+        words = f"the server could not serve: {type(error).__name__}: {error}"
+        Run.from_environment().note_failure(EngineError(words))
+        end_at_once(1)
+
+
+def _listener(endpoint: str) -> socket.socket:
+    parts = urlsplit(endpoint)
+    host = str(parts.hostname)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, parts.port or 0))
+        listener.listen()
+    except OSError as error:
+        raise EngineError(f"cannot listen at {endpoint}: {error.strerror}") from error
+    return listener
