@@ -28,7 +28,11 @@ _END_SECONDS = 10.0
 @dataclass(frozen=True)
 class Sampling:
     """How to sample one prompt. `samples` sequences come of it; with `ignore_eos` each has
-    exactly `max_tokens` tokens. `seed` makes a sample repeatable, at some cost in speed."""
+    exactly `max_tokens` tokens. `seed` makes a sample repeatable, at some cost in speed.
+
+    `logprobs` and `prompt_logprobs` ask for log-probabilities, of the answer and of the prompt: of each token
+    itself, and of so many of the most probable ones beside it.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -36,11 +40,14 @@ class Sampling:
     samples: int = 1
     ignore_eos: bool = False
     seed: int | None = None
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "samples"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("max_tokens", 1), ("samples", 1), ("logprobs", 0), ("prompt_logprobs", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigurationError(f"{name} is {value}; it must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Sequence:
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
     `done_seconds` counts from the call of `generate` to the last token.
     `text` is None where the model has no tokenizer.
+    `logprobs` and `prompt_logprobs`, where they were asked for, have a mapping for each token: its own
+    log-probability and those of the most probable ones, by id. The first token of a prompt has none.
     """
 
     prompt: int
@@ -62,6 +71,8 @@ class Sequence:
     latency_seconds: float
     done_seconds: float
     text: str | None = None
+    logprobs: list[dict[int, float]] | None = None
+    prompt_logprobs: list[dict[int, float]] | None = None
 
 
 class Rollout:
@@ -94,6 +105,8 @@ class Rollout:
         ]
         for _name, index, prompt, one, _sample in requests:
             self._engine.check_length(index, len(prompt), one.max_tokens)
+        for one in samplings:
+            self._engine.check_logprobs(one)
         results: list[Result] = [{}] * len(requests)
         await self._engine.generate(requests, results.__setitem__)
         # vLLM takes its times of the same clock, which all processes of a host share.

@@ -7,8 +7,8 @@ vLLM's exceptions into the package's own. Supported: vLLM 0.26 to 0.32.
 Knows nothing of what a transport does: it names the path's executor to vLLM, and vLLM builds it.
 """
 
-from .base import Engine, Request, Result, Took
+from .base import Engine, Limits, Request, Result, Took
 from .settings import has_gpu
 from .start import EngineSpec, start_engine
 
-__all__ = ["Engine", "EngineSpec", "Request", "Result", "Took", "has_gpu", "start_engine"]
+__all__ = ["Engine", "EngineSpec", "Limits", "Request", "Result", "Took", "has_gpu", "start_engine"]

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigurationError, EngineError, RolloutError
@@ -24,13 +25,23 @@ Took = Callable[[int, Result], None]
 """Takes the result of a request and its place in the list, in the event loop."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask of an engine."""
+
+    tokens: int
+    """Of a prompt and its answer together."""
+    logprobs: int
+    """Of most probable tokens, for each token."""
+
+
 class Engine(ABC):
     """What a rollout needs of an engine: vLLM's in this process's hands, or one that an entry reaches."""
 
     @property
     @abstractmethod
-    def longest(self) -> int:
-        """Most tokens of a prompt and its answer together."""
+    def limits(self) -> Limits:
+        """What a request may ask for."""
 
     @abstractmethod
     async def generate(self, requests: list[Request], took: Took) -> None:
@@ -65,11 +76,21 @@ class Engine(ABC):
 
     def check_length(self, index: int, prompt_tokens: int, max_tokens: int) -> None:
         """Raise ConfigurationError where prompt `index` and its answer exceed the model's length."""
-        if prompt_tokens < 1 or prompt_tokens + max_tokens > self.longest:
+        if prompt_tokens < 1 or prompt_tokens + max_tokens > self.limits.tokens:
             raise ConfigurationError(
                 f"prompt {index} has {prompt_tokens} tokens and asks for {max_tokens}; "
-                f"a prompt needs at least 1, and both together may be {self.longest} at most"
+                f"a prompt needs at least 1, and both together may be {self.limits.tokens} at most"
             )
+
+    def check_logprobs(self, sampling: Any) -> None:
+        """Raise ConfigurationError where a Sampling asks for more log-probabilities than the engine gives."""
+        for name in ("logprobs", "prompt_logprobs"):
+            asked = getattr(sampling, name)
+            if asked is not None and asked > self.limits.logprobs:
+                raise ConfigurationError(
+                    f"{name} is {asked}; this engine gives {self.limits.logprobs} at most: as many as its "
+                    "argument max_logprobs says, and as the vocabulary has tokens"
+                )
 
 
 class VllmEngine(Engine):
@@ -79,10 +100,14 @@ class VllmEngine(Engine):
         self._row = row
         self._run = run
         self._config = config
+        model = config.model_config
+        vocabulary = model.get_vocab_size()
+        most = vocabulary if model.max_logprobs == -1 else min(vocabulary, model.max_logprobs)
+        self._limits = Limits(model.max_model_len, most)
 
     @property
-    def longest(self) -> int:
-        return self._config.model_config.max_model_len
+    def limits(self) -> Limits:
+        return self._limits
 
     def _sampling(self, sampling: Any, sample: int) -> Any:
         from vllm import SamplingParams
@@ -94,6 +119,8 @@ class VllmEngine(Engine):
             top_p=sampling.top_p,
             ignore_eos=sampling.ignore_eos,
             seed=None if sampling.seed is None else sampling.seed + sample,
+            logprobs=sampling.logprobs,
+            prompt_logprobs=sampling.prompt_logprobs,
             detokenize=not self._config.model_config.skip_tokenizer_init,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -111,6 +138,8 @@ class VllmEngine(Engine):
             "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
             "done_at": times.last_token_ts,
             "text": completion.text or None,
+            "logprobs": _values(completion.logprobs),
+            "prompt_logprobs": _values(output.prompt_logprobs),
         }
 
     def _settings(self) -> dict[str, Any]:
@@ -156,6 +185,13 @@ class VllmEngine(Engine):
 
         (transport,) = await self.call_workers(TRANSPORT_FACTS, ())
         return facts | transport
+
+
+def _values(positions: Any) -> list[dict[int, float]] | None:
+    """Log-probabilities by id for each token, from vLLM's; nothing for one that has none."""
+    if positions is None:
+        return None
+    return [{token: one.logprob for token, one in (position or {}).items()} for position in positions]
 
 
 def translated(error: Exception, run: Run) -> RolloutError:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import errors
-from ..engine import Engine, Request, Result, Took
+from ..engine import Engine, Limits, Request, Result, Took
 from ..engine.waiting import all_of
 from ..errors import EngineError, RolloutError, Stalled
 from ..transports.run import Run
@@ -55,11 +55,11 @@ class RemoteEngine(Engine):
         self._parts: dict[int, _Part] = {}
         self._numbers = itertools.count(1)
         self._failure: RolloutError | None = None
-        self._longest = 0
+        self._limits: Limits
 
     @property
-    def longest(self) -> int:
-        return self._longest
+    def limits(self) -> Limits:
+        return self._limits
 
     async def generate(self, requests: list[Request], took: Took) -> None:
         call = _Call(requests, took)

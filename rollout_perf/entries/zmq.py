@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from ..engine import Engine, EngineSpec, Request
+from ..engine import Engine, EngineSpec, Limits, Request
 from ..errors import EngineError, RolloutError, Stalled
 from ..rollout import Sampling
 from ..transports.base import CLOSE_SECONDS
@@ -63,9 +63,9 @@ class Close(msgspec.Struct, array_like=True, tag=3):
 
 
 class Ready(msgspec.Struct, array_like=True, tag=4):
-    """From the front: the engine has started; the most tokens of a sequence, and what else is to be known."""
+    """From the front: the engine has started; what it takes, and what else is to be known."""
 
-    longest: int
+    limits: Limits
     facts: dict[str, Any]
 
 
@@ -198,8 +198,8 @@ class ZeroMQ(RemoteEngine):
             case Answer(number, value):
                 if number in self._questions:
                     self._questions.pop(number).set_result(value)
-            case Ready(longest, facts):
-                self._longest = longest
+            case Ready(limits, facts):
+                self._limits = limits
                 if not self._started.done():
                     self._started.set_result(facts)
             case Ended(number, kind, text):
@@ -310,7 +310,7 @@ async def _serve(
             lambda number, kind, text: channel.send(Ended(number, kind, text)),
         )
         beside: Serve | None = load(serve) if serve else None
-        channel.send(Ready(engine.longest, beside(engine, at) if beside else {}))
+        channel.send(Ready(engine.limits, beside(engine, at) if beside else {}))
     except Exception as error:
         channel.send(Ended(0, *described(error)))
     else:

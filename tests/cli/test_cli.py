@@ -59,6 +59,13 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--rollouts", "0"], "at least 1"),
         ([*MEASURE, "--output-tokens", "0"], "at least 1"),
         ([*MEASURE, "--output-tokens", "99999999"], "at most"),
+        ([*MEASURE, "--logprobs", "21"], "--logprobs is 21; it must be 0 to 20: vLLM gives 20 at most"),
+        ([*MEASURE, "--prompt-logprobs", "-1"], "--prompt-logprobs is -1; it must be 0 to 20"),
+        ([*MEASURE, "--logprobs", "few"], "'few' is given; give a whole number, or none"),
+        (
+            [*MEASURE, "--logprobs", "9999", "--engine-arg", "max_logprobs=-1"],
+            "--logprobs is 9999; it must be 0 to 4096",
+        ),
         ([*MEASURE, "--tp", "3"], "attention heads"),
         ([*MEASURE, "--engine-arg", "enforce_eager"], "NAME=JSON"),
         ([*MEASURE, "--engine-arg", "enforce_eager=yes"], "NAME=JSON"),
@@ -237,6 +244,10 @@ def asked_for(arguments, monkeypatch):
             [("grpo", 2, 8, 9), ("grpo", 4, 16, 9)],
         ),
         (["--batch", "8", "--samples", "4", "--output-tokens", "9"], [("fixed", 2, 8, 9)]),
+        (
+            ["--batch", "8", "--logprobs", "none", "--logprobs", "0"],
+            [("fixed", 8, 8, 32), ("fixed-logprobs-0", 8, 8, 32)],
+        ),
     ],
 )
 def test_a_workload_is_chosen_by_name_and_size(arguments, sizes, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from simulated import write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ALL = "Nano|NanoGrpo|NanoLimit"
+ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoLimit"
 
 
 def of(classes):

@@ -117,6 +117,19 @@ def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(note
     assert 0 < probe["seconds_for_each_step"] < 1e-3
 
 
+def test_what_the_commit_cannot_be_asked_for_is_absent_and_the_rest_measured(notes):
+    """The fake's Sampling has `logprobs`, and no `prompt_logprobs`."""
+    load = fixed("nano", [2])[0]
+    loads = [load.asking(prompt_logprobs=0), load.asking(logprobs=1), load]
+    records = measure_cases("nano", ["sync"], loads, say=print, rollouts=1)
+    assert [record.status for record in records] == [ABSENT, MEASURED, MEASURED]
+    assert records[0].reason == "this commit cannot be asked for prompt_logprobs"
+    assert [record.workload["name"] for record in records] == [load.name for load in loads]
+    (record,) = measure_cases("nano", ["sync"], loads[:1], say=print, rollouts=1)
+    assert record.status == ABSENT
+    assert starts(notes) == 1
+
+
 def test_a_batch_that_cannot_be_at_once_is_refused_unless_the_limit_is_sought(notes):
     """The KV cache of the fake has 1600 tokens, a sequence 48."""
     small, large = measure_cases("nano", ["sync"], fixed("nano", [8, 64]), rollouts=1, say=print)

@@ -19,6 +19,7 @@ paths.default = ["zmq", "vllm-mp"]
 paths.weekly = ["ray"]
 classes.Mine = { workload = "fixed", batches = [1, 16], output_tokens = 256 }
 classes.MineGrpo = { workload = "grpo", prompts = 4 }
+classes.MineScored = { workload = "grpo", prompts = 4, logprobs = 0 }
 
 [nano]
 flavour = "cpu"
@@ -36,7 +37,9 @@ def tracked(folder, text):
 def test_a_model_of_ones_own_is_a_table(tmp_path):
     mine = tracked(tmp_path, MINE)["mine"]
     assert (mine.preset, mine.tensor_parallel_size) == (str(tmp_path / "models" / "mine"), 2)
-    assert [(load.name, load.batch) for load in mine.workloads] == [("fixed", 1), ("fixed", 16), ("grpo", 64)]
+    names = [("fixed", 1), ("fixed", 16), ("grpo", 64), ("grpo-logprobs-0", 64)]
+    assert [(load.name, load.batch) for load in mine.workloads] == names
+    assert mine.classes["MineScored"].workloads[0].asked == {"logprobs": 0}
     assert {load.output_tokens for load in mine.classes["Mine"].workloads} == {256}
     assert (mine.paths, mine.sets["weekly"], mine.part) == (["vllm-mp", "zmq", "ray"], ["ray"], "-mine")
 
@@ -72,11 +75,17 @@ def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
         ),
         ("batches = [1, 16], ", "", "Mine has no batches; it must be a list of rising whole numbers"),
         ("[1, 16]", "[16, 1]", "Mine batches is [16, 1]; it must be a list of rising whole numbers"),
+        (
+            "logprobs = 0",
+            "logprobs = -1",
+            "MineScored logprobs is -1; it must be a whole number of 0 or more",
+        ),
+        ("logprobs = 0", "samples = 16", "has the workloads fixed, grpo, grpo; each may be there"),
         ("prompts = 4", "batch = 4", "MineGrpo has the key 'batch'; known: workload, prompts, samples"),
         (
             '"grpo", prompts = 4',
             '"limit", batches = [8]',
-            "has the workloads fixed, fixed; each may be there",
+            "has the workloads fixed, fixed, grpo-logprobs-0; each may be there",
         ),
         ('"models/mine"', '"qwen2.5-7b"', "its name must be qwen2.5-7b or begin with qwen2.5-7b-"),
         ("[mine]", '["my/model"]', "a table's name, of which files are named, is of letters"),

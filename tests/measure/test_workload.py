@@ -56,6 +56,8 @@ CHANGED = {
     "session": ("a", "b", "c", "d", "e", "f"),
     "turn": (1,) * 6,
     "delay_seconds": (0.0,) * 6,
+    "logprobs": 0,
+    "prompt_logprobs": 0,
 }
 
 
@@ -90,6 +92,17 @@ def test_a_later_turn_begins_with_the_turn_before_and_leaves_room_for_its_answer
     )  # the block, after the answer
     assert load.shares_prefixes
     assert Workload(**json.loads(json.dumps(asdict(load)))) == load
+
+
+def test_a_variant_is_the_same_work_with_more_asked_and_prompts_of_its_own():
+    """In one engine, whose prefix cache would have the prompts of the other."""
+    variant = LOAD.asking(logprobs=0, prompt_logprobs=None)
+    assert (variant.name, variant.kind, variant.asked) == ("fixed-logprobs-0", "fixed", {"logprobs": 0})
+    assert variant.output_lengths() == LOAD.output_lengths()
+    for rollout in (0, 1):
+        assert variant.token_ids(rollout)[0][0] != LOAD.token_ids(rollout)[0][0]
+    assert LOAD.asking(logprobs=None) == LOAD
+    assert "logprobs" not in LOAD.as_dict()
 
 
 def test_the_fingerprint_covers_the_token_ids(monkeypatch):

@@ -156,6 +156,11 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
     async def look(rollout: Rollout) -> None:
         seen.greedy = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.sampled = await rollout.generate(PROMPTS[:2], Sampling(8, samples=2, ignore_eos=True, seed=3))
+        asked = Sampling(8, temperature=0.0, ignore_eos=True, logprobs=2, prompt_logprobs=0)
+        seen.scored = await rollout.generate(PROMPTS, asked)
+        with pytest.raises(ConfigurationError) as caught:
+            await rollout.generate(PROMPTS, Sampling(8, prompt_logprobs=21))
+        seen.too_many = str(caught.value)
         lengths = [Sampling(n, ignore_eos=True) for n in (1, 5, 9)]
         seen.lengths = [len(s.token_ids) for s in await rollout.generate(PROMPTS, lengths)]
         with pytest.raises(ConfigurationError) as caught:
@@ -209,6 +214,21 @@ def test_seeded_samples_are_the_same_on_every_path(path):
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_log_probabilities_are_the_same_on_every_path(path):
+    """To within 1e-4: a step that takes up other prompts together adds its sums in another order."""
+    sequences, floor = visit(path).scored, visit(FLOOR).scored
+    assert tokens(sequences) == [ids[:8] for ids in tokens(visit(path).greedy)]
+    for prompt, sequence, other in zip(PROMPTS, sequences, floor, strict=True):
+        assert sequence.logprobs == [pytest.approx(one, abs=1e-4) for one in other.logprobs]
+        assert sequence.prompt_logprobs == [pytest.approx(one, abs=1e-4) for one in other.prompt_logprobs]
+        for token, found in zip(sequence.token_ids, sequence.logprobs, strict=True):
+            assert len(found) == 2
+            assert found[token] == max(found.values()) < 0  # what is most probable is taken
+        assert [list(found) for found in sequence.prompt_logprobs] == [[], *([one] for one in prompt[1:])]
+    assert visit(path).greedy[0].logprobs is visit(path).greedy[0].prompt_logprobs is None
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_lengths_are_forced_for_each_prompt(path):
     assert visit(path).lengths == [1, 5, 9]
 
@@ -227,6 +247,7 @@ def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
     assert "prompt 1 has 2000 tokens and asks for 49" in seen.too_long
     assert "2048 at most" in seen.too_long
     assert "prompt 0 has 0 tokens" in seen.empty
+    assert "prompt_logprobs is 21; this engine gives 20 at most" in seen.too_many
     assert tokens(seen.again) == tokens(seen.greedy)
 
 

@@ -159,6 +159,8 @@ def _measured(
         given.output_tokens,
         given.samples,
         given.seed or None,
+        given.logprobs,
+        given.prompt_logprobs,
     ]
     if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
         given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from ..measure import prompts, replay
 from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO
-from ..measure.workload import VOCABULARY, Workload
+from ..measure.workload import SAMPLING, VOCABULARY, Workload
+from .options import engine_arguments
 
 NAMES = ("fixed", "grpo", "verl")
+
+MOST_LOGPROBS = 20
+"""What vLLM's engine argument max_logprobs is by itself, in 0.22 to 0.33."""
 
 
 WHAT = (
@@ -45,6 +50,15 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
     parser.add_argument("--samples", type=int, help="sequences for each prompt (default: 1, or 16)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
+    for name, tokens in (("logprobs", "the answer's"), ("prompt-logprobs", "the prompt's")):
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            type=_count_or_none,
+            metavar="K",
+            help=f"ask for the log-probabilities of {tokens} tokens, and of the K most probable ones beside "
+            "each; repeatable, and with `none` too what they cost is seen (default: none)",
+        )
     parser.add_argument(
         "--chat-column",
         metavar="NAME",
@@ -77,7 +91,36 @@ def choose(given: argparse.Namespace) -> list[Workload]:
             loads = _from_file(given, Path(given.workload).expanduser())
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return within_vocabulary(loads, given.preset)
+    return within_vocabulary(_variants(given, loads), given.preset)
+
+
+def _count_or_none(text: str) -> int | None:
+    try:
+        return None if text == "none" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is given; give a whole number, or none") from None
+
+
+def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload]:
+    """Each workload with all that is asked for, in turn."""
+    asked = [dict.fromkeys(getattr(given, name) or [None]) for name in SAMPLING]
+    for name, values in zip(SAMPLING, asked, strict=True):
+        for value in values:
+            _check_logprobs(f"--{name.replace('_', '-')}", value, given)
+    combined = [dict(zip(SAMPLING, values, strict=True)) for values in product(*asked)]
+    return [load.asking(**more) for load in loads for more in combined]
+
+
+def _check_logprobs(option: str, value: int | None, given: argparse.Namespace) -> None:
+    """Raise UsageError for more log-probabilities than an engine gives."""
+    vocabulary = find_model(given.preset).config().get("vocab_size") or VOCABULARY
+    own = engine_arguments(getattr(given, "engine_arg", ())).get("max_logprobs", MOST_LOGPROBS)
+    most = min(own, vocabulary) if isinstance(own, int) and own >= 0 else vocabulary
+    if value is not None and not 0 <= value <= most:
+        raise UsageError(
+            f"{option} is {value}; it must be 0 to {most}: vLLM gives {MOST_LOGPROBS} at most, or what "
+            f"--engine-arg max_logprobs=N says, and the vocabulary of {given.preset} has {vocabulary} tokens"
+        )
 
 
 def within_vocabulary(loads: list[Workload], preset: str | None) -> list[Workload]:

@@ -21,7 +21,7 @@ from ..schema.metrics import METRICS
 from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, Record, Status, now, way
 from . import drive, machine, probe, timeline
 from . import gated as exact
-from .door import Door, NoDoor, Rollout, door_entries, facts, open_door
+from .door import Door, NoDoor, Rollout, door_entries, facts, lacks, open_door
 from .labels import check_label
 from .marked import signal_all
 from .pinning import cores_for, pin
@@ -58,7 +58,8 @@ class Cases:
         self.path: str = request["path"]
         self.entry: str | None = request.get("entry")
         self.options = OPTIONS | request["options"]
-        self.pending = [Workload(**workload) for workload in request["workloads"]]
+        self._workloads = [Workload(**workload) for workload in request["workloads"]]
+        self.pending = list(self._workloads)
         self.observed: dict[str, Any] = {}
         self.begin = now()
         self._keep = keep
@@ -91,6 +92,10 @@ class Cases:
         self._keep(record)
         return record
 
+    def _turn_to(self, workload: Workload) -> None:
+        """Have a workload be the first that is pending: what is done now, or breaks, is of this one."""
+        self.pending.sort(key=lambda load: load != workload)
+
     def all_done(self, status: Status, reason: str) -> None:
         """Every case that is pending has the same outcome."""
         while self.pending:
@@ -105,6 +110,12 @@ class Cases:
         reason = self._absent(door)
         if reason:
             return self.all_done(ABSENT, reason)
+        for load in self._workloads:
+            if reason := lacks(door, load.asked):
+                self._turn_to(load)
+                self.done(ABSENT, reason)
+        if not self.pending:
+            return None
         self.observed["sut"] = str(Path(door.__file__ or "").parent)
         try:
             asyncio.run(self._measure(door))
@@ -184,8 +195,8 @@ class Cases:
             self.observed.pop("counters", None)
             self._started = True
 
-            def forced(tokens: int) -> Any:
-                return door.Sampling(max_tokens=tokens, ignore_eos=True)
+            def forced(tokens: int, **asked: Any) -> Any:
+                return door.Sampling(max_tokens=tokens, ignore_eos=True, **asked)
 
             await self._take_orders(_Engine(rollout, forced, watch, start_seconds))
 
@@ -195,10 +206,9 @@ class Cases:
         Counted rollouts come first, in an engine that is as it started: which blocks of the KV cache they get
         shows in the bytes.
         """
-        workloads = list(self.pending)
         pids = [worker["pid"] for worker in self.observed["workers"]]
         workers = [pid for pid in pids if pid not in (os.getpid(), engine.watch.engine_pid)]
-        await exact.begin(engine.rollout, engine.forced, workloads[0])
+        await exact.begin(engine.rollout, engine.forced, self._workloads[0])
         own = list(dict.fromkeys([*engine.watch.fronts, engine.watch.engine_pid, *workers]))
         # Without a GPU a worker has threads for many cores, which vLLM places.
         cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
@@ -210,7 +220,7 @@ class Cases:
             self._answer(READY)
             # Nobody else runs in this process meanwhile: the event loop need not.
             for order in map(json.loads, self._orders):
-                workload = workloads[order["workload"]]
+                workload = self._workloads[order["workload"]]
                 signal_all(workers, signal.SIGCONT)
                 try:
                     if "host" in order:
@@ -236,7 +246,7 @@ class Cases:
         """
         if workload not in self.pending:
             return PASSED
-        self.pending.sort(key=lambda load: load != workload)  # what breaks now, breaks at this one
+        self._turn_to(workload)
         if reason := self.too_large(workload):
             self.done(FAILED, reason)
             return PASSED
@@ -262,6 +272,7 @@ class Cases:
         """Keep the record of a workload whose last rollout is over, of the rounds that count."""
         if workload not in self.pending:
             return PASSED
+        self._turn_to(workload)
         timed = self._samples[workload][self.request["warmups"] :]
         samples = [timed[number] for number in order["rounds"]]
         counted = self._exact[workload]
@@ -300,7 +311,7 @@ class Cases:
                 f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
                 "ask for shorter ones or for more memory"
             )
-        at_once = workload.name == "fixed" and not self._search.covers(workload.name)
+        at_once = workload.kind == "fixed" and not self._search.covers(workload.name)
         if at_once and capacity < workload.batch * workload.length:
             return (
                 f"a batch of {workload.batch} x {workload.length} tokens does not fit the KV cache of "
@@ -314,8 +325,8 @@ class _Engine:
     """An engine that is up, and what watches it."""
 
     rollout: Rollout
-    forced: Callable[[int], Any]
-    """Samples so many tokens."""
+    forced: Callable[..., Any]
+    """Samples so many tokens, and what is asked of them besides."""
     watch: drive.Watch
     start_seconds: float
 

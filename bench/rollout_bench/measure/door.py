@@ -10,7 +10,8 @@ this commit, the oldest one that can be measured, and the fake one of the tests.
 """
 
 import importlib
-from collections.abc import Callable, Container, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, cast
@@ -32,6 +33,15 @@ class Sample(Protocol):
     def first_token_seconds(self) -> float: ...
     @property
     def latency_seconds(self) -> float: ...
+
+
+class SampleWithLogprobs(Sample, Protocol):
+    """A sample of commits whose Sampling has `logprobs`: where they were asked for, some for each token."""
+
+    @property
+    def logprobs(self) -> Sequence[Mapping[int, float]] | None: ...
+    @property
+    def prompt_logprobs(self) -> Sequence[Mapping[int, float]] | None: ...
 
 
 class TimedSample(Sample, Protocol):
@@ -140,9 +150,16 @@ class Entry(Protocol):
 
 
 class MakesSampling(Protocol):
-    """The class Sampling."""
+    """The class Sampling. What has a default only newer commits take; `lacks` says which."""
 
-    def __call__(self, *, max_tokens: int, ignore_eos: bool) -> Any: ...
+    def __call__(
+        self,
+        *,
+        max_tokens: int,
+        ignore_eos: bool,
+        logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
+    ) -> Any: ...
 
 
 class Door(Protocol):
@@ -193,6 +210,12 @@ def open_door() -> Door:
     if missing:
         raise NoDoor(f"this commit has no API to measure: {PACKAGE} has no {', '.join(missing)}")
     return cast(Door, module)
+
+
+def lacks(door: Door, asked: Iterable[str]) -> str | None:
+    """Which parameters this commit's Sampling does not take, in a line; None where it takes them all."""
+    missing = [name for name in asked if name not in inspect.signature(door.Sampling).parameters]
+    return f"this commit cannot be asked for {', '.join(missing)}" if missing else None
 
 
 def host_spec(factory: str, payload: bytes) -> Any:

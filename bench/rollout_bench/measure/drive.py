@@ -7,12 +7,12 @@ outside the time that is taken.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from .door import Facts, Rollout, done_seconds, facts
+from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, facts
 from .roofline import Device, device, floor_seconds
 from .samples import Counts, RequestTimes
 from .timeline import Stamps
@@ -131,7 +131,7 @@ class Watch:
 
 async def compare_probe(
     rollout: Rollout,
-    sampling: Callable[[int], Any],
+    sampling: Callable[..., Any],
     workload: Workload,
     watch: Watch,
     rollouts: int,
@@ -155,7 +155,7 @@ async def compare_probe(
 
 
 async def profile(
-    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, prefix: Path
+    rollout: Rollout, sampling: Callable[..., Any], workload: Workload, prefix: Path
 ) -> list[dict[str, str]]:
     """Trace some engine steps in the middle of one more rollout: for each worker a file, or a reason."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ async def profile(
 
 
 async def run_rollout(
-    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, number: int
+    rollout: Rollout, sampling: Callable[..., Any], workload: Workload, number: int
 ) -> tuple[float, list[RequestTimes]]:
     """Submit a workload's rollout and wait for its end: its step time, and the times of every sample.
 
@@ -174,7 +174,7 @@ async def run_rollout(
     """
     requests = workload.requests(number)
     prompts = [prompt for prompt, _length in requests]
-    samplings = [sampling(length) for _prompt, length in requests]
+    samplings = [sampling(length, **workload.asked) for _prompt, length in requests]
     begin = time.perf_counter()
     sequences = await rollout.generate(prompts, samplings)
     step_seconds = time.perf_counter() - begin
@@ -185,6 +185,7 @@ async def run_rollout(
             f"{sum(forced)} in all; {len(lengths)} of {min(lengths, default=0)} to "
             f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
         )
+    _check_logprobs(workload, prompts, sequences)
     return step_seconds, [
         RequestTimes(
             sequence.first_token_seconds,
@@ -194,6 +195,20 @@ async def run_rollout(
         )
         for sequence in sequences
     ]
+
+
+def _check_logprobs(workload: Workload, prompts: list[list[int]], sequences: Sequence[Sample]) -> None:
+    """Raise UnequalWork where tokens lack log-probabilities that the workload asks for."""
+    for name, most_probable in workload.asked.items():
+        least = max(1, most_probable)
+        for prompt, sample in zip(prompts, sequences, strict=True):
+            found = getattr(cast(SampleWithLogprobs, sample), name) or ()
+            tokens = len(sample.token_ids) if name == "logprobs" else len(prompt) - 1
+            there = sum(len(one) >= least for one in found)
+            if there != tokens:
+                raise UnequalWork(
+                    f"{there} tokens came with {name} of {least} or more, and {tokens} should have"
+                )
 
 
 def _mean(values: list[float | None]) -> float | None:

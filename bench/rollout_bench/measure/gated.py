@@ -47,13 +47,13 @@ class Exact:
         return {name: [self.totals[name] / self.totals["engine_steps"]] for name in names}
 
 
-async def begin(rollout: Rollout, sampling: Callable[[int], Any], workload: Workload) -> None:
+async def begin(rollout: Rollout, sampling: Callable[..., Any], workload: Workload) -> None:
     """Generate a token, so that the front has asked the engine what it asks with its first request."""
     await rollout.generate([[workload.first_id]], [sampling(1)])
 
 
 async def count(
-    rollout: Rollout, sampling: Callable[[int], Any], workload: Workload, watch: Watch, number: int
+    rollout: Rollout, sampling: Callable[..., Any], workload: Workload, watch: Watch, number: int
 ) -> Exact:
     """Run a workload's rollout `number`, with a gated start, and count; only run it where nothing counts.
 

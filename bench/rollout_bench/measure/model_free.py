@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-LONGEST = 1 << 20
+from rollout_perf.engine import Limits
 
 
 class ModelFreeEngine:
@@ -21,7 +21,7 @@ class ModelFreeEngine:
     It has what `rollout_perf.engine.Engine` asks for.
     """
 
-    longest = LONGEST
+    limits = Limits(tokens=1 << 20, logprobs=0)
 
     def __init__(self, token_seconds: float = 0.0, model: Any = None):
         self._token_seconds = token_seconds

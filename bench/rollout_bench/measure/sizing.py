@@ -44,8 +44,8 @@ _KV_SPARE = 1.25
 def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
     """vLLM's engine arguments, the same for every path: sized for the workloads, nothing left to defaults
     that vLLM chooses by the way it is called."""
-    tailed = [workload for workload in workloads if workload.name != "fixed"]
-    batches = {workload.batch for workload in workloads if workload.name == "fixed"}
+    tailed = [workload for workload in workloads if workload.kind != "fixed"]
+    batches = {workload.batch for workload in workloads if workload.kind == "fixed"}
     most = max([*batches, *(min(workload.batch, CONCURRENCY) for workload in tailed)])
     arguments: dict[str, Any] = {
         "seed": 0,

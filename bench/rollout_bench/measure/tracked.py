@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UsageError
 from .labels import LABELS
 from .rl import grpo, verl
-from .workload import Workload
+from .workload import SAMPLING, Workload
 
 FILE = "tracked.toml"
 
@@ -158,19 +158,21 @@ def _is_paths(value: Any) -> bool:
 
 _TEXT = _Kind("a text", lambda value: isinstance(value, str) and value != "")
 _COUNT = _Kind("a whole number of 1 or more", _is_count)
+_LOGPROBS = _Kind("a whole number of 0 or more", lambda value: type(value) is int and value >= 0)
 _BATCHES = _Kind("a list of rising whole numbers of 1 or more", _is_rising)
 _SECONDS = _Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
 _TABLE = _Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
 _PATHS = _Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
 _FLAVOUR = _Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
-_FIXED_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
-_GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT}
+_ASKED = dict.fromkeys(SAMPLING, _LOGPROBS)
+_LIMIT_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
+_GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT, **_ASKED}
 _WORKLOADS: dict[str, dict[str, _Kind]] = {
-    "fixed": _FIXED_KEYS,
+    "fixed": _LIMIT_KEYS | _ASKED,
     "grpo": _GRPO_KEYS,
     "verl": _GRPO_KEYS,
-    "limit": _FIXED_KEYS | {"seconds": _SECONDS},
+    "limit": _LIMIT_KEYS | {"seconds": _SECONDS},
 }
 _WORKLOAD = _Kind(", ".join(_WORKLOADS), lambda value: isinstance(value, str) and value in _WORKLOADS)
 _KEYS = {
@@ -251,7 +253,9 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
 
 def _class(preset: str, workload: str, **scale: Any) -> Class:
     """What the file does not give is the preset's own, as it is for the commands."""
+    asked = {name: scale.pop(name) for name in SAMPLING if name in scale}
     if "batches" in scale:
-        return Class(workload, fixed(preset, **scale))
-    make = verl if workload == "verl" else grpo
-    return Class(workload, [make(**GRPO.get(preset, {}) | scale)])
+        loads = fixed(preset, **scale)
+    else:
+        loads = [(verl if workload == "verl" else grpo)(**GRPO.get(preset, {}) | scale)]
+    return Class(workload, [load.asking(**asked) for load in loads])

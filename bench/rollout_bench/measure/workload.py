@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from statistics import median
 from typing import Any
 
@@ -13,6 +13,9 @@ _FIRST_ID = 100
 
 VOCABULARY = 2000
 """Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
+
+SAMPLING = ("logprobs", "prompt_logprobs")
+"""What a workload may ask of every sample, by its name in the door's Sampling."""
 
 Numbers = int | tuple[int, ...]
 """One number for all, or one for each."""
@@ -55,6 +58,10 @@ class Workload:
     """Of every sequence, which turn of its session it is, from 1."""
     delay_seconds: tuple[float, ...] | None = field(default=None, repr=False)
     """Of every sequence, the time of tools before it, from the end of the turn before."""
+    logprobs: int | None = None
+    """Log-probabilities are asked for: the sampled token's, and those of so many most probable ones."""
+    prompt_logprobs: int | None = None
+    """The same of the prompt's tokens."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
@@ -75,6 +82,28 @@ class Workload:
         for name, number in (("blocks", self.prompts), *((name, self.batch) for name in _OF_SEQUENCES)):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), number)
+
+    def asking(self, **more: Any) -> "Workload":
+        """A variant: the same work with more asked of the engine (None: not so), and a name that says it."""
+        more = {name: value for name, value in more.items() if value is not None}
+        words = [f"{name.replace('_', '-')}-{value}" for name, value in more.items()]
+        return replace(self, name="-".join([self.name, *words]), **more)
+
+    @property
+    def plain(self) -> "Workload":
+        """The work itself, of which this may be a variant."""
+        nothing: dict[str, Any] = dict.fromkeys(SAMPLING)
+        return replace(self, name=self.kind, **nothing)
+
+    @property
+    def kind(self) -> str:
+        """Its name without what is asked for besides."""
+        return self.name.partition("-")[0]
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """What is asked of every sample beside its length."""
+        return {name: value for name in SAMPLING if (value := getattr(self, name)) is not None}
 
     @property
     def batch(self) -> int:
@@ -132,8 +161,10 @@ class Workload:
         """
         if self.ids is not None:
             return [list(prompt) for prompt in self.ids]
-        seed = f"{self.seed}/{rollout}" if rollout else self.seed
-        draw, blocks = random.Random(seed), _Blocks(f"{self.seed}/{rollout}")
+        # Nor does one find those of a variant of it, which the same engine generates.
+        variant = f"/{self.name}" * bool(self.asked)
+        seed = f"{self.seed}/{rollout}{variant}" if rollout or variant else self.seed
+        draw, blocks = random.Random(seed), _Blocks(f"{self.seed}/{rollout}{variant}")
         first, last = self.first_id, self.vocabulary - 1
         before = self.turns_before()
         made: list[list[int]] = []
@@ -180,11 +211,10 @@ class Workload:
         return work | totals | ({"source": self.source} if self.source else {})
 
     def _work(self) -> dict[str, Any]:
-        left_out = {"ids", "source", "vocabulary"}
-        # As fingerprints were before traces.
-        left_out |= {name for name in (*_OF_SEQUENCES, "blocks") if getattr(self, name) is None}
-        left_out |= {"block_tokens"} if self.blocks is None else set()
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        left_out = {"ids", "source", "vocabulary"} | ({"block_tokens"} if self.blocks is None else set())
+        work = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        # As fingerprints were before there was more to say.
+        return {name: value for name, value in work.items() if value is not None}
 
     def _pairs(self) -> Iterable[tuple[int, int]]:
         return zip(self.prompt_lengths(), self.output_lengths(), strict=True)

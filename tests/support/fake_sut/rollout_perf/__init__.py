@@ -32,6 +32,7 @@ class EngineError(Exception):
 class Sampling:
     max_tokens: int
     ignore_eos: bool = False
+    logprobs: int | None = None
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Sequence:
     first_token_seconds: float
     latency_seconds: float
     done_seconds: float
+    logprobs: list[dict[int, float]] | None = None
 
 
 _VLLM, _OURS = "vllm.v1.executor", "rollout_perf.transports"
@@ -117,8 +119,14 @@ class Rollout:
         self.steps += steps
         seconds = time.perf_counter() - begin
         return [
-            Sequence([0] * tokens, seconds / steps, seconds * tokens / steps, seconds * tokens / steps)
-            for tokens in (one.max_tokens for one in sampling)
+            Sequence(
+                [0] * one.max_tokens,
+                seconds / steps,
+                seconds * one.max_tokens / steps,
+                seconds * one.max_tokens / steps,
+                None if one.logprobs is None else [{0: -1.0}] * one.max_tokens,
+            )
+            for one in sampling
         ]
 
     async def call_workers(self, method, *arguments):
