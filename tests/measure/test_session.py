@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import SimpleNamespace
 
 import fake
@@ -20,7 +20,7 @@ from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.estimate import BUSY_HOST, estimate_of
-from rollout_bench.report.ratios import ratio_table, ratios, together
+from rollout_bench.report.ratios import of_variants, ratio_table, ratios, together
 from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
 
 
@@ -72,6 +72,25 @@ def test_a_path_that_was_not_measured_or_left_early_has_no_ratio():
     assert ray["median"] == 2.0
     assert "ratio" not in ray
     assert "not measured" in ratio_table([zmq], "vllm-mp", "step_seconds")
+
+
+def test_what_is_asked_besides_is_compared_with_the_same_work_without_it(tmp_path, capsys):
+    """Step times over those of the same rounds, for each path by itself."""
+    plain = [record("vllm-mp", [1.0, 2.0]), record("zmq", [2.0, 2.0])]
+    variants = [record("vllm-mp", [1.1, 2.2]), record("zmq", [2.5, 2.5])]
+    names = {"name": "fixed-logprobs-0", "fingerprint": "other"}
+    variants = [replace(one, workload=one.workload | names) for one in variants]
+    found = of_variants([[*plain, *variants]], "step_seconds")
+    by_path = {path: [(row["path"], row["ratio"]) for row in rows] for path, rows in found.items()}
+    assert by_path == {
+        f"{path}, fixed": [("fixed", 1.0), ("fixed-logprobs-0", pytest.approx(ratio))]
+        for path, ratio in (("vllm-mp", 1.1), ("zmq", 1.25))
+    }
+    assert of_variants([plain], "step_seconds") == {}
+    file = tmp_path / "kept.jsonl"
+    file.write_text("".join(one.to_json() + "\n" for one in [*plain, *variants]))
+    assert cli.main(["compare", "--from", str(file)]) == 0
+    assert "zmq, fixed: what else is asked of it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -216,12 +235,14 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     contestants = [Answers("vllm-mp"), Answers("zmq")]
     running = rounds_module._Rounds(SimpleNamespace(look=lambda: None), "seed")
     running.up += contestants
-    running.run_timed(0, "fixed 8", 4, 2)
+    running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 2)
     assert next(states, None) is None
     for one in contestants:
-        *rollouts, last = one.orders
-        assert rollouts == [{"workload": 0}] * len(rounds)
-        assert last["rounds"] == chosen
+        *rollouts, before, last = one.orders
+        alternate = [(0, 1), (1, 0)] * 3
+        assert [order["workload"] for order in rollouts] == [*chain.from_iterable(alternate[: len(rounds)])]
+        assert before["rounds"] == last["rounds"] == chosen
+        assert (before["workload"], last["workload"]) == (0, 1)
         host = last["host"]
         assert (host["spoilt"], host["repeated"]) == (spoilt, repeated)
         assert host["rounds"]["others_seconds"] == [rounds[place]["others_seconds"] for place in chosen]

@@ -17,7 +17,7 @@ from ..measure.session import Contestant, run_session
 from ..measure.sizing import at_once, split
 from ..report.idle import idle_table, stage_table, tail_table
 from ..report.names import work_name, work_of
-from ..report.ratios import ratio_table, ratios, together
+from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
 from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, read_records
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
@@ -90,10 +90,14 @@ def run(given: argparse.Namespace) -> int:
         cases = [one for one in together(sessions) if work_of(one) == work]
         for text in filter(None, (tail_table(cases), idle_table(cases), stage_table(cases))):
             print(f"\n{text}")
+    variants = of_variants(sessions, given.metric)
+    for text in variant_tables(variants, given.metric):
+        print(f"\n{text}")
     failed = [one for one in every if one.status != MEASURED]
     for one in failed:
         say(f"{one.way} {one.workload['batch']}: {one.status}: {one.reason}")
-    print(json.dumps({"reference": reference, "metric": given.metric, "ratios": found}))
+    answer = {"reference": reference, "metric": given.metric, "ratios": found, "variants": variants}
+    print(json.dumps(answer))
     return 1 if failed else 0
 
 

@@ -11,6 +11,7 @@ from ..measure import machine
 from ..measure.alone import alone
 from ..measure.sequence import measure_cases
 from ..report.idle import idle_table, probe_lines, stage_table, tail_table
+from ..report.ratios import of_variants, variant_tables
 from ..report.rollouts import rollout_table
 from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, REFERENCE
@@ -73,7 +74,8 @@ def run(given: argparse.Namespace) -> int:
         )
     reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
     print(rollout_table(records, reference, given.metric))
-    for text in filter(None, (tail_table(records), idle_table(records), stage_table(records))):
+    variants = variant_tables(of_variants([records], given.metric), given.metric)
+    for text in filter(None, (*variants, tail_table(records), idle_table(records), stage_table(records))):
         print(f"\n{text}")
     for line in (*_absent(records), *probe_lines(records), *_traces(records)):
         print(line)

@@ -12,9 +12,9 @@ import random
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, groupby, product
 from typing import Any
 
 from ..schema.record import way
@@ -111,24 +111,30 @@ class _Rounds:
             if len(order) < 2 or order[0] is not self._last:
                 return order
 
-    def run_timed(self, workload: int, load: str, wanted: int, repeats: int) -> None:
-        """The timed rounds of a workload: as many as are wanted, and up to so many more in place of those
-        that others spoilt. Then each contestant makes its record, of the rounds that count."""
+    def run_timed(self, loads: Mapping[int, str], wanted: int, repeats: int) -> None:
+        """The timed rounds of a workload's variants, by number: as many as are wanted, and up to so many
+        more in place of those that others spoilt. Then each contestant makes records of those that count.
+
+        A round has each of the variants, so that they are neighbours too, every other one in reverse.
+        """
+        title = " and ".join(loads.values())
         rounds: list[dict[str, Any]] = []
         quiet = 0
         before = self._host.look()
         while quiet < wanted and len(rounds) < wanted + repeats:
-            more = min(len(rounds) - quiet, repeats)
-            if not self.run(workload, f"{load}: round {len(rounds) + 1}/{wanted + more}"):
+            count = f"round {len(rounds) + 1}/{wanted + min(len(rounds) - quiet, repeats)}"
+            order = sorted(loads, reverse=bool(len(rounds) % 2))
+            ran = [self.run(workload, f"{loads[workload]}: {count}") for workload in order]
+            if not any(ran):
                 return
             after = self._host.look()
             rounds.append(between(before, after))
             before = after
             if reason := rounds[-1]["spoilt"]:
-                say(f"{load}: others have spoilt that round: {reason}")
+                say(f"{title}: others have spoilt that round: {reason}")
             quiet += reason is None
         chosen = quietest(rounds, wanted)
-        for one in self.up:
+        for one, workload in product(self.up, loads):
             one.ask(workload=workload, rounds=chosen, host=observed(rounds, chosen))
 
 
@@ -183,11 +189,13 @@ def _run(asked: dict[str, Any]) -> int:
     ahead = [n for n, one in enumerate(shared["workloads"]) if not search.covers(one["name"])]
     for number in ahead:
         rounds.run(number, f"{loads[number]}: {count}")
-    for number, load in enumerate(loads):
-        before = [] if number in ahead else [count]
-        for title in [*before, *["warm-up"] * shared["warmups"]]:
-            rounds.run(number, f"{load}: {title}")
-        rounds.run_timed(number, load, shared["rollouts"], asked["repeats"])
+    variants = groupby(enumerate(loads), lambda one: Workload(**shared["workloads"][one[0]]).plain)
+    for some in (dict(group) for _plain, group in variants):
+        for number, load in some.items():
+            before = [] if number in ahead else [count]
+            for title in [*before, *["warm-up"] * shared["warmups"]]:
+                rounds.run(number, f"{load}: {title}")
+        rounds.run_timed(some, shared["rollouts"], asked["repeats"])
     up = list(rounds.up)
     for one in channels:
         one.end()

@@ -1,6 +1,7 @@
 """Ratios of the paths of sessions: from records whose samples of one round are neighbours. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from statistics import median
 from typing import Any
@@ -78,9 +79,36 @@ def _samples(record: Record | None, metric: str) -> list[float]:
     return samples if all(0 < sample < inf for sample in samples) else []  # JSON may hold NaN
 
 
-def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str) -> str:
-    """One line a path and batch."""
-    titles = ["path", "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by replicate", "rounds"]
+def of_variants(sessions: Sequence[Sequence[Record]], metric: str) -> dict[str, list[dict[str, Any]]]:
+    """By path and workload, its variants over the workload itself: `ratios`, with variants as paths."""
+    found = {}
+    for path in dict.fromkeys(one.way for records in sessions for one in records):
+        own = [[_by_variant(one) for one in records if one.way == path] for records in sessions]
+        for plain in dict.fromkeys(one.workload["name"] for records in own for one in records):
+            kept = [[one for one in records if one.workload["name"] == plain] for records in own]
+            rows = ratios(kept, plain, metric)
+            if {row["path"] for row in rows} > {plain}:
+                found[f"{path}, {plain}"] = rows
+    return found
+
+
+def _by_variant(record: Record) -> Record:
+    """A record with its workload's variant as its path."""
+    name = record.workload["name"]
+    return replace(record, path=name, entry=None, workload=record.workload | {"name": name.partition("-")[0]})
+
+
+def variant_tables(found: Mapping[str, Sequence[dict[str, Any]]], metric: str) -> list[str]:
+    """A table for each path and workload that `of_variants` has found."""
+    return [
+        f"{name}: what else is asked of it\n{ratio_table(rows, rows[0]['workload'], metric, 'workload')}"
+        for name, rows in found.items()
+    ]
+
+
+def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str, compared: str = "path") -> str:
+    """One line a path, or what else is compared, and batch."""
+    titles = [compared, "batch", f"median {metric}", f"ratio to {reference} [95 %]", "by replicate", "rounds"]
     lines = []
     notes = Footnotes()
     for row in rows:
