@@ -27,7 +27,8 @@ _END_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample one prompt. `samples` sequences come of it; with `ignore_eos` each has
+    """How to sample one prompt. `samples` sequences come of it, each of a request of its own or all of
+    `one_request`, which is answered when the last of them is done; with `ignore_eos` each has
     exactly `max_tokens` tokens. `seed` makes a sample repeatable, at some cost in speed.
 
     `logprobs` and `prompt_logprobs` ask for log-probabilities, of the answer and of the prompt: of each token
@@ -42,6 +43,7 @@ class Sampling:
     seed: int | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    one_request: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("samples", 1), ("logprobs", 0), ("prompt_logprobs", 0)):
@@ -56,7 +58,8 @@ class Sequence:
 
     `first_token_seconds` and `latency_seconds` count from the request's arrival at the engine's
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
-    `done_seconds` counts from the call of `generate` to the last token.
+    `done_seconds` counts from the call of `generate` to the last token. Samples of one request have the
+    times of the last of them.
     `text` is None where the model has no tokenizer.
     `logprobs` and `prompt_logprobs`, where they were asked for, have a mapping for each token: its own
     log-probability and those of the most probable ones, by id. The first token of a prompt has none.
@@ -101,16 +104,20 @@ class Rollout:
         requests = [
             (f"r{next(self._numbers)}", index, list(prompt), one, sample)
             for index, (prompt, one) in enumerate(zip(prompts, samplings, strict=True))
-            for sample in range(one.samples)
+            for sample in range(1 if one.one_request else one.samples)
         ]
         for _name, index, prompt, one, _sample in requests:
             self._engine.check_length(index, len(prompt), one.max_tokens)
         for one in samplings:
             self._engine.check_logprobs(one)
-        results: list[Result] = [{}] * len(requests)
+        results: list[Result] = [[]] * len(requests)
         await self._engine.generate(requests, results.__setitem__)
         # vLLM takes its times of the same clock, which all processes of a host share.
-        return [Sequence(done_seconds=result.pop("done_at") - begin, **result) for result in results]
+        return [
+            Sequence(done_seconds=sample.pop("done_at") - begin, **sample)
+            for samples in results
+            for sample in samples
+        ]
 
     async def call_workers(self, method: str, *args: Any) -> list[Any]:
         """Call a method of every worker (see vLLM's `worker_extension_cls`); replies in rank order."""

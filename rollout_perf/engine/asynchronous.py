@@ -55,7 +55,7 @@ class AsyncEngine(VllmEngine):
             final = output
         if final is None or not final.finished:
             raise EngineError(f"request {name} ended without an answer")
-        took(place, self._result(index, final))
+        took(place, self._results(index, final))
 
     async def _all_of(self, tasks: list[asyncio.Task], deadline_seconds: float) -> None:
         await all_of(tasks, deadline_seconds, self._death, self._llm.is_sleeping, "the engine's process")
@@ -98,7 +98,7 @@ class AsyncEngine(VllmEngine):
         return serve_http(self._llm, model, listener, key, finals.__setitem__)
 
     def served(self, names: list[str]) -> list[Result]:
-        return [self._result(0, self._finals.pop(name)) for name in names]
+        return [self._results(0, self._finals.pop(name)) for name in names]
 
     async def close(self) -> None:
         llm = self._llm

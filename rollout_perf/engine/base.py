@@ -18,8 +18,9 @@ Request = tuple[str, int, list[int], Any, int]
 """Name, index of the prompt, its token ids, a Sampling, number of the sample."""
 
 
-Result = dict[str, Any]
-"""The fields of a Sequence, but `done_at`, on the monotonic clock, for `done_seconds`."""
+Result = list[dict[str, Any]]
+"""Of a request, for each of its samples the fields of a Sequence; but `done_at`, on the monotonic clock, for
+`done_seconds`."""
 
 Took = Callable[[int, Result], None]
 """Takes the result of a request and its place in the list, in the event loop."""
@@ -114,6 +115,7 @@ class VllmEngine(Engine):
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
+            n=sampling.samples if sampling.one_request else 1,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -126,21 +128,24 @@ class VllmEngine(Engine):
         )
 
     @staticmethod
-    def _result(index: int, output: Any) -> Result:
-        """Fields of a Sequence from vLLM's RequestOutput and its RequestStateStats."""
-        completion, times = output.outputs[0], output.metrics
-        return {
-            "prompt": index,
-            "token_ids": list(completion.token_ids),
-            "finish_reason": completion.finish_reason,
-            "queue_seconds": times.scheduled_ts - times.queued_ts,
-            "first_token_seconds": times.first_token_latency,
-            "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
-            "done_at": times.last_token_ts,
-            "text": completion.text or None,
-            "logprobs": _values(completion.logprobs),
-            "prompt_logprobs": _values(output.prompt_logprobs),
-        }
+    def _results(index: int, output: Any) -> Result:
+        """Fields of each Sequence from vLLM's RequestOutput and its RequestStateStats."""
+        times = output.metrics
+        return [
+            {
+                "prompt": index,
+                "token_ids": list(completion.token_ids),
+                "finish_reason": completion.finish_reason,
+                "queue_seconds": times.scheduled_ts - times.queued_ts,
+                "first_token_seconds": times.first_token_latency,
+                "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
+                "done_at": times.last_token_ts,
+                "text": completion.text or None,
+                "logprobs": _values(completion.logprobs),
+                "prompt_logprobs": _values(output.prompt_logprobs),
+            }
+            for completion in output.outputs
+        ]
 
     def _settings(self) -> dict[str, Any]:
         """The engine's resolved settings, those that decide how fast it is."""

@@ -39,7 +39,7 @@ class SyncEngine(VllmEngine):
         samplings = [self._sampling(sampling, sample) for *_rest, sampling, sample in requests]
         outputs = await self._in_thread(lambda: self._llm.generate(prompts, samplings, use_tqdm=False))
         for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
-            took(place, self._result(request[1], output))
+            took(place, self._results(request[1], output))
 
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         return await self._in_thread(lambda: self._llm.collective_rpc(method, args=args))

@@ -43,6 +43,7 @@ def check_endpoint(endpoint: str) -> None:
 
 
 class _Choice(msgspec.Struct):
+    index: int
     token_ids: list[int]
     finish_reason: str
 
@@ -64,7 +65,7 @@ class Http(ZeroMQ):
         self._decode = msgspec.json.Decoder(_Answer).decode
         self._session: aiohttp.ClientSession | None = None
         self._posts: dict[int, set[asyncio.Task]] = {}  # by the number of the part
-        self._answered: list[tuple[int, int, Request, _Choice]] = []
+        self._answered: list[tuple[int, int, Request, list[_Choice]]] = []
         self._tasks: set[asyncio.Task] = set()
 
     async def start(self, spec: EngineSpec) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class Http(ZeroMQ):
 
     async def _post(self, number: int, place: int, request: Request) -> None:
         try:
-            choice = await self._answer_to(request)
+            choices = await self._answer_to(request)
         except asyncio.CancelledError:
             return
         except Exception as error:
@@ -103,12 +104,13 @@ class Http(ZeroMQ):
             return
         if not self._answered:
             self._in_background(self._complete())
-        self._answered.append((number, place, request, choice))
+        self._answered.append((number, place, request, choices))
 
-    async def _answer_to(self, request: Request) -> _Choice:
+    async def _answer_to(self, request: Request) -> list[_Choice]:
         name, _index, prompt, sampling, sample = request
         params = {field: value for field, value in asdict(sampling).items() if value is not None}
-        del params["samples"]
+        samples = params.pop("samples")
+        params["n"] = samples if params.pop("one_request") else 1
         if "seed" in params:
             params["seed"] += sample
         body = msgspec.json.encode({"request_id": name, "token_ids": prompt, "sampling_params": params})
@@ -118,8 +120,10 @@ class Http(ZeroMQ):
         if response.status != 200:
             words = content[:_WORDS].decode(errors="replace")
             raise EngineError(f"the server answered {response.status}: {words}")
-        [choice] = self._decode(content).choices
-        return choice
+        choices = self._decode(content).choices
+        if len(choices) != params["n"]:
+            raise EngineError(f"the server gave {len(choices)} samples, and {params['n']} were asked for")
+        return sorted(choices, key=lambda choice: choice.index)
 
     async def _cause(self, error: Exception) -> RolloutError:
         for _ in range(_PATIENCE if isinstance(error, aiohttp.ClientError) else 1):
@@ -138,26 +142,26 @@ class Http(ZeroMQ):
         await asyncio.sleep(0)  # others may be ready at the same turn
         answered, self._answered = self._answered, []
         try:
-            told = await self._ask(SERVED, [request[0] for _number, _place, request, _choice in answered])
+            told = await self._ask(SERVED, [request[0] for _number, _place, request, _choices in answered])
         except RolloutError as error:
             for number in {number for number, *_rest in answered}:
                 self._end(number, error)
             return
         self._take(
-            (number, place, more | self._fields(request, choice))
-            for (number, place, request, choice), more in zip(answered, told, strict=True)
+            (number, place, self._samples(request, choices, more))
+            for (number, place, request, choices), more in zip(answered, told, strict=True)
             if number in self._parts
         )
         for number in {number for number, *_rest in answered} - self._parts.keys():
             self._posts.pop(number, None)
 
     @staticmethod
-    def _fields(request: Request, choice: _Choice) -> Result:
-        return {
-            "prompt": request[1],
-            "token_ids": choice.token_ids,
-            "finish_reason": choice.finish_reason,
-        }
+    def _samples(request: Request, choices: list[_Choice], told: Result) -> Result:
+        return [
+            more
+            | {"prompt": request[1], "token_ids": choice.token_ids, "finish_reason": choice.finish_reason}
+            for choice, more in zip(choices, told, strict=True)
+        ]
 
     def _end(self, number: int, error: RolloutError) -> None:
         """End a part: the server aborts what it has of it when its connections are closed."""

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from ..engine import Engine, EngineSpec, Limits, Request
+from ..engine import Engine, EngineSpec, Limits, Request, Result
 from ..errors import EngineError, RolloutError, Stalled
 from ..rollout import Sampling
 from ..transports.base import CLOSE_SECONDS
@@ -72,7 +72,7 @@ class Ready(msgspec.Struct, array_like=True, tag=4):
 class Results(msgspec.Struct, array_like=True, tag=5):
     """From the front: results, each with the number of its part and its place there."""
 
-    results: list[tuple[int, int, dict[str, Any]]]
+    results: list[tuple[int, int, Result]]
 
 
 class Ended(msgspec.Struct, array_like=True, tag=6):

@@ -61,6 +61,8 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--output-tokens", "99999999"], "at most"),
         ([*MEASURE, "--logprobs", "21"], "--logprobs is 21; it must be 0 to 20: vLLM gives 20 at most"),
         ([*MEASURE, "--prompt-logprobs", "-1"], "--prompt-logprobs is -1; it must be 0 to 20"),
+        ([*MEASURE, "--request", "group"], "takes more than one sample for a prompt (--samples)"),
+        ([*MEASURE, "--workload", "grpo", "--request", "group"], "those of grpo-request-group differ; take"),
         ([*MEASURE, "--logprobs", "few"], "'few' is given; give a whole number, or none"),
         (
             [*MEASURE, "--logprobs", "9999", "--engine-arg", "max_logprobs=-1"],

@@ -47,7 +47,7 @@ def test_they_go_through_the_chat_template(model, chats):
     """Three prompts of a file with two, two answers each, of forced lengths up to the cap."""
     (load,) = chosen(model, chats, "--batch", "6", "--samples", "2", "--output-tokens", "8")
     assert load.ids == ((1, 2, 9), (3, 9), (1, 2, 9))
-    given = [prompt for prompt, _length in load.requests(5)]
+    given = [prompt for prompt, _tokens, _samples in load.requests(5)]
     assert given == [[1, 2, 9], [1, 2, 9], [3, 9], [3, 9], [1, 2, 9], [1, 2, 9]]
     assert max(load.output_lengths()) <= 8
     assert load.source.startswith("question of chats.jsonl")

@@ -58,6 +58,7 @@ CHANGED = {
     "delay_seconds": (0.0,) * 6,
     "logprobs": 0,
     "prompt_logprobs": 0,
+    "request": "group",
 }
 
 
@@ -105,6 +106,16 @@ def test_a_variant_is_the_same_work_with_more_asked_and_prompts_of_its_own():
     assert "logprobs" not in LOAD.as_dict()
 
 
+def test_a_group_may_come_of_one_request_where_its_answers_are_of_one_length():
+    load = replace(UNEQUAL, output_tokens=(10, 20, 20)).asking(request="group")
+    assert [(tokens, samples) for _ids, tokens, samples in load.requests()] == [(10, 1), (20, 2)]
+    assert load.asked == {"one_request": True}
+    with pytest.raises(ValueError, match="one length for all its samples, and those of fixed-request-group"):
+        UNEQUAL.asking(request="group")
+    with pytest.raises(ValueError, match="takes more than one sample for a prompt"):
+        Workload(prompts=2).asking(request="group")
+
+
 def test_the_fingerprint_covers_the_token_ids(monkeypatch):
     """A change in how prompts are drawn is a change of the work, even if no field shows it."""
     before = LOAD.fingerprint()
@@ -132,7 +143,7 @@ def test_unequal_sequences_by_hand():
     assert UNEQUAL.prompt_lengths() == [3, 4, 4]
     first, second = UNEQUAL.token_ids()
     assert (len(first), len(second)) == (3, 4)
-    assert UNEQUAL.requests() == [(first, 10), (second, 20), (second, 30)]
+    assert UNEQUAL.requests() == [(first, 10, 1), (second, 20, 1), (second, 30, 1)]
 
 
 def test_what_is_one_number_for_all_is_the_same_written_out():

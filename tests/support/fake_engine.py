@@ -7,7 +7,6 @@ to one that begins with a number of BAD_ANSWERS with that, and to NEVER with not
 import asyncio
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any
 
 from aiohttp import web
 from rollout_bench.measure.model_free import ModelFreeEngine
@@ -35,7 +34,7 @@ class FakeEngine(ModelFreeEngine):
     async def generate(self, requests, took):
         answered = set()
 
-        def note(place: int, result: dict[str, Any]) -> None:
+        def note(place: int, result: list) -> None:
             answered.add(place)
             self.seen.now -= 1
             took(place, result)
@@ -52,10 +51,10 @@ class FakeEngine(ModelFreeEngine):
         finally:
             self.seen.now -= len(requests) - len(answered)
 
-    def _result(self, request, arrived):
+    def _sample(self, request, sample, arrived):
         """What came is told, and fields of every kind travel, whatever a Sequence will have."""
         name, _index, prompt, sampling, _sample = request
-        return super()._result(request, arrived) | {
+        return super()._sample(request, sample, arrived) | {
             "text": f"{name} ü {sampling}",
             "log_probabilities": [-0.5, None, float("-inf")],
             "asked": asdict(sampling) | {"prompt": list(prompt)},
@@ -76,14 +75,16 @@ class FakeEngine(ModelFreeEngine):
             if bad := BAD_ANSWERS.get(asked["token_ids"][0]):
                 return web.Response(status=bad[0], text=bad[1])
             name = asked["request_id"]
-            one = (name, 0, asked["token_ids"], Sampling(**asked["sampling_params"]), 0)
+            params = asked["sampling_params"]
+            assert params.pop("n") == 1
+            one = (name, 0, asked["token_ids"], Sampling(**params), 0)
             try:
-                await self.generate([one], lambda _place, result: self.finals.update({name: result}))
+                await self.generate([one], lambda _place, result: self.finals.update({name: result[0]}))
             except RolloutError as error:
                 Run.from_environment().note_failure(error)
                 return web.Response(status=500, text="EngineCore encountered an issue")
             choice = {field: self.finals[name].pop(field) for field in ("token_ids", "finish_reason")}
-            return web.json_response({"choices": [choice]})
+            return web.json_response({"choices": [choice | {"index": 0}]})
 
         async def health(_request):
             await asyncio.sleep(60 if never.is_set() else 0)
@@ -100,7 +101,7 @@ class FakeEngine(ModelFreeEngine):
         return asyncio.create_task(serve())
 
     def served(self, names):
-        return [self.finals.pop(name) for name in names]
+        return [[self.finals.pop(name)] for name in names]
 
     async def call_workers(self, method, args):
         return [method, *args]

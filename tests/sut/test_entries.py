@@ -60,9 +60,9 @@ def requests(prompts: list[list[int]], sampling: Sampling) -> list[Request]:
 
 
 async def generate(engine: Engine, prompts: list[list[int]], sampling: Sampling) -> list[dict]:
-    results: list = [None] * len(prompts)
+    results = [[]] * len(prompts)
     await engine.generate(requests(prompts, sampling), results.__setitem__)
-    return results
+    return [sample for samples in results for sample in samples]
 
 
 @pytest.fixture(scope="module", params=ENTRIES)

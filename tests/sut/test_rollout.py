@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +82,7 @@ def on_engine(path: str, use: Callable[[Rollout], Coroutine], **changed: Any) ->
         finally:
             assert [folder for folder in folders if folder.exists()] == []
             assert [file for file in Path(own).iterdir() if file.is_socket()] == []
+            os.environ.pop("_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR", None)  # torch's own, where it compiles
             assert dict(os.environ) == before
 
 
@@ -128,7 +130,9 @@ async def kill_the_raylet(rollout: Rollout, seen: SimpleNamespace) -> None:
 
 
 async def stop_the_engine(rollout: Rollout, seen: SimpleNamespace) -> None:
-    [process] = rollout._engine._processes
+    engine = rollout._engine  # which has compiled for its first log-probabilities, for longer perhaps
+    engine._run = replace(engine._run, step_deadline_seconds=STOPPED_SECONDS)
+    [process] = engine._processes
     await until_it_breaks(rollout, lambda: os.kill(process.pid, signal.SIGSTOP), seen)
 
 
@@ -155,7 +159,9 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
 
     async def look(rollout: Rollout) -> None:
         seen.greedy = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
-        seen.sampled = await rollout.generate(PROMPTS[:2], Sampling(8, samples=2, ignore_eos=True, seed=3))
+        pair = Sampling(8, samples=2, ignore_eos=True, seed=3)
+        seen.sampled = await rollout.generate(PROMPTS[:2], pair)
+        seen.of_one_request = await rollout.generate(PROMPTS[:2], replace(pair, one_request=True))
         asked = Sampling(8, temperature=0.0, ignore_eos=True, logprobs=2, prompt_logprobs=0)
         seen.scored = await rollout.generate(PROMPTS, asked)
         with pytest.raises(ConfigurationError) as caught:
@@ -178,10 +184,9 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
                 seen.error = error
                 raise
 
-    deadline = {"step_deadline_seconds": STOPPED_SECONDS} if BREAKS.get(path) is stop_the_engine else {}
     try:
         with only_what_costs_memory():
-            on_engine(path, look, **deadline)
+            on_engine(path, look)
     except (Exception, pytest.fail.Exception) as error:
         return seen if error is seen.error else error
     return seen
@@ -211,6 +216,16 @@ def test_samples_of_a_prompt_follow_each_other_and_differ(path):
 @pytest.mark.parametrize("path", PATHS)
 def test_seeded_samples_are_the_same_on_every_path(path):
     assert tokens(visit(path).sampled) == tokens(visit(FLOOR).sampled)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_one_request_for_all_samples_of_a_prompt_gives_the_same_ones(path):
+    sequences = visit(path).of_one_request
+    assert tokens(sequences) == tokens(visit(path).sampled)
+    assert [sequence.prompt for sequence in sequences] == [0, 0, 1, 1]
+    first, second, *others = [sequence.done_seconds for sequence in sequences]
+    assert first == second  # when the group was done
+    assert len({*others}) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)

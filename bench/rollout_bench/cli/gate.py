@@ -161,6 +161,7 @@ def _measured(
         given.seed or None,
         given.logprobs,
         given.prompt_logprobs,
+        given.request,
     ]
     if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
         given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"

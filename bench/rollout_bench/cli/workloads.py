@@ -16,7 +16,7 @@ from ..measure import prompts, replay
 from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO
-from ..measure.workload import SAMPLING, VOCABULARY, Workload
+from ..measure.workload import GROUP, LOGPROBS, VARIANTS, VOCABULARY, Workload
 from .options import engine_arguments
 
 NAMES = ("fixed", "grpo", "verl")
@@ -60,6 +60,12 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
             "each; repeatable, and with `none` too what they cost is seen (default: none)",
         )
     parser.add_argument(
+        "--request",
+        action="append",
+        choices=["sample", GROUP],
+        help="what a request is for: a sample, or all samples of a prompt; repeatable (default: sample)",
+    )
+    parser.add_argument(
         "--chat-column",
         metavar="NAME",
         help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
@@ -89,9 +95,10 @@ def choose(given: argparse.Namespace) -> list[Workload]:
             loads = _long_tailed(given)
         else:
             loads = _from_file(given, Path(given.workload).expanduser())
+        loads = _variants(given, loads)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return within_vocabulary(_variants(given, loads), given.preset)
+    return within_vocabulary(loads, given.preset)
 
 
 def _count_or_none(text: str) -> int | None:
@@ -103,11 +110,12 @@ def _count_or_none(text: str) -> int | None:
 
 def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload]:
     """Each workload with all that is asked for, in turn."""
-    asked = [dict.fromkeys(getattr(given, name) or [None]) for name in SAMPLING]
-    for name, values in zip(SAMPLING, asked, strict=True):
-        for value in values:
+    for name in LOGPROBS:
+        for value in getattr(given, name) or ():
             _check_logprobs(f"--{name.replace('_', '-')}", value, given)
-    combined = [dict(zip(SAMPLING, values, strict=True)) for values in product(*asked)]
+    asked = {name: dict.fromkeys(getattr(given, name) or [None]) for name in VARIANTS}
+    asked["request"] = dict.fromkeys(None if one == "sample" else one for one in asked["request"])
+    combined = [dict(zip(VARIANTS, values, strict=True)) for values in product(*asked.values())]
     return [load.asking(**more) for load in loads for more in combined]
 
 

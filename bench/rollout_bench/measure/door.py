@@ -159,6 +159,8 @@ class MakesSampling(Protocol):
         ignore_eos: bool,
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
+        samples: int = 1,
+        one_request: bool = False,
     ) -> Any: ...
 
 

@@ -16,7 +16,7 @@ from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, fact
 from .roofline import Device, device, floor_seconds
 from .samples import Counts, RequestTimes
 from .timeline import Stamps
-from .workload import Workload
+from .workload import LOGPROBS, Workload
 
 PROFILED_STEPS = 8
 
@@ -173,8 +173,11 @@ async def run_rollout(
     Raises UnequalWork where it did not generate exactly what the workload forces.
     """
     requests = workload.requests(number)
-    prompts = [prompt for prompt, _length in requests]
-    samplings = [sampling(length, **workload.asked) for _prompt, length in requests]
+    prompts = [prompt for prompt, _tokens, _samples in requests]
+    samplings = [
+        sampling(tokens, **workload.asked, **({"samples": samples} if samples > 1 else {}))
+        for _prompt, tokens, samples in requests
+    ]
     begin = time.perf_counter()
     sequences = await rollout.generate(prompts, samplings)
     step_seconds = time.perf_counter() - begin
@@ -185,7 +188,7 @@ async def run_rollout(
             f"{sum(forced)} in all; {len(lengths)} of {min(lengths, default=0)} to "
             f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
         )
-    _check_logprobs(workload, prompts, sequences)
+    _check_logprobs(workload, sequences)
     return step_seconds, [
         RequestTimes(
             sequence.first_token_seconds,
@@ -197,13 +200,18 @@ async def run_rollout(
     ]
 
 
-def _check_logprobs(workload: Workload, prompts: list[list[int]], sequences: Sequence[Sample]) -> None:
+def _check_logprobs(workload: Workload, sequences: Sequence[Sample]) -> None:
     """Raise UnequalWork where tokens lack log-probabilities that the workload asks for."""
-    for name, most_probable in workload.asked.items():
+    wanted = {
+        "logprobs": workload.output_lengths(),
+        "prompt_logprobs": [length - 1 for length in workload.prompt_lengths()],
+    }
+    for name in LOGPROBS:
+        if (most_probable := getattr(workload, name)) is None:
+            continue
         least = max(1, most_probable)
-        for prompt, sample in zip(prompts, sequences, strict=True):
+        for tokens, sample in zip(wanted[name], sequences, strict=True):
             found = getattr(cast(SampleWithLogprobs, sample), name) or ()
-            tokens = len(sample.token_ids) if name == "logprobs" else len(prompt) - 1
             there = sum(len(one) >= least for one in found)
             if there != tokens:
                 raise UnequalWork(

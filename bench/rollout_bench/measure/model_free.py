@@ -12,7 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from rollout_perf.engine import Limits
+from rollout_perf import Sampling
+from rollout_perf.engine import Limits, Result, Took
 
 
 class ModelFreeEngine:
@@ -26,9 +27,9 @@ class ModelFreeEngine:
     def __init__(self, token_seconds: float = 0.0, model: Any = None):
         self._token_seconds = token_seconds
         self._model = model
-        self._finals: dict[str, dict[str, Any]] = {}
+        self._finals: dict[str, Result] = {}
 
-    async def generate(self, requests: list[Any], took: Callable[[int, dict[str, Any]], None]) -> None:
+    async def generate(self, requests: list[Any], took: Took) -> None:
         """Give every result when its last token is due; those that are due together, at once."""
         arrived = time.monotonic()
         due: dict[int, list[int]] = {}
@@ -38,10 +39,12 @@ class ModelFreeEngine:
             # Also where it is now: who has sent other requests is to be heard.
             await asyncio.sleep(max(0.0, arrived + tokens * self._token_seconds - time.monotonic()))
             for place in places:
-                took(place, self._result(requests[place], arrived))
+                _name, _index, _prompt, sampling, sample = requests[place]
+                samples = range(sampling.samples) if sampling.one_request else [sample]
+                took(place, [self._sample(requests[place], one, arrived) for one in samples])
 
-    def _result(self, request: Any, arrived: float) -> dict[str, Any]:
-        _name, index, prompt, sampling, sample = request
+    def _sample(self, request: Any, sample: int, arrived: float) -> dict[str, Any]:
+        _name, index, prompt, sampling, _sample = request
         done_at = time.monotonic()
         first = (prompt[0] + sample) % 1000
         return {
@@ -65,7 +68,7 @@ class ModelFreeEngine:
 
         return serve_http(llm, folder, listener, key, final)
 
-    def served(self, names: list[str]) -> list[dict[str, Any]]:
+    def served(self, names: list[str]) -> list[Result]:
         """The results of requests that were served by HTTP."""
         return [self._finals.pop(name) for name in names]
 
@@ -114,13 +117,17 @@ class _Llm:
         return False
 
     async def generate(self, prompt: Any, sampling: Any, name: str, **_more: Any) -> AsyncIterator[Any]:
-        """The one output of a request, with the whole result as its metrics."""
+        """The one output of a request, with what else is known of its samples as its metrics."""
         from vllm.outputs import CompletionOutput, RequestOutput
 
-        results: list[dict[str, Any]] = [{}]
+        results: list[Result] = [[]]
         ids = prompt["prompt_token_ids"]
-        await self._generate([(name, 0, ids, sampling, 0)], results.__setitem__)
-        answer = CompletionOutput(0, "", results[0].pop("token_ids"), None, None, finish_reason="length")
-        output = RequestOutput(name, None, ids, None, [answer], finished=True)
+        asked = Sampling(sampling.max_tokens, samples=sampling.n, one_request=True)
+        await self._generate([(name, 0, ids, asked, 0)], results.__setitem__)
+        answers = [
+            CompletionOutput(number, "", one.pop("token_ids"), None, None, finish_reason="length")
+            for number, one in enumerate(results[0])
+        ]
+        output = RequestOutput(name, None, ids, None, answers, finished=True)
         output.metrics = results[0]
         yield output

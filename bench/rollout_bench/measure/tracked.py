@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UsageError
 from .labels import LABELS
 from .rl import grpo, verl
-from .workload import SAMPLING, Workload
+from .workload import LOGPROBS, Workload
 
 FILE = "tracked.toml"
 
@@ -165,7 +165,7 @@ _TABLE = _Kind("a table with something in it", lambda value: isinstance(value, d
 _PATHS = _Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
 _FLAVOUR = _Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
-_ASKED = dict.fromkeys(SAMPLING, _LOGPROBS)
+_ASKED = dict.fromkeys(LOGPROBS, _LOGPROBS)
 _LIMIT_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
 _GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT, **_ASKED}
 _WORKLOADS: dict[str, dict[str, _Kind]] = {
@@ -253,7 +253,7 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
 
 def _class(preset: str, workload: str, **scale: Any) -> Class:
     """What the file does not give is the preset's own, as it is for the commands."""
-    asked = {name: scale.pop(name) for name in SAMPLING if name in scale}
+    asked = {name: scale.pop(name) for name in LOGPROBS if name in scale}
     if "batches" in scale:
         loads = fixed(preset, **scale)
     else:

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -14,8 +15,12 @@ _FIRST_ID = 100
 VOCABULARY = 2000
 """Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
 
-SAMPLING = ("logprobs", "prompt_logprobs")
-"""What a workload may ask of every sample, by its name in the door's Sampling."""
+LOGPROBS = ("logprobs", "prompt_logprobs")
+VARIANTS = (*LOGPROBS, "request")
+"""Fields of a workload that make it a variant of another."""
+
+GROUP = "group"
+"""A request for each prompt, with all its samples; by default each sample has its own."""
 
 Numbers = int | tuple[int, ...]
 """One number for all, or one for each."""
@@ -62,6 +67,8 @@ class Workload:
     """Log-probabilities are asked for: the sampled token's, and those of so many most probable ones."""
     prompt_logprobs: int | None = None
     """The same of the prompt's tokens."""
+    request: str | None = None
+    """GROUP: what a request is for."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
@@ -82,6 +89,16 @@ class Workload:
         for name, number in (("blocks", self.prompts), *((name, self.batch) for name in _OF_SEQUENCES)):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), number)
+        if self.request == GROUP:
+            if not self.grouped:
+                raise ValueError(
+                    "a request for each group takes more than one sample for a prompt (--samples)"
+                )
+            if any(len({*lengths}) > 1 for lengths in self._groups()):
+                raise ValueError(
+                    f"a request for each group has one length for all its samples, and those of {self.name} "
+                    "differ; take the workload fixed"
+                )
 
     def asking(self, **more: Any) -> "Workload":
         """A variant: the same work with more asked of the engine (None: not so), and a name that says it."""
@@ -92,7 +109,7 @@ class Workload:
     @property
     def plain(self) -> "Workload":
         """The work itself, of which this may be a variant."""
-        nothing: dict[str, Any] = dict.fromkeys(SAMPLING)
+        nothing: dict[str, Any] = dict.fromkeys(VARIANTS)
         return replace(self, name=self.kind, **nothing)
 
     @property
@@ -102,8 +119,9 @@ class Workload:
 
     @property
     def asked(self) -> dict[str, int]:
-        """What is asked of every sample beside its length."""
-        return {name: value for name in SAMPLING if (value := getattr(self, name)) is not None}
+        """What is asked of every request beside its length, by its name in the door's Sampling."""
+        asked = {name: value for name in LOGPROBS if (value := getattr(self, name)) is not None}
+        return asked | ({"one_request": True} if self.request == GROUP else {})
 
     @property
     def batch(self) -> int:
@@ -162,7 +180,7 @@ class Workload:
         if self.ids is not None:
             return [list(prompt) for prompt in self.ids]
         # Nor does one find those of a variant of it, which the same engine generates.
-        variant = f"/{self.name}" * bool(self.asked)
+        variant = f"/{self.name}" * any(getattr(self, name) is not None for name in VARIANTS)
         seed = f"{self.seed}/{rollout}{variant}" if rollout or variant else self.seed
         draw, blocks = random.Random(seed), _Blocks(f"{self.seed}/{rollout}{variant}")
         first, last = self.first_id, self.vocabulary - 1
@@ -192,12 +210,15 @@ class Workload:
                     before[number] = known[session, turn - 1]
         return before
 
-    def requests(self, rollout: int = 0) -> list[tuple[list[int], int]]:
-        """Prompt ids and output tokens of every sequence; those of a prompt share its list."""
-        counts = [count for _length, count in self._prompts()]
-        prompts = zip(self.token_ids(rollout), counts, strict=True)
-        repeated = [prompt for prompt, count in prompts for _ in range(count)]
-        return list(zip(repeated, self.output_lengths(), strict=True))
+    def requests(self, rollout: int = 0) -> list[tuple[list[int], int, int]]:
+        """Prompt ids, output tokens and samples of every request; those for a prompt share its list."""
+        return [
+            (prompt, tokens, samples)
+            for prompt, lengths in zip(self.token_ids(rollout), self._groups(), strict=True)
+            for tokens, samples in (
+                [(lengths[0], len(lengths))] if self.request == GROUP else [(length, 1) for length in lengths]
+            )
+        ]
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change when anything about the work changes, ids included."""
@@ -218,6 +239,11 @@ class Workload:
 
     def _pairs(self) -> Iterable[tuple[int, int]]:
         return zip(self.prompt_lengths(), self.output_lengths(), strict=True)
+
+    def _groups(self) -> list[list[int]]:
+        """Forced output tokens of every prompt's sequences."""
+        lengths = iter(self.output_lengths())
+        return [list(islice(lengths, count)) for _length, count in self._prompts()]
 
     def _prompts(self) -> list[tuple[int, int]]:
         """Length and number of sequences of every prompt."""
