@@ -127,8 +127,8 @@ def test_lengths_that_a_file_does_not_say_are_given_for_all(read):
         ([OWN | {"session": None}], "line 1 has turn, and no session; add it"),
         ([OWN | {"session": [1]}], r"line 1: session is \[1\]; give a number or a name"),
         (
-            [OWN, OWN | {"turn": 2, "group": 1}],
-            "line 2: prompt_length is 40, but the turn before sent 40 and was",
+            [OWN, OWN | {"turn": 2, "group": 1, "prompt_length": 45}],
+            "line 2: prompt_length is 45, but the turn before sent 40 and was",
         ),
         (
             [

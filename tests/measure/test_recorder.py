@@ -55,7 +55,7 @@ def test_a_turn_that_forgot_what_was_before_begins_a_session_of_its_own(tmp_path
         ([1, 2, 3, 4, 8], 1),
         ([6, 6, 6, 6, 6, 6, 6], 1),
         (9, 1),
-        (9, 1),
+        (10, 1),
     ]
     given = [Sample(prompt, 1.0 * place, None, "s", length) for place, (prompt, length) in enumerate(turns)]
     write(path, reversed(given))

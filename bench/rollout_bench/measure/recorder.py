@@ -124,8 +124,8 @@ def write(path: Path, samples: Iterable[Sample]) -> int:
 
 
 def _goes_on(before: Sample, sample: Sample) -> bool:
-    """Whether a prompt begins with prompt and answer of the turn before, as far as is known."""
-    if sample.prompt_length < before.prompt_length + before.output_length:
+    """Whether a prompt adds to prompt and answer of the turn before, as far as is known."""
+    if sample.prompt_length <= before.prompt_length + before.output_length:
         return False
     if isinstance(sample.prompt, int) or isinstance(before.prompt, int):
         return True

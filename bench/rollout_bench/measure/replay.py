@@ -134,10 +134,10 @@ def _turn(form: Format, row: Row, before: Row | None) -> Row:
         )
     shared = 0 if before is None else before.prompt_length + before.output_length
     sent = row.prompt_length + (shared if form.adds else 0)
-    if sent < shared and before is not None:
+    if sent <= shared and before is not None:
         raise BadFile(
             f"{row.where}: {form.prompt} is {sent}, but the turn before sent {before.prompt_length} and was "
-            f"answered with {before.output_length}, with which a turn begins; if it forgets them, give it a "
+            f"answered with {before.output_length}, to which a turn adds; if it forgets them, give it a "
             f"{form.session} of its own"
         )
     needed = math.ceil((sent - shared) / form.block_tokens)
