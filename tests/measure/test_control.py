@@ -38,7 +38,7 @@ def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
     zmq, alone, ray = with_ratios(records)
     assert zmq.metrics["control_ratio"] == [3.0]
     assert zmq.observed["control"] == {
-        "commit": "control0", "lock": "l", "step_seconds": [1.0, 2.0, 1.0],
+        "commit": "control0", "lock": "l", "metrics": {"step_seconds": [1.0, 2.0, 1.0]},
         "link": {"commit": "control1", "lock": "l", "ratio": [0.25, 0.5, 0.5]},
     }  # fmt: skip
     assert "control_ratio" not in alone.metrics

@@ -15,7 +15,7 @@ def record(step, ratio, status=MEASURED, reason=None):
         return Record("zmq", "nano", 1, LOAD, status, reason)
     metrics = {"step_seconds": [step, step], "control_ratio": [ratio]}
     observed = {"engine_starts": 1, "rollouts": 2, "sut": "here"}
-    observed["control"] = {"commit": "c", "lock": "l", "step_seconds": [1.0, 1.0]}
+    observed["control"] = {"commit": "c", "lock": "l", "metrics": {"step_seconds": [1.0, 1.0]}}
     observed["host"] = {"rounds": {"load": [step, step]}, "spoilt": 1, "repeated": 2, "pinned": False}
     return Record("zmq", "nano", 1, LOAD, status, metrics=metrics, observed=observed)
 
@@ -26,7 +26,7 @@ def test_samples_of_all_replicates_are_there_and_a_failed_one_is_left_out():
     assert found.metrics == {"step_seconds": [2.0, 2.0, 3.0, 3.0], "control_ratio": [1.1, 1.2]}
     assert found.observed == {
         "engine_starts": 2, "rollouts": 4, "sut": "here", "replicates_left_out": ["it broke"],
-        "control": {"commit": "c", "lock": "l", "step_seconds": [1.0] * 4},
+        "control": {"commit": "c", "lock": "l", "metrics": {"step_seconds": [1.0] * 4}},
         "host": {"rounds": {"load": [2.0, 2.0, 3.0, 3.0]}, "spoilt": 2, "repeated": 4, "pinned": False},
     }  # fmt: skip
 

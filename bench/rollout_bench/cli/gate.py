@@ -16,7 +16,6 @@ from .. import git
 from ..errors import UsageError
 from ..gate import replicates, sessions
 from ..gate import report as gate_report
-from ..gate.parts import STEP
 from ..gate.verdicts import Question
 from ..history import asv_runs, environments
 from ..history.noise import read_noise
@@ -26,7 +25,7 @@ from ..measure.labels import LABELS
 from ..measure.sizing import at_once
 from ..measure.tracked import FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
-from ..schema.metrics import WITHOUT_CONTROL
+from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import now
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD

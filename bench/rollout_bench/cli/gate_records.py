@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..gate.parts import STEP
 from ..gate.verdicts import Question
 from ..measure.equal_work import work
 from ..measure.process import Interpreter
@@ -13,6 +12,7 @@ from ..measure.tracked import Tracked
 from ..measure.workload import Workload
 from ..report.estimate import spoilt_rounds
 from ..report.reasons import first_line
+from ..schema.metrics import STEP
 from ..schema.record import MEASURED
 from .checkout import provenance
 from .console import say

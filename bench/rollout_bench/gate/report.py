@@ -10,9 +10,10 @@ from typing import Any
 
 from ..report.names import work_name
 from ..report.numbers import change, change_interval, quantity
+from ..report.parts import explained
 from ..report.reasons import first_line
 from ..report.table import in_xml, items, table
-from ..schema.metrics import metric, title
+from ..schema.metrics import metric
 from ..schema.record import ABSENT, FAILED
 from ..stats.paired import BETTER, CANNOT_TELL, SAME, WORSE
 from .replicates import BASE, HEAD, Case
@@ -39,8 +40,6 @@ _NOTE = (
     "change is head against base; the intervals hold all together with 95 %; would see: "
     "the smallest slowdown that as many sessions would have called worse in 9 of 10 gates"
 )
-
-_MOST_UNCLEAR = 3
 
 
 def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,31 +164,16 @@ def _explained(gate: Mapping[str, Any]) -> list[str]:
 
 
 def _parts(gate: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """What explains a change of the step time, in percentage points of it: "+6.0 %: GPU +0.1, pipe +5.6".
-
-    First what is firm, then the most of what may be noise; and the counts that have changed.
-    """
-    if not row["parts"]:
-        return ""
-    firm = [part for part in row["parts"] if part["verdict"] != CANNOT_TELL]
-    unclear = sorted(
-        (part for part in row["parts"] if part not in firm), key=lambda part: -abs(part["change"])
-    )
-    counts = [
-        f"{title(other['metric'])} {change(other['ratio'])}"
+    """What explains a change of the step time, with the counts of its case that have changed."""
+    counts = {
+        other["metric"]: other["ratio"]
         for other in gate["verdicts"]
         if all(other[name] == row[name] for name in Case._fields)
         and other["verdict"] in (WORSE, BETTER)
         and other["ratio"] is not None
         and metric(other["metric"]).exact
-    ]
-    few = _points(unclear[:_MOST_UNCLEAR])
-    found = [_points(firm), few and f"not clear: {few}", *counts]
-    return f"{change(row['ratio'])}: {'; '.join(filter(None, found))}"
-
-
-def _points(parts: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{part['name']} {round(part['change'] * 100, 1) + 0.0:+.1f}" for part in parts)
+    }
+    return explained(row["ratio"], row["parts"], counts)
 
 
 def _quantity(value: float | None, metric: str) -> str:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
+from ..history.parts import Part
+from ..schema.metrics import STEP
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT
 from ..stats.paired import CANNOT_TELL, ERROR, FIRM, Finding, judge_exact, least_pairs, planned_looks
 from ..stats.together import Spread, Timing, judge_together
-from .parts import STEP, Part, parts_of
+from .parts import parts_of
 from .replicates import BASE, BUILDS, HEAD, Case, Replicates
 
 

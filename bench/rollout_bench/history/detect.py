@@ -8,7 +8,7 @@ that are too new to have made a level, `stats.newest`.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf, log, sqrt
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from .. import git
 from ..measure.tracked import FILE, read_tracked
-from ..schema.metrics import CONTROL_RATIO, is_worse
+from ..schema.metrics import CONTROL_RATIO, STEP, is_worse
 from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
 from .control import control_of
+from .parts import Part, counts_of, parts_of
 from .results import Commit, Key, Point, Results
 
 Changes = dict[str, tuple[str | None, str | None]]
@@ -58,6 +59,10 @@ class ChangePoint:
     """The command that finds the commit between them."""
     state: Literal["lasting"] | State = "lasting"
     """Else the level is that of `first` alone, and this is what the commits after it say."""
+    parts: Sequence[Part] = ()
+    """Of the step time, or its ratio to the control: what explains its change."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """Ratios of the exact metrics of the case that are others since then, by name."""
 
     @property
     def slower_still(self) -> bool:
@@ -115,6 +120,10 @@ def find_change_points(
                 worse = is_worse(one.ratio, metric)
                 reverted = _reverted(shifts[number:]) if isinstance(one, Shift) else None
                 table = confirm.tracked_name(key, tracked)
+                later = [next_one.index for next_one in changed[number + 1 :]]
+                before = [series.points[index].record for index in one.before]
+                after = [of.record for of in series.points[one.index : _end(one, later)]]
+                is_step = metric in (STEP, CONTROL_RATIO)
                 found.append(
                     ChangePoint(
                         key,
@@ -131,9 +140,18 @@ def find_change_points(
                         confirm.confirm(key, metric, last.commit, first.commit, table),
                         confirm.bisect(key, metric, last.commit, first.commit, worse, table),
                         "lasting" if isinstance(one, Shift) else one.state,
+                        parts_of(metric, before, after) if is_step else (),
+                        counts_of(before, after) if is_step else {},
                     )
                 )
     return found
+
+
+def _end(one: Shift | Departure, later: Sequence[int]) -> int | None:
+    """The first point after the level of a change, which is followed by those at `later`; None at the end."""
+    if isinstance(one, Departure) and one.state != "confirmed":
+        return one.index + 1
+    return next(iter(later), None)
 
 
 def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:

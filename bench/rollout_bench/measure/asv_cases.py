@@ -124,6 +124,7 @@ def _replicates(
                 keep=None if target is None else asv_records.unfinished(target, number),
                 controls=controls,
                 until_limit_seconds=tracked.until_limit_seconds,
+                timeline=True,  # scheduler and launch explain a change of the step time
             )
         )
         if all(record.status == ABSENT for record in replicates[-1]):

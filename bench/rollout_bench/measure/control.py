@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import git
 from ..errors import BenchError
-from ..schema.metrics import CONTROL_RATIO
+from ..schema.metrics import CONTROL_RATIO, ENGINE_STEP, PARTS, STEP
 from ..schema.record import MEASURED, REFERENCE, Record
 from . import machine
 from .process import Interpreter
@@ -56,7 +56,8 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
     """The records that are not controls', each with its ratio to the control of its session, if there is one.
 
     The metric `control_ratio` has one value: the median over rounds. observed["control"] has the control's
-    commit, lock and step times, and where a previous control was measured too, the "link" to that one.
+    commit, lock, step times and what explains them, and where a previous control was measured too, the "link"
+    to that one.
     """
     controls: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
@@ -69,7 +70,7 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
         there = controls.get(_work(record), {})
         first, previous = there.get(f"{_BUILD}0"), there.get(f"{_BUILD}1")
         if record.status == MEASURED and first is not None:
-            facts = _facts(first) | {"step_seconds": first.metrics["step_seconds"]}
+            facts = _facts(first) | {"metrics": _explaining(first)}
             if previous is not None:
                 facts["link"] = _facts(previous) | {"ratio": _ratios(first, previous)}
             record = replace(
@@ -92,6 +93,14 @@ def _work(record: Record) -> tuple[str, str]:
 
 def _facts(control: Record) -> dict[str, Any]:
     return {name: control.provenance[name] for name in ("commit", "lock")}
+
+
+def _explaining(control: Record) -> dict[str, list[float]]:
+    """Its step times by round, and of what explains them."""
+    names = dict.fromkeys(
+        (STEP, ENGINE_STEP, *(one for both in PARTS.values() for some in both for one in some))
+    )
+    return {name: control.metrics[name] for name in names if name in control.metrics}
 
 
 def _ratios(record: Record, other: Record) -> list[float]:

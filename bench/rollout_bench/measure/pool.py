@@ -1,6 +1,6 @@
 """Pools the replicates of a case, each of a session of its own, into one record, and takes it apart. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -44,16 +44,19 @@ def pooled(measured: Sequence[Record]) -> Record:
             **{name: sum(host.get(name) or 0 for host in hosts) for name in ("spoilt", "repeated")},
         }
     if controls := [one.observed["control"] for one in measured if one.observed.get("control")]:
-        steps = [step for control in controls for step in control["step_seconds"]]
-        observed["control"] = controls[0] | {"step_seconds": steps}
+        metrics = [control.get("metrics") or {} for control in controls]
+        observed["control"] = controls[0] | {"metrics": _joined(metrics)}
     return replace(
         measured[0],
-        metrics={
-            name: [sample for record in measured for sample in record.metrics.get(name, ())]
-            for name in dict.fromkeys(name for record in measured for name in record.metrics)
-        },
+        metrics=_joined([record.metrics for record in measured]),
         observed=measured[0].observed | observed,
     )
+
+
+def _joined(metrics: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """The samples of each metric, one replicate after the other."""
+    names = dict.fromkeys(name for one in metrics for name in one)
+    return {name: [sample for one in metrics for sample in one.get(name, ())] for name in names}
 
 
 def replicates_of(record: Record) -> list[Record]:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from ..history.detect import ChangePoint, Changes, Short
 from ..history.results import Commit, Results
 from ..stats.change_points import LEAST_POINTS
 from .names import Group, group_of
 from .numbers import change, change_interval, confidence
+from .parts import explained
 from .table import table, wrapped
 
 NO_COMMAND = "no command can, since asv does not track this workload of the series (any more)"
@@ -49,6 +51,11 @@ def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
             ]
             for point in some
         ], right=[1])]  # fmt: skip
+        lines += [
+            wrapped(f"{point.key.path} {point.key.batch} {parts}")
+            for point in some
+            if (parts := explained(point.ratio, [asdict(one) for one in point.parts], point.counts))
+        ]
     changed = {name: pair for point in points for name, pair in point.environment.items()}
     lines.append(wrapped(f"changed between them: {environment(changed)}"))
     if largest.confirm is None:

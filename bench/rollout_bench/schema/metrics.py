@@ -4,6 +4,7 @@ One rollout gives one sample of each metric (`measure.samples`); asv gets the sa
 interval of them. A metric that a path cannot give is left out.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -212,6 +213,22 @@ METRICS: dict[str, Metric] = {
 
 WITHOUT_CONTROL = {name: one for name, one in METRICS.items() if name != CONTROL_RATIO}
 """What commands measure and judge: the control is of asv's history."""
+
+STEP, ENGINE_STEP = "step_seconds", "engine_step_seconds"
+
+PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "GPU": ((ENGINE_STEP,), ("gpu_idle_seconds",)),
+    "worker": ((ENGINE_STEP,), ("worker_idle_seconds",)),
+    "scheduler": (("stage_schedule_seconds", "stage_update_seconds"), ()),
+    "launch": (("stage_launch_seconds",), ()),
+    "pipe": (
+        ("wire_encode_seconds", "wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds"),
+        (),
+    ),
+    "engine CPU": (("engine_cpu_seconds",), ()),
+}
+"""What explains a step time: the metrics, of an engine step, that a part is the sum of, and those that are
+taken off. Parts overlap, and engine CPU has what scheduler and pipe compute in it, so they do not add up."""
 
 
 _ENDINGS: tuple[Unit, ...] = ("seconds", "bytes", "share")

@@ -109,6 +109,8 @@ class ControlFacts:
 
     commit: str
     lock: str
+    metrics: dict[str, list[float]] | None = None
+    """Its step times by round, in the order of the record's samples, and of what explains them."""
     link: Annotated[dict[str, Any], LinkFacts] | None = None
 
 

@@ -76,7 +76,7 @@ def intervals(timings: Sequence[Timing], error: float) -> list[tuple[float, floa
     return found
 
 
-def half_interval(variance: np.ndarray, freedom: np.ndarray, pairs: int, error: float) -> np.ndarray:
+def half_interval(variance: np.ndarray, freedom: np.ndarray, pairs: float, error: float) -> np.ndarray:
     """Half of Student's interval of a mean of `pairs` values that vary so; it misses with `error`."""
     half: np.ndarray = stdtrit(freedom, 1 - error / 2) * np.sqrt(variance / pairs)
     return half
