@@ -18,8 +18,6 @@ from rollout_bench.measure.sizing import session_arguments
 from rollout_bench.measure.tracked import Tracked, fixed
 from rollout_bench.schema.record import MEASURED, Record
 
-from rollout_perf import TRANSPORTS
-
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = "built"
 
@@ -103,23 +101,25 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
         "wire_calls": 0.01,
     }
     assert first.timings == ["step_seconds", "engine_step_seconds"]
-    assert second.paths == list(TRANSPORTS)
+    assert second.paths == ["sync", "vllm-mp", "vllm-ray", "zmq", "ray", "ray-graph"]  # the first table's
     assert second.thresholds == {"step_seconds": 0.015, "wire_bytes": 0.0, "wire_calls": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("words", "preset", "loads", "largest"),
+    ("words", "preset", "loads", "largest", "paths"),
     [
-        ([], "nano", [("fixed", 1), ("fixed", 8)], 8),
-        (["--metrics", "wire_bytes"], "nano", [("fixed", 1), ("fixed", 8)], 8),
-        (["--batch", "16"], "nano", [("fixed", 16)], 16),
-        (["--workload", "grpo", "--preset", "qwen2.5-0.5b"], "qwen2.5-0.5b", [("grpo", 2048)], 1024),
-        (["--tracked", "nano", "--workload", "fixed", "--batch", "1"], "nano", [("fixed", 1)], 8),
-        (["--tracked", "nano-rl", "--workload", "grpo", "--batch", "32"], "nano", [("grpo", 32)], 64),
+        ([], "nano", [("fixed", 1), ("fixed", 8)], 8, 6),
+        (["--metrics", "wire_bytes"], "nano", [("fixed", 1), ("fixed", 8)], 8, 6),
+        (["--batch", "16"], "nano", [("fixed", 16)], 16, 8),
+        (["--workload", "grpo", "--preset", "qwen2.5-0.5b"], "qwen2.5-0.5b", [("grpo", 2048)], 1024, 8),
+        (["--tracked", "nano", "--workload", "fixed", "--batch", "1"], "nano", [("fixed", 1)], 8, 6),
+        (["--tracked", "nano-rl", "--workload", "grpo", "--batch", "32"], "nano", [("grpo", 32)], 64, 3),
+        (["--tracked", "nano-rl", "--paths", "zmq"], "nano", None, 64, 1),
     ],
 )
-def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, monkeypatch, tmp_path):
-    """A part of a tracked engine's workloads gets the engine that asv starts for all of them."""
+def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, paths, monkeypatch, tmp_path):
+    """A part of a tracked engine's workloads gets the engine that asv starts for all of them, and the paths
+    are those of its table; of what is not tracked, all."""
     asked = []
 
     def run_session(
@@ -132,6 +132,7 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, m
         return []
 
     def run_gate(question, engines, measure, say):
+        assert len(question.paths) == paths
         measure(["zmq"], 60.0)
         raise UsageError("that is all")
 
@@ -140,7 +141,7 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, m
     monkeypatch.setattr(gate_records, "run_session", run_session)
     monkeypatch.setattr(gate, "run_gate", run_gate)
     assert cli.main(["gate", "HEAD", "HEAD", *words]) == 2
-    assert asked == [(preset, loads, largest)]
+    assert asked == [(preset, loads or asked[0][1], largest)]
 
 
 def test_without_git_it_is_named(monkeypatch, capsys, tmp_path):

@@ -1,13 +1,15 @@
 """history/control.py: ratios stay one series when the control is renewed, and detection reads them."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rollout_bench.history.control import UNLINKED, chained
+from rollout_bench.history.control import UNLINKED, chained, link_error
 from rollout_bench.history.detect import find_change_points, find_short
 from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.tracked import fixed
+from rollout_bench.report.estimate import estimate_of
 from rollout_bench.schema.record import MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +60,45 @@ def test_a_ratio_that_no_link_reaches_is_absent_with_a_reason_and_cases_have_lin
     [kept, _new] = chained([("case", old), ("case", record(2.0, B))])
     assert kept.metrics == {"step_seconds": [3.0]}
     assert kept.observed["absent"] == {"control_ratio": UNLINKED}
+
+
+def linked(ratios, **more):
+    """A record before the renewal, as it is read behind one that links."""
+    one, _new = chained([("case", record(1.0, A, **more)), ("case", record(2.0, B, ratios, A))])
+    return one
+
+
+def test_the_error_of_a_link_is_that_of_its_rounds_and_of_sessions_where_there_are_several():
+    """By hand: of logs -0.1, 0 and 0.1 the deviation is 0.1; a median's error is 1.2533 times a mean's."""
+    rounds = [math.exp(-0.1), 1.0, math.exp(0.1)]
+    assert link_error(linked(rounds)) == pytest.approx(1.2533 * 0.1 / 3**0.5)
+    assert link_error(record(1.0, A)) == link_error(linked([1.0])) == 0.0
+    sessions = [
+        record(2.0, B, [math.exp(one)] * 3, A, path=path) for one in (-0.1, 0.1) for path in ("zmq", "ray")
+    ]
+    one, *_new = chained([("case", each) for each in (record(1.0, A), *sessions)])
+    assert link_error(one) == pytest.approx(0.1)  # two sessions, whatever paths they had
+    assert one.metrics["control_ratio"][0] == pytest.approx(1.0)
+
+
+def test_an_interval_holds_the_error_of_its_link():
+    rounds = [math.exp(-0.1), 1.0, math.exp(0.1)]
+    found = estimate_of(linked(rounds, control_ratio=[1.0] * 7), "control_ratio")
+    assert found.high == pytest.approx(math.exp(2.576 * 1.2533 * 0.1 / 3**0.5), rel=0.01)
+    assert found.low == pytest.approx(1 / found.high, rel=0.01)
+
+
+@pytest.mark.parametrize(("spread", "changes"), [(0.001, 1), (0.1, 0)])
+def test_what_a_link_may_have_made_of_the_levels_is_no_change(spread, changes):
+    """The levels at a renewal differ by 5 %: by as much may a link be wrong whose rounds vary by 10 %."""
+    made = points([1.0] * 20, [1.0] * 10 + [1.05] * 10)
+    link = {"ratio": [math.exp(-spread), 1.0, math.exp(spread)], "commit": A["commit"], "lock": A["lock"]}
+    for one in made[10:]:
+        one.record.observed["control"] = B
+    made[10].record.observed["control"] = B | {"link": link}
+    records = chained([("case", one.record) for one in made])
+    results = Results(points=[replace(one, record=record) for one, record in zip(made, records, strict=True)])
+    assert len(find_change_points(results, metrics=["control_ratio"])) == changes
 
 
 def test_results_are_read_with_the_chain(tmp_path):

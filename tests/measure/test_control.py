@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import fake
@@ -102,6 +103,20 @@ def test_the_control_is_measured_beside_the_cases_and_its_own_code_runs(checkout
     )
     again = measure_cases("nano", ["zmq"], LOADS, rollouts=2, keep=keep, say=print, controls=controls)
     assert [one.metrics for one in again] == [one.metrics for one in records]
+
+
+def test_where_no_path_can_be_measured_nobody_waits_for_the_control(checkout, tmp_path, monkeypatch):
+    """A commit without any of the paths: the control, whose engine takes long to start, ends at once."""
+    root, hashes = checkout
+    fake.put(monkeypatch, tmp_path, FAKE_BEHAVIOUR="zmq:nowhere vllm-mp:hangs")
+    controls = find_controls(root, hashes[1], dict(os.environ), print)
+    begin = time.monotonic()
+    with nothing_left():
+        [one, _other] = measure_cases(
+            "nano", ["zmq"], LOADS, say=print, controls=controls, deadline_seconds=60.0
+        )
+    assert (one.status, one.reason) == (ABSENT, "libnowhere not installed")
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize(

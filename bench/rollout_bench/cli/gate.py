@@ -23,7 +23,7 @@ from ..measure import machine
 from ..measure.alone import alone
 from ..measure.labels import LABELS
 from ..measure.sizing import at_once
-from ..measure.tracked import FILE, Tracked, first_of, read_tracked
+from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
 from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import now
@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("base", metavar="BASE", help="the commit to compare with")
     parser.add_argument("head", metavar="HEAD", help="the commit to judge")
-    parser.add_argument("--paths", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--paths", metavar="A,B", help="only these (default: those of the set default of the table, or all)"
+    )
     parser.add_argument(
         "--tracked",
         metavar="NAME",
@@ -77,8 +79,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
-    question = _question(given)
     engines, loads = _measured(given, read_tracked(root))
+    question = _question(given, engines)
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
     for note in notes:
@@ -113,9 +115,10 @@ def run(given: argparse.Namespace) -> int:
 _FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
 
 
-def _question(given: argparse.Namespace) -> Question:
+def _question(given: argparse.Namespace, engines: Tracked) -> Question:
     exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
-    paths = _listed(given.paths, LABELS, "path") or list(LABELS)
+    tracked = engines.sets.get(DEFAULT_SET, engines.paths)
+    paths = _listed(given.paths, LABELS, "path") or list(tracked or LABELS)
     for path in paths if given.paths else ():
         if reason := find_transport(path).absent(bool(machine.gpus())):
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")

@@ -4,19 +4,23 @@
 
 A record says in observed["control"] which control its ratios are to, by commit and lock. One that was
 measured with the old control as well has a "link" there: commit and lock of the old one, and "ratio", the new
-control's step time over the old one's, by round.
+control's step time over the old one's, by round. A link is known with an error, which is common to all ratios
+that it brings to the newest control: they have it as "link_error".
 """
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from statistics import median
+from statistics import fmean, median, stdev
 
 from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import Record
 
 Control = tuple[str, str]
 """Its commit and the hash of its lock."""
+
+_MEDIAN_ERROR = 1.2533
+"""Of a Gaussian's median over that of its mean."""
 
 UNLINKED = "no record was measured with both its control and the newest one"
 
@@ -41,36 +45,52 @@ def control_of(record: Record) -> Control | None:
     return (control["commit"], control["lock"]) if control else None
 
 
-def _over_newest(records: Sequence[Record]) -> dict[Control, float]:
-    """The newest control's step time over that of each control from which links lead to it."""
-    rounds: dict[tuple[Control, Control], list[float]] = {}
+def link_error(record: Record) -> float:
+    """The standard error of the logarithm of what links have made of the record's ratios."""
+    return float((record.observed.get("control") or {}).get("link_error") or 0.0)
+
+
+def _over_newest(records: Sequence[Record]) -> dict[Control, tuple[float, float]]:
+    """By each control from which links lead to the newest: the logarithm of the newest's step time over its,
+    and the variance of that."""
+    sessions: dict[tuple[Control, Control], set[tuple[float, ...]]] = {}
     newest = None
     for record in records:
         newest = control_of(record)
         link = record.observed["control"].get("link")
         if link and newest:
-            found = [one for one in link["ratio"] if 0 < one < math.inf]
-            rounds.setdefault((newest, (link["commit"], link["lock"])), []).extend(found)
-    links = {pair: median(found) for pair, found in rounds.items() if found}
+            logs = tuple(math.log(one) for one in link["ratio"] if 0 < one < math.inf)
+            # Paths of a session share its links: they are one.
+            sessions.setdefault((newest, (link["commit"], link["lock"])), set()).add(logs)
+    links = {pair: _known(rounds) for pair, found in sessions.items() if (rounds := [*filter(None, found)])}
     assert newest is not None
-    over = {newest: 1.0}
+    over = {newest: (0.0, 0.0)}
     for reached in (waiting := [newest]):  # grows while it is walked through
-        for (new, old), ratio in links.items():
-            for there, here, factor in ((old, new, ratio), (new, old, 1 / ratio)):
+        for (new, old), (log, variance) in links.items():
+            for there, here, factor in ((old, new, log), (new, old, -log)):
                 if here == reached and there not in over:
-                    over[there] = over[here] * factor
+                    over[there] = over[here][0] + factor, over[here][1] + variance
                     waiting.append(there)
     return over
 
 
-def _in_newest(record: Record, over: dict[Control, float]) -> Record:
+def _known(sessions: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """What the rounds of sessions come to, and its variance: of sessions, or of the rounds of one."""
+    logs = [median(rounds) for rounds in sessions]
+    values, wider = (logs, 1.0) if len(logs) > 1 else (sessions[0], _MEDIAN_ERROR)
+    return fmean(logs), (wider * stdev(values)) ** 2 / len(values) if len(values) > 1 else 0.0
+
+
+def _in_newest(record: Record, over: dict[Control, tuple[float, float]]) -> Record:
     control = control_of(record)
     samples = record.metrics.get(CONTROL_RATIO)
-    if control is None or not samples or over.get(control) == 1.0:
+    if control is None or not samples or over.get(control) == (0.0, 0.0):
         return record
     others = {name: value for name, value in record.metrics.items() if name != CONTROL_RATIO}
     if control in over:
-        ratios = {CONTROL_RATIO: [one / over[control] for one in samples]}
-        return replace(record, metrics=ratios | others)
+        log, variance = over[control]
+        ratios = {CONTROL_RATIO: [one / math.exp(log) for one in samples]}
+        linked = record.observed["control"] | {"link_error": math.sqrt(variance)}
+        return replace(record, metrics=ratios | others, observed=record.observed | {"control": linked})
     absent = (record.observed.get("absent") or {}) | {CONTROL_RATIO: UNLINKED}
     return replace(record, metrics=others, observed=record.observed | {"absent": absent})

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import inf, log, sqrt
+from math import hypot, inf, log, sqrt
 from pathlib import Path
 from statistics import median, stdev
 from typing import Any, Literal
@@ -22,9 +22,12 @@ from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
-from .control import control_of
+from .control import control_of, link_error
 from .parts import Part, counts_of, parts_of
 from .results import Commit, Key, Point, Results
+
+_99 = 2.576
+"""Standard errors that half of a 99 % interval is."""
 
 Changes = dict[str, tuple[str | None, str | None]]
 """What differs by name: what it was and what it is; None where it was not there."""
@@ -114,7 +117,12 @@ def find_change_points(
             series = measured(points, metric)
             numbers = series.values, series.spreads, series.hardware
             shifts = find_shifts(*numbers)
-            changed: list[Shift | Departure] = [*shifts, *find_departures(*numbers, shifts)]
+            departures = find_departures(*numbers, shifts)
+            shifts = [one for one in shifts if _beyond_links(one, series)]
+            changed: list[Shift | Departure] = [
+                *shifts,
+                *(one for one in departures if _beyond_links(one, series)),
+            ]
             for number, one in enumerate(changed):
                 last, first = series.points[one.before[-1]], series.points[one.index]
                 worse = is_worse(one.ratio, metric)
@@ -145,6 +153,14 @@ def find_change_points(
                     )
                 )
     return found
+
+
+def _beyond_links(one: Shift | Departure, series: Measured) -> bool:
+    """Whether a change is more than the error of the links between the controls of both its levels."""
+    before, after = (link_error(series.points[index].record) for index in (one.before[-1], one.index))
+    low, high = (abs(log(bound / one.ratio)) for bound in one.interval)
+    half = hypot(low if one.ratio > 1 else high, _99 * sqrt(abs(before**2 - after**2)))
+    return abs(log(one.ratio)) > half
 
 
 def _end(one: Shift | Departure, later: Sequence[int]) -> int | None:

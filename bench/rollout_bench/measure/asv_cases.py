@@ -15,7 +15,7 @@ from . import asv_records, machine
 from .control import NoControl, find_controls
 from .pool import pool
 from .sequence import kept_records, measure_cases
-from .session import Contestant
+from .session import Contestant, without_values
 from .shared import shared_records, sut_fingerprint, with_kept
 from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
@@ -58,7 +58,8 @@ def measure(tracked: Tracked) -> Cache:
         paths = _left(paths, known)
     reason = _not_here(tracked)
     if reason is not None:
-        records = _absent(tracked, paths, reason, provenance)
+        case = tracked.preset, tracked.tensor_parallel_size, tracked.workloads
+        records = [one for path in paths for one in without_values(path, *case, ABSENT, reason, provenance)]
     else:
         records = _measure(tracked, paths, target, provenance, known) if paths else []
     records += [one for one in known if one.path not in {record.path for record in records}]
@@ -145,12 +146,3 @@ def _controls() -> tuple[list[Contestant], str | None]:
     except NoControl as error:
         asv_records.say(f"without a control: {error}")
         return [], str(error)
-
-
-def _absent(tracked: Tracked, paths: Iterable[str], reason: str, provenance: dict[str, Any]) -> list[Record]:
-    size = tracked.tensor_parallel_size
-    return [
-        Record(path, tracked.preset, size, load.as_dict(), ABSENT, reason, provenance=provenance)
-        for path in paths
-        for load in tracked.workloads
-    ]

@@ -29,7 +29,7 @@ from .session import Contestant
 
 FILE = "control.toml"
 
-_BUILD = "control"
+BUILD = "control"
 """What the build is called, with the number of its place in the file behind it."""
 
 
@@ -47,7 +47,7 @@ def find_controls(
     measured. Raises NoControl.
     """
     return [
-        _contestant(root, commit, f"{_BUILD}{place}", measured, inherited, say)
+        _contestant(root, commit, f"{BUILD}{place}", measured, inherited, say)
         for place, commit in enumerate(_commits(root))
     ]
 
@@ -68,7 +68,7 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
         if is_control(record):
             continue
         there = controls.get(_work(record), {})
-        first, previous = there.get(f"{_BUILD}0"), there.get(f"{_BUILD}1")
+        first, previous = there.get(f"{BUILD}0"), there.get(f"{BUILD}1")
         if record.status == MEASURED and first is not None:
             facts = _facts(first) | {"metrics": _explaining(first)}
             if previous is not None:
@@ -84,7 +84,7 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
 
 def is_control(record: Record) -> bool:
     """Whether a record is a control's and not of what is measured."""
-    return str(record.provenance.get("side", "")).startswith(_BUILD)
+    return str(record.provenance.get("side", "")).startswith(BUILD)
 
 
 def _work(record: Record) -> tuple[str, str]:

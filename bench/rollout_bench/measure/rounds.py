@@ -18,6 +18,7 @@ from itertools import chain, groupby, product
 from typing import Any
 
 from ..schema.record import way
+from .control import BUILD
 from .host_state import Host, between, observed, quietest
 from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
@@ -157,11 +158,17 @@ def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
 
 
 def _wait(channels: Sequence[_Channel], seconds: float) -> list[_Channel]:
-    """Those that start, in their order; the others get a multiple of what the first one took."""
+    """Those that start, in their order; the others get a multiple of what the first one took.
+
+    None where the controls alone are left, as at a commit that has none of the paths: nothing is to be held
+    against them, and their engines take longest to start.
+    """
     begin = time.monotonic()
     end = begin + seconds
-    waiting, up = list(channels), []
+    waiting, up = list(channels), list[_Channel]()
     while waiting and (left := end - time.monotonic()) > 0:
+        if all(channel.request["build"].startswith(BUILD) for channel in (*waiting, *up)):
+            return []
         for channel in select.select(waiting, [], [], left)[0]:
             waiting.remove(channel)
             if channel.answer(0.0) == READY:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import FAILED, Record, now, path_and_entry, read_records
+from ..schema.record import FAILED, Record, Status, now, path_and_entry, read_records
 from .equal_work import check_equal_work
 from .process import Interpreter, run_module
 from .sizing import session_arguments
@@ -152,21 +152,37 @@ def lost(
     Of a reason with what the session's process said last, the line about this very contestant comes first.
     """
     name = " ".join(filter(None, (provenance.get("side"), way)))
-    path, entry = path_and_entry(way)
     about = [line for line in reason.splitlines() if line.startswith(f"{name} did not ")]
-    reason = "\n".join([*about[:1], reason])
+    left = unmeasured(workloads, (record for record in found if record.way == way))
+    return without_values(
+        way, preset, tensor_parallel_size, left, FAILED, "\n".join([*about[:1], reason]), provenance
+    )
+
+
+def without_values(
+    way: str,
+    preset: str,
+    tensor_parallel_size: int,
+    workloads: Sequence[Workload],
+    status: Status,
+    reason: str,
+    provenance: dict[str, Any],
+) -> list[Record]:
+    """An absent or failed record of a path at every workload."""
+    path, entry = path_and_entry(way)
+    provenance = provenance | {"measured_at": now()}
     return [
         Record(
             path,
             preset,
             tensor_parallel_size,
             load.as_dict(),
-            FAILED,
+            status,
             reason,
-            provenance=provenance | {"measured_at": now()},
+            provenance=provenance,
             entry=entry,
         )
-        for load in unmeasured(workloads, (record for record in found if record.way == way))
+        for load in workloads
     ]
 
 

@@ -11,9 +11,14 @@ from statistics import median
 
 from asv_runner.statistics import compute_stats
 
+from ..history.control import link_error
+from ..schema.metrics import CONTROL_RATIO
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 from ..stats.ratios import LEAST_REPLICATES
+
+_99 = 2.576
+"""Standard errors that half of a 99 % interval is."""
 
 LEAST_SAMPLES = 4
 """With fewer samples a value has no interval."""
@@ -81,7 +86,11 @@ def estimate_of(record: Record, metric: str) -> Estimate | None:
     samples = [sample for sample in record.metrics.get(metric, ()) if math.isfinite(sample)]
     if not samples:
         return None
-    return replace(estimate(samples, _warnings(record, metric)), replicates=engine_starts(record))
+    found = replace(estimate(samples, _warnings(record, metric)), replicates=engine_starts(record))
+    if metric != CONTROL_RATIO or not (error := link_error(record)) or not found.has_interval:
+        return found
+    low, high = (math.hypot(math.log(found.middle / bound), _99 * error) for bound in (found.low, found.high))
+    return replace(found, low=found.middle * math.exp(-low), high=found.middle * math.exp(high))
 
 
 def engine_starts(record: Record) -> int:

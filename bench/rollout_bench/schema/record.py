@@ -112,6 +112,8 @@ class ControlFacts:
     metrics: dict[str, list[float]] | None = None
     """Its step times by round, in the order of the record's samples, and of what explains them."""
     link: Annotated[dict[str, Any], LinkFacts] | None = None
+    link_error: float | None = None
+    """The standard error of what links have made of the ratios, where they are over another control."""
 
 
 @dataclass(frozen=True)
