@@ -1,5 +1,6 @@
 """The site in a real browser, opened as files: no error, no request elsewhere, every chart, every promise."""
 
+import csv
 import json
 import re
 import subprocess
@@ -179,16 +180,56 @@ def test_a_selection_is_in_the_address_and_a_link_shows_it_again(committed, visi
     tab.click("#batches label:has-text('64')")
     tab.select_option("#metric", "engine_cpu_seconds")
     tab.click("#paths label:has-text('sync')")
+    tab.select_option("#values", "percent")
+    tab.select_option("#scale", "log")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    tab.evaluate("Plotly.relayout('history', {'xaxis.range[0]': 0.5, 'xaxis.range[1]': 2.4})")  # drawn across
     tab.wait_for_selector("body[data-drawn=all]", state="attached")
     assert text(tab, "#lead").startswith("No clear winner at batch 64")
     address = tab.evaluate("location.hash")
     again = visit(committed, address)
+    axes = again.evaluate(
+        "(({xaxis, yaxis}) => [xaxis.range, yaxis.type])(document.getElementById('history')._fullLayout)"
+    )
+    assert axes == [[0.6, 2.4], "log"]
+    assert again.locator("#history-numbers tbody tr").count() == 2
+    assert "% of the oldest" in again.text_content("#history .ytitle")
+    assert "% of vllm-mp" in again.text_content("#compare .xtitle")
+    again.select_option("#metric", "step_seconds")
+    assert again.evaluate("[RP.selection.from, RP.selection.to]") == ["e45d8b24", "c9ff6fe7"]
+    again.select_option("#metric", "engine_cpu_seconds")
+    again.wait_for_selector("body[data-drawn=all]", state="attached")
     assert text(again, "#history-title") == "Engine CPU in an engine step over the commits"
     assert again.locator("#batches input:checked").get_attribute("value") == "64"
     assert "sync" not in text(again, "#compare-numbers") + "".join(
         again.locator("#history .legendtext").all_inner_texts()
     )
     assert again.evaluate("document.querySelectorAll('#history .scatterlayer .trace').length") == 8
+
+
+def test_a_table_can_be_taken_along_and_a_case_found_by_its_words(committed, visit):
+    tab = visit(committed, H200)
+    tab.click("#history-numbers >> xpath=../summary")
+    made = {}
+    for kind in ("csv", "json"):
+        with tab.expect_download() as download:
+            tab.click(f"#history-numbers .download button:text-is('{kind.upper()}')")
+        assert download.value.suggested_filename == f"rollout-perf-step-time-over-the-commits.{kind}"
+        made[kind] = Path(download.value.path()).read_text()
+    rows = list(csv.DictReader(made["csv"].splitlines()))
+    assert rows[0]["commit"].startswith("c9ff6fe7 ")
+    assert float(rows[0]["zmq (seconds)"]) == pytest.approx(0.582, rel=1e-2)
+    assert rows[0]["zmq (seconds) low"] < rows[0]["zmq (seconds)"] < rows[0]["zmq (seconds) high"]
+    assert [row["zmq (seconds)"] for row in json.loads(made["json"])] == [
+        float(row["zmq (seconds)"]) for row in rows
+    ]
+    tab.fill("#search", "h100-2X grpo zmq")
+    tab.click("#found a >> nth=0")
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    assert tab.evaluate("RP.selection").items() >= {"machine": "h100-2x", "workload": "grpo"}.items()
+    assert text(tab, "#found") == ""
+    tab.fill("#search", "no such case")
+    assert text(tab, "#found") == "No case has all of these words."
 
 
 def test_an_address_that_names_nothing_there_is_shows_what_there_is(committed, visit):

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..history.findings import STEP_TIMES
-from ..history.results import Commit, Pipe, Point, Results, key_of
+from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
-from ..report.names import Group, group_of
-from ..report.side_by_side import cases_of, measured_together, settled, side_by_side
+from ..report.side_by_side import cases_of, measured_together, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
 from ..stats.ratios import LEAST_REPLICATES
-from .link import newest
+from .link import opened
 from .names import slug
 
 _DIGITS = 4
@@ -85,26 +84,11 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "machines_without_gpu": [name for name, facts in machines.items() if not facts.get("gpu")],
         "records": len(results.points),
         "groups": groups,
-        "start": _opened(results, list(groups_of(results))),
+        "start": opened(results, list(groups_of(results))),
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": [str(damage) for damage in results.damaged],
         "outside": results.outside_line(),
     }
-
-
-def _opened(results: Results, groups: Sequence[Group]) -> int:
-    """The place of the group that the page opens on: that of what was measured last, of a commit as it is."""
-    opened = 0
-    point = newest(results.points)
-    last = (False, "") if point is None else settled(point.record)
-    if point is not None:
-        opened = groups.index(group_of(key_of(point)))
-    for case, kept in cases_of(results).items():
-        newest_there = max(settled(record) for _session, record in kept)
-        if newest_there > last and side_by_side(kept, STEP_TIME):
-            last = newest_there
-            opened = next(n for n, group in enumerate(groups) if case_of(group, case.batch) == case)
-    return opened
 
 
 def _sessions(kept: Sequence[Any], points: Sequence[Point]) -> dict[str, Any] | None:

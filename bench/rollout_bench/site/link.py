@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from ..history.results import Point, key_of
-from ..report.names import group_of
+from ..history.results import Point, Results, key_of
+from ..report.answer import STEP_TIME, case_of
+from ..report.names import Group, group_of
+from ..report.side_by_side import cases_of, settled, side_by_side
 from ..schema.record import measured_at
 
 
@@ -30,6 +32,21 @@ def newest(points: Sequence[Point]) -> Point | None:
             measured_at(point.record),
         ),
     )
+
+
+def opened(results: Results, groups: Sequence[Group]) -> int:
+    """The place of the group that the page opens on: that of what was measured last, of a commit as it is."""
+    place = 0
+    point = newest(results.points)
+    last = (False, "") if point is None else settled(point.record)
+    if point is not None:
+        place = groups.index(group_of(key_of(point)))
+    for case, kept in cases_of(results).items():
+        newest_there = max(settled(record) for _session, record in kept)
+        if newest_there > last and side_by_side(kept, STEP_TIME):
+            last = newest_there
+            place = next(n for n, group in enumerate(groups) if case_of(group, case.batch) == case)
+    return place
 
 
 def link(page: Path, points: Sequence[Point]) -> str:

@@ -150,18 +150,20 @@ RP.matrix = function () {
   const newest = Math.max(...group.cases.map((cell) => cell.at));
   RP.put(
     "matrix",
-    RP.el(
-      "table",
-      {},
+    RP.downloadable(
       RP.el(
-        "caption",
+        "table",
         {},
-        "Step time at ",
-        RP.commitLink(newest),
-        `, ${RP.date(RP.front.commits.time[newest])}; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
+        RP.el(
+          "caption",
+          {},
+          "Step time at ",
+          RP.commitLink(newest),
+          `, ${RP.date(RP.front.commits.time[newest])}; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
+        ),
+        RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
+        RP.el("tbody", {}, rows),
       ),
-      RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
-      RP.el("tbody", {}, rows),
     ),
   );
 };
@@ -183,7 +185,7 @@ function inside(cell, time, order, sessions) {
       "button",
       { type: "button", class: "value", onclick: () => RP.origin(RP.caseFigure(cell, time)) },
       sessions.fastest === cell.path ? "★ " : "",
-      RP.quantity(value[0], time),
+      RP.value(value.slice(0, 1), time),
     ),
     RP.el(
       "small",

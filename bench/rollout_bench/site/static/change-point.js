@@ -198,12 +198,11 @@
   RP.put(
     "numbers",
     RP.table(
-      ["commit", "level", "median", "99 % interval", "samples", ""],
+      ["commit", "level", "median, 99 % interval", "samples", ""],
       page.points.map((point, number) => [
         [RP.commitLink(point.at), ` ${RP.front.commits.subject[point.at]}`],
         point.level || "neither",
-        RP.quantity(point.value[0], metric),
-        RP.interval(point.value, metric),
+        RP.value(point.value, metric),
         point.samples.length,
         RP.askButton(figure(number, found.path)),
       ]),

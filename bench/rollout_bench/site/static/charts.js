@@ -94,7 +94,7 @@ RP.limitChart = function (rows) {
     })),
     layout: {
       xaxis: { type: "log", tickvals: batches, ...RP.axisTitle("batch") },
-      yaxis: { ...RP.axisTitle(`tokens/s (${RP.HIGHER})`), rangemode: "tozero" },
+      yaxis: { ...RP.axisTitle(`tokens/s (${RP.HIGHER})`), rangemode: "tozero", ...RP.scale() },
     },
   };
 };

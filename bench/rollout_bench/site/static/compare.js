@@ -159,14 +159,12 @@
   const quantity = (one, metric) =>
     one
       ? [
-          RP.quantity(one.value[0], metric),
+          RP.value(one.value[1] === null ? one.value.slice(0, 1) : one.value, metric),
           one.figure ? RP.askButton(one.figure) : "",
           RP.el(
             "small",
             {},
-            [one.value[1] === null ? "" : RP.interval(one.value, metric), one.over ? `${RP.number(one.over.value[0])} × ${one.over.name}` : ""]
-              .filter(Boolean)
-              .join(", "),
+            one.over ? `${RP.number(one.over.value[0])} × ${one.over.name}` : "",
           ),
         ]
       : "absent";

@@ -22,13 +22,15 @@ function work() {
   const [id, build] = jobs.entries().next().value;
   jobs.delete(id);
   const element = document.getElementById(id);
-  const { traces, layout, clicked } = build();
+  const { traces, layout, clicked, zoomed } = build();
   Plotly.react(element, traces, themed(layout, element), {
     displayModeBar: false,
     responsive: true,
-    doubleClick: "reset",
+    doubleClick: zoomed ? "autosize" : "reset", // back to all, also where it was drawn with a part
   });
   element.removeAllListeners("plotly_click");
+  element.removeAllListeners("plotly_relayout");
+  if (zoomed) element.on("plotly_relayout", zoomed);
   if (clicked) element.on("plotly_click", (event) => clicked(event.points));
   element.dataset.drawn = "yes";
   if (!performance.getEntriesByName("first chart").length) performance.mark("first chart");
@@ -83,6 +85,9 @@ const PRINTED = {
   getPropertyValue: (name) =>
     ({ "--line": "#d5dbe2", "--text": "#16202b", "--muted": "#52606d", "--card": "#ffffff" })[name],
 };
+
+// The kind of a values' axis that the reader has chosen.
+RP.scale = () => (RP.selection.scale === "log" ? { type: "log" } : {});
 
 RP.axisTitle = (text) => ({ title: { text: RP.plain(text), font: { size: 12 }, standoff: 8 } });
 

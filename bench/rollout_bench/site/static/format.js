@@ -148,26 +148,6 @@ RP.bad = () => (RP.dark() ? "#ff9350" : "#b34700");
 
 RP.good = () => (RP.dark() ? "#5db9f0" : "#0067a5");
 
-// A table whose first column names its rows; a cell is a text, an element or a list of them.
-RP.table = function (titles, rows) {
-  const head = RP.el(
-    "tr",
-    {},
-    titles.map((title) => RP.el("th", { scope: "col" }, title)),
-  );
-  const line = (row) =>
-    RP.el(
-      "tr",
-      {},
-      row.map((cell, place) => (place ? RP.el("td", {}, cell) : RP.el("th", { scope: "row" }, cell))),
-    );
-  return RP.el(
-    "div",
-    { class: "scroll" },
-    RP.el("table", {}, RP.el("thead", {}, head), RP.el("tbody", {}, rows.map(line))),
-  );
-};
-
 // The content of the element of that id, and a paragraph that says what is absent.
 RP.put = (id, ...content) =>
   document.getElementById(id).replaceChildren(...content.flat(Infinity).filter((one) => one !== null));

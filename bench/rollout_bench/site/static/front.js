@@ -91,6 +91,8 @@ function controls() {
   fill("workload", pairs(distinct("workload", shape), String), chosen.workload);
   fill("tp", pairs(distinct("tensor_parallel_size", shape), String), chosen.tp);
   fill("env", pairs(distinct("environment", shape), String), chosen.env);
+  byId("values").value = chosen.values;
+  byId("scale").value = chosen.scale;
   fill("metric", pairs(RP.group().metrics[RP.batch()] || [], RP.title), chosen.metric);
   RP.put(
     "batches",
@@ -183,8 +185,7 @@ function compare(content, metric) {
     RP.table(
       [
         "path",
-        RP.title(metric),
-        "99 % interval",
+        `${RP.title(metric)}, 99 % interval`,
         "samples",
         "engine starts",
         "",
@@ -193,8 +194,7 @@ function compare(content, metric) {
         const count = one.samples ? one.samples.length : one.figure.samples;
         return [
           one.path,
-          RP.quantity(one.value[0], metric),
-          RP.interval(one.value, metric),
+          RP.value(one.value, metric),
           count,
           one.figure.starts,
           RP.askButton(one.figure),
@@ -212,7 +212,8 @@ function historyTable(content, metric) {
     paths.map((path) => [path, new Map(RP.row(content, path).map((row) => [row[0], row]))]),
   );
   const places = [...new Set(paths.flatMap((path) => content.paths[path].at))].sort((a, b) => b - a);
-  const shown = places.slice(0, 30);
+  const within = places.filter(RP.within);
+  const shown = within.slice(0, 30);
   const line = (at) => [
     [RP.commitLink(at), ` ${RP.front.commits.subject[at]}`],
     RP.el(
@@ -224,106 +225,15 @@ function historyTable(content, metric) {
       const row = rows[path].get(at);
       if (!row) return "absent";
       return [
-        `${RP.quantity(row[1][0], metric)} ${RP.interval(row[1], metric)} `,
+        RP.value(row[1], metric),
+        " ",
         RP.askButton(RP.columnFigure(content, path, row[2], metric)),
       ];
     }),
   ];
   const older =
-    places.length > shown.length
-      ? RP.say(`${places.length - shown.length} older commits are in the chart and in asv's explorer.`)
+    within.length > shown.length
+      ? RP.say(`${within.length - shown.length} older commits are in the chart and in asv's explorer.`)
       : null;
   return [RP.table(["commit", "", ...paths], shown.map(line)), older].filter(Boolean);
-}
-
-function changePoints() {
-  const found = RP.front.change_points.filter((point) => point.group === RP.group().id);
-  if (!found.length) {
-    const { commits } = RP.group();
-    const least = RP.front.least_commits;
-    const short = `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise.`;
-    RP.put(
-      "change-points",
-      RP.say(commits < least ? short : `No change point was found in ${commits} commits of this selection.`),
-    );
-    return;
-  }
-  const row = (point) => [
-    RP.el(
-      "a",
-      { href: `change-points/${point.slug}.html` },
-      `${point.worse ? "▲ worse" : "▼ better"} ${RP.change(point.ratio)}`,
-    ),
-    point.path,
-    String(point.batch),
-    RP.title(point.metric),
-    RP.commitLink(point.first),
-    RP.confidence(point.confidence),
-    point.state === "lasting" ? (point.reverted === null ? "lasting" : ["reverted by ", RP.commitLink(point.reverted)]) : point.state,
-  ];
-  const table = (some) =>
-    RP.table(["change", "path", "batch", "metric", "first commit", "confidence", "state"], some.map(row));
-  const first = found.filter((point) => RP.front.step_times.includes(point.metric));
-  const rest = found.filter((point) => !first.includes(point));
-  RP.put(
-    "change-points",
-    first.length ? table(first) : RP.say("The step time has no change point in this selection."),
-    rest.length ? RP.el("details", {}, RP.el("summary", {}, `${rest.length} of other metrics`), table(rest)) : null,
-    RP.el("p", {}, RP.el("a", { href: "regressions.html" }, "By commit and cause, of all selections")),
-  );
-}
-
-function read() {
-  const front = RP.front;
-  const cells = front.groups.length ? RP.group().cases.filter((cell) => !RP.measured(cell)) : [];
-  const left = front.groups.length ? RP.group().left_out[RP.batch()] : 0;
-  RP.put(
-    "read",
-    cells.length
-      ? [
-          RP.el("h3", {}, "Cases without values"),
-          RP.table(
-            ["path", "batch", "commit", "", "why"],
-            cells.map((cell) => [
-              cell.path,
-              cell.batch,
-              RP.commitLink(cell.at),
-              cell.status,
-              RP.el("pre", {}, cell.reason || "no reason was given"),
-            ]),
-          ),
-        ]
-      : null,
-    left
-      ? RP.say(
-          `${left} older records did other work under the same name (another fingerprint) and are left out.`,
-        )
-      : null,
-    front.outside ? RP.say(front.outside) : null,
-    front.damaged.length
-      ? [
-          RP.el("h3", {}, "Damaged and passed over"),
-          RP.el(
-            "ul",
-            { class: "damaged" },
-            front.damaged.map((one) => RP.el("li", {}, one)),
-          ),
-        ]
-      : RP.el("p", {}, "No damaged file was met."),
-    front.machines_without_gpu.length
-      ? RP.say(`No GPU facts are kept of ${front.machines_without_gpu.join(", ")}.`)
-      : null,
-    RP.el(
-      "p",
-      {},
-      `Written ${front.made.replace("T", " ").replace("+00:00", " UTC")} from ${front.records} records of ${front.commits.hash.length} commits. asv's own pages: `,
-      front.asv
-        ? [
-            RP.el("a", { href: "asv/index.html" }, "explorer"),
-            ", ",
-            RP.el("a", { href: "asv/classic.html" }, "classic"),
-          ]
-        : `absent: ${front.asv_reason}`,
-    ),
-  );
 }

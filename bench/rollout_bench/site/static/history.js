@@ -16,7 +16,11 @@ RP.historyChart = function (content, metric) {
   const group = RP.group();
   const paths = group.paths.filter((path) => content.paths[path] && !RP.hidden(path));
   const largest = Math.max(0, ...paths.flatMap((path) => RP.row(content, path).map(([, value]) => value[0])));
-  const [divisor, sign] = RP.unit(largest, metric);
+  const percent = RP.selection.values === "percent";
+  const [unit, sign] = percent ? [1, "% of the oldest"] : RP.unit(largest, metric);
+  const divisors = Object.fromEntries(
+    paths.map((path) => [path, percent ? RP.row(content, path).find(([at]) => RP.within(at))?.[1][0] / 100 || 1 : unit]),
+  );
   const places = [...new Set(paths.flatMap((path) => content.paths[path].at))].sort((a, b) => a - b);
   const many = places.length > 40; // markers would hide the line, and cost time
   const bands = [];
@@ -25,6 +29,7 @@ RP.historyChart = function (content, metric) {
     const row = RP.row(content, path);
     const looks = RP.looks(path);
     const x = row.map(([at]) => at);
+    const divisor = divisors[path];
     bands.push({
       x: [...x, ...x.slice().reverse()],
       y: [
@@ -53,9 +58,11 @@ RP.historyChart = function (content, metric) {
       hovertemplate: `%{y:.4~g} ${sign} %{text}<extra>${RP.plain(path)}</extra>`,
     });
   }
-  const marks = RP.marks(group, metric, content, divisor);
-  const labelled = places.filter(
-    (_, number) => number % Math.ceil(places.length / (RP.narrow() ? 4 : 10)) === 0,
+  const marks = RP.marks(group, metric, content, divisors);
+  const zoomed = places.filter(RP.within);
+  const seen = zoomed.length ? zoomed : places;
+  const labelled = seen.filter(
+    (_, number) => number % Math.ceil(seen.length / (RP.narrow() ? 4 : 10)) === 0,
   );
   const chosen = RP.chosenCommit();
   const ticks = { tickvals: labelled, ticktext: labelled.map((at) => RP.plain(RP.commitName(at))) };
@@ -65,14 +72,24 @@ RP.historyChart = function (content, metric) {
       xaxis: {
         ...ticks,
         ...RP.axisTitle("commit, oldest to newest"),
-        range: spread(places),
+        range: spread(seen),
         showgrid: false,
         zeroline: false,
       },
-      yaxis: RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
+      yaxis: {
+        ...RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
+        ...RP.scale(),
+        fixedrange: true,
+      },
       hovermode: "closest",
       shapes: [...marks.shapes, ...(chosen === null ? [] : [upright(chosen, "solid", 0.9)])],
       annotations: marks.annotations,
+    },
+    zoomed: (event) => {
+      if (event["xaxis.autorange"]) return RP.select({ from: "", to: "" });
+      const [low, high] = [event["xaxis.range[0]"], event["xaxis.range[1]"]];
+      const inside = places.filter((at) => at >= low && at <= high);
+      if (low !== undefined) RP.select(inside.length ? { from: RP.commitName(inside[0]), to: RP.commitName(inside[inside.length - 1]) } : {});
     },
     clicked: ([point]) => {
       const given = point.customdata;
@@ -102,7 +119,7 @@ const upright = (at, dash, opacity) => ({
 });
 
 // Marks on the history: dotted where a dependency changed, an arrow at a change point.
-RP.marks = function (group, metric, content, divisor) {
+RP.marks = function (group, metric, content, divisors) {
   const shapes = group.changes.map((change) => upright(change.at - 0.5, "dot", 0.7));
   const few = group.changes.length <= (RP.narrow() ? 2 : 6);
   const annotations = few
@@ -129,7 +146,7 @@ RP.marks = function (group, metric, content, divisor) {
     ? [
         {
           x: points.map(([one]) => one.first),
-          y: points.map(([, row]) => row[1][0] / divisor),
+          y: points.map(([one, row]) => row[1][0] / divisors[one.path]),
           mode: "markers+text",
           marker: {
             symbol: points.map(([one]) => (one.up ? "arrow-up" : "arrow-down")),
@@ -152,8 +169,11 @@ RP.marks = function (group, metric, content, divisor) {
 
 // The paths beside each other at one commit: median, interval, each sample, and the reference as a line.
 RP.compareChart = function (entries, metric) {
-  const [divisor, sign] = RP.unit(Math.max(0, ...entries.map((one) => one.value[0])), metric);
   const base = entries.find((one) => one.path === RP.front.reference);
+  const percent = RP.selection.values === "percent" && base && base.value[0];
+  const [divisor, sign] = percent
+    ? [base.value[0] / 100, `% of ${base.path}`]
+    : RP.unit(Math.max(0, ...entries.map((one) => one.value[0])), metric);
   const names = entries.map((one) => RP.plain(one.path));
   const dots = entries.flatMap((one, number) =>
     (one.samples || []).map((sample, place) => [sample, number + ((place % 3) - 1) * 0.12, one.path]),
@@ -190,6 +210,7 @@ RP.compareChart = function (entries, metric) {
       xaxis: {
         ...RP.axisTitle(`${RP.title(metric)}${sign && `, ${sign}`} (${RP.better(metric)})`),
         rangemode: "tozero",
+        ...RP.scale(),
       },
       yaxis: {
         tickvals: names.map((_, number) => number),

@@ -2,17 +2,20 @@
 "use strict";
 
 (function () {
-  for (const id of ["machine", "preset", "workload", "tp", "env", "metric"]) {
+  for (const id of ["machine", "preset", "workload", "tp", "env", "metric", "values", "scale"]) {
     document
       .getElementById(id)
       .addEventListener("change", (event) => RP.select({ [id]: event.target.value }));
   }
+  const search = document.getElementById("search");
+  search.addEventListener("input", () => RP.search(search.value));
   for (const form of document.querySelectorAll(".choices"))
     form.addEventListener("submit", (event) => event.preventDefault());
   RP.bindCopy();
   addEventListener("hashchange", () => {
     if (location.hash === "#main") return;
     RP.selection = RP.fromAddress();
+    RP.search((search.value = ""));
     RP.render();
   });
   let narrow = RP.narrow();

@@ -31,7 +31,10 @@ RP.complete = function (given, chosen = {}) {
   const batches = group.batches.map(String);
   const batch = batches.includes(given.batch) ? given.batch : batches[batches.length - 1];
   const metrics = group.metrics[batch] || [];
-  const commit = RP.front.commits.hash.findIndex((hash) => given.commit && hash.startsWith(given.commit));
+  const named = (name) => {
+    const found = given[name] && RP.front.commits.hash.find((hash) => hash.startsWith(given[name]));
+    return found ? found.slice(0, 8) : "";
+  };
   return {
     ...RP.chosenBy(group),
     batch,
@@ -40,7 +43,11 @@ RP.complete = function (given, chosen = {}) {
       .split(",")
       .filter((path) => group.paths.includes(path))
       .join(","),
-    commit: commit >= 0 ? RP.front.commits.hash[commit].slice(0, 8) : "",
+    commit: named("commit"),
+    values: given.values === "percent" ? "percent" : "",
+    scale: given.scale === "log" ? "log" : "",
+    from: named("from"),
+    to: named("to"),
   };
 };
 
@@ -54,7 +61,8 @@ RP.address = function (selection) {
 RP.fromAddress = function () {
   const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const selection = RP.complete(given);
-  const shown = { ...selection, commit: selection.commit && given.commit };
+  const shown = { ...selection };
+  for (const name of ["commit", "from", "to"]) shown[name] = selection[name] && given[name]; // a longer hash is one, too
   const missing = Object.keys(given).filter((name) => given[name] && given[name] !== shown[name]);
   const said = missing.map((name) =>
     name in shown ? `${name} "${given[name]}" (shown: ${shown[name] || "none"})` : `"${name}", which is no part of a link`,
@@ -75,11 +83,17 @@ RP.select = function (change) {
 
 RP.hidden = (path) => (RP.selection.hide || "").split(",").includes(path);
 
-// The commit that the paths are compared at: the chosen one, or the newest of the batch.
-RP.chosenCommit = function () {
-  const hash = RP.selection.commit;
+// The place of a commit that the selection names; null where it names none.
+RP.placeOf = function (name) {
+  const hash = RP.selection[name];
   return hash ? RP.front.commits.hash.findIndex((one) => one.startsWith(hash)) : null;
 };
+
+// The commit that the paths are compared at, where one is chosen; else it is the newest of the batch.
+RP.chosenCommit = () => RP.placeOf("commit");
+
+// Whether a place is within what is zoomed to.
+RP.within = (at) => at >= (RP.placeOf("from") ?? -1) && at <= (RP.placeOf("to") ?? Infinity);
 
 RP.cases = () => RP.group().cases.filter((cell) => cell.batch === RP.batch());
 

@@ -70,7 +70,7 @@ function sideChart(found, paths, references) {
         showgrid: false,
         zeroline: false,
       },
-      yaxis: RP.axisTitle(`times ${references} (${RP.LOWER})`),
+      yaxis: { ...RP.axisTitle(`times ${references} (${RP.LOWER})`), ...RP.scale() },
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: { width: 1.5, dash: "dash", color: RP.looks(references).color } }],
       hovermode: "closest",
     },
