@@ -15,7 +15,7 @@ from rollout_bench.site.publish import publish  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 ADDRESS = "#machine=h200-1x&preset=qwen2.5-0.5b&workload=fixed&batch=64"
-SIZE = {"width": 1240, "height": 1500}
+SIZE = {"width": 1240, "height": 2000}
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
             tab = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
             tab.goto(page.as_uri() + ADDRESS)
             tab.wait_for_selector("body[data-drawn=all]", state="attached")
-            end = tab.locator("section:has(#history)").bounding_box()
+            end = tab.locator("#side-section").bounding_box()
             clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": end["y"] + end["height"] + 12}
             tab.screenshot(path=PICTURES / f"front-{scheme}.png", clip=clip)
             print(f"docs/pictures/front-{scheme}.png")

@@ -37,7 +37,7 @@
     return RP.el(
       "section",
       { id: finding.name },
-      RP.el("h2", {}, finding.worse ? "▲ " : "▼ ", finding.summary, " ", RP.el("span", { class: "better" }, finding.state)),
+      RP.el("h3", { class: "finding" }, finding.worse ? "▲ " : "▼ ", finding.summary, " ", RP.el("span", { class: "better" }, finding.state)),
       RP.el("p", { class: "how" }, "after ", commit(finding.last_before), ", up to ", commit(finding.first), ". ", sides(finding)),
       RP.el(
         "p",
@@ -64,7 +64,7 @@
   ];
   RP.put(
     "findings",
-    kinds.filter(([, some]) => some.length).flatMap(([title, some]) => [RP.el("h2", { class: "kind" }, title), ...some.map(section)]),
+    kinds.filter(([, some]) => some.length).flatMap(([title, some]) => [RP.el("h2", {}, title), ...some.map(section)]),
   );
   if (!front.findings.length)
     RP.put("none", RP.say(`No change point was found. A series takes ${front.least_commits} measured commits before a change can be told from noise.`));
