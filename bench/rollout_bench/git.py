@@ -69,6 +69,16 @@ def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def change(root: Path, *arguments: str, data: bytes | None = None) -> None:
+    """Have git do something in `root`, with `data` as its input. Raises UsageError where it refuses."""
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], input=data, capture_output=True, env=environment()
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise UsageError(f"git {arguments[0]} in {root}: {said}")
+
+
 class Logged(NamedTuple):
     """A commit as git logs it; the time is that of its committer, in seconds since 1970."""
 
@@ -103,6 +113,20 @@ def changed_files(root: Path) -> list[str]:
     asked = ["status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames"]
     rows = (answer(root, *asked) or "").split("\0")
     return [row.split(" ", _STATUS_FIELDS[row[0]])[-1] for row in rows if row[:1] in _STATUS_FIELDS]
+
+
+def export(root: Path, commit: str, folder: Path) -> bool:
+    """Put a commit's files into a folder that is not there, whole or not at all; whether git gave them."""
+    scratch = folder.with_suffix(".part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    archive = scratch / "archive.tar"
+    if answer(root, "archive", "--output", str(archive), given=[commit]) is None:
+        return False
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(scratch)], check=True)
+    archive.unlink()
+    scratch.rename(folder)
+    return True
 
 
 def require() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,6 +194,21 @@ def test_a_set_measures_its_paths_that_a_commit_does_not_have_and_loses_none(ask
     assert pooled == {"vllm-mp": (1.0, 3.0), "zmq": (1.0, 3.0), **dict.fromkeys(others, (2.0, 3.0))}
     monkeypatch.setenv("ROLLOUT_PERF_SET", "extended")
     assert list(rollout.Nano().setup_cache()) == list(rollout.Nano.params[0])
+
+
+def test_a_release_that_could_not_be_installed_failed_in_each_case_and_is_measured_once_it_is(
+    asked, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(asv_cases, "why_not_installed", lambda prefix: f"no torch in {prefix}")
+    cache = rollout.Nano().setup_cache()
+    records = read_records((tmp_path / "aaaaaaaa-env-nano.jsonl").read_text())
+    assert {(one.status, one.reason) for one in records} == {(FAILED, f"no torch in {sys.prefix}")}
+    with pytest.raises(RuntimeError, match="zmq fixed 8: no torch in "):
+        rollout.Nano().track_step_seconds(cache, "zmq", 8)
+    assert asked == []
+    monkeypatch.setattr(asv_cases, "why_not_installed", lambda _prefix: None)
+    rollout.Nano().setup_cache()
+    assert len(asked[0]) == 6
 
 
 def test_what_another_method_measured_is_measured_again(asked, monkeypatch):

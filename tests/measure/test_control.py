@@ -137,6 +137,24 @@ def test_why_there_is_no_control_is_said_in_a_line(content, why, checkout):
     assert "\n" not in str(raised.value)
 
 
+def test_the_control_of_a_ledger_is_the_checkouts_and_its_packages_stay_where_a_host_lends_a_releases(
+    checkout, tmp_path, monkeypatch
+):
+    root, hashes = checkout
+    made = tmp_path / "ledger"
+    made.mkdir()
+    (made / "control.toml").symlink_to(root / "control.toml")
+    monkeypatch.setattr("rollout_bench.measure.control._call", lambda command: None)
+    [control] = find_controls(made, "0.27.0", {}, print)
+    assert Path(control.interpreter.python).is_relative_to(root / ".asv/control" / hashes[0])
+    lent = {"ASV_PYTHONPATH": "/release", "PYTHONPATH": "/release"}
+    with pytest.raises(NoControl, match="name a folder of them in ROLLOUT_PERF_CONTROL_PACKAGES"):
+        find_controls(made, "0.27.0", lent, print)
+    [control] = find_controls(made, "0.27.0", lent | {"ROLLOUT_PERF_CONTROL_PACKAGES": "/fixed"}, print)
+    source = root / ".asv/control" / hashes[0] / "source"
+    assert control.interpreter.variables["PYTHONPATH"] == f"{source}:/fixed"
+
+
 def test_a_control_with_another_lock_has_an_environment_of_its_own(checkout, monkeypatch):
     """And where the host provides vLLM, no lock counts."""
     root, hashes = checkout

@@ -38,6 +38,12 @@ def test_fewer_blocks_than_asv_can_judge_are_refused():
         pipe.run_pipe(["zmq"], blocks=6)
 
 
+def test_of_a_release_that_could_not_be_installed_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(pipe, "why_not_installed", lambda _prefix: "torch is gone")
+    monkeypatch.setattr(pipe, "run_module", lambda *_some: pytest.fail("started"))
+    assert pipe.run_pipe(["zmq"])["failed"] == {"zmq": "torch is gone"}
+
+
 def test_what_is_tracked_has_enough_round_trips():
     assert list(pipe.ROUND_TRIPS) == [64, 1024, 16384, 262144, 1048576]
     assert min(pipe.ROUND_TRIPS.values()) >= 20

@@ -5,6 +5,7 @@
     rollout-perf pipe
     rollout-perf track HEAD~5..HEAD
     rollout-perf gate main HEAD
+    rollout-perf releases vllm --range 0.20..
     rollout-perf detect
     rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
@@ -41,6 +42,7 @@ COMMANDS = {
     "publish": "write the site from results/",
     "report": "say what was measured at a commit, or what changed between two",
     "gate": "say whether a commit is slower than another, both measured now, side by side",
+    "releases": "make a history of a package's releases, to measure as commits are; or report on it",
     "detect": "find change points in the history of results/",
     "triage": "list regressions, and keep what is decided of one",
     "scorecard": "examine the detector of change points",

@@ -72,6 +72,15 @@ def output_file(given: str | None) -> Path | None:
     return path.resolve()
 
 
+def keep_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare whether a ledger's environments stay; those of a checkout always do."""
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the environments of releases (3 to 8 GB each), which are removed after use",
+    )
+
+
 def timeline_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the option `timeline` of a case."""
     parser.add_argument(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import BenchError
-from ..history import asv_runs
+from ..history import asv_runs, ledger
 from ..history.passed_over import passed_over
 from ..history.results import Commit, Results, key_of, read_results
 from ..measure import machine
@@ -22,6 +22,7 @@ from ..site.link import link
 from ..site.publish import check_tools, publish
 from .checkout import checkout_lock, find_checkout
 from .console import say
+from .options import keep_argument
 from .outputs import check_folder
 
 _SHOWN_COMMITS = 3
@@ -39,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
     parser.add_argument("--again", action="store_true", help="measure what results/ has anyway, and pool")
     parser.add_argument("--no-publish", action="store_true", help="do not write the site")
+    keep_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -54,6 +56,7 @@ def run(given: argparse.Namespace) -> int:
     check_folder("the folder of results", asv_runs.results_folder(root))
     check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
     lock = checkout_lock(root)
+    ledger.check_room(root, 2)  # a release's, and the control's
     say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")
     for commit in commits:
         say(f"  {commit}")
@@ -72,6 +75,9 @@ def run(given: argparse.Namespace) -> int:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
         raise
+    finally:
+        if not given.keep:
+            ledger.remove_environments(root)
     log = asv_runs.log_file(root)
     if code not in (0, 2):
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")

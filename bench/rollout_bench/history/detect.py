@@ -6,7 +6,6 @@ Reads results and, for what a lock changed, git. The statistics are in `stats.ch
 that are too new to have made a level, `stats.newest`.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,14 +22,12 @@ from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
 from .control import control_of, link_error
+from .locks import Changes, changed, pins
 from .parts import Part, counts_of, parts_of
 from .results import Commit, Key, Point, Results
 
 _99 = 2.576
 """Standard errors that half of a 99 % interval is."""
-
-Changes = dict[str, tuple[str | None, str | None]]
-"""What differs by name: what it was and what it is; None where it was not there."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +251,9 @@ def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
     if root is not None:
         lock = "cuda.lock" if (before.record.provenance.get("machine") or {}).get("gpus") else "cpu.lock"
         for facts, point in ((old, before), (new, after)):
-            facts |= {f"lock: {name}": version for name, version in _pins(root, point.commit, lock).items()}
-    names = sorted({*old, *new})
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+            shown = git.answer(root, "show", given=[f"{point.commit.hash}:requirements/{lock}"])
+            facts |= {f"lock: {name}": version for name, version in pins(shown or "").items()}
+    return changed(old, new)
 
 
 def _facts(point: Point) -> dict[str, str]:
@@ -271,9 +268,3 @@ def _facts(point: Point) -> dict[str, str]:
         if found:
             facts[name] = ", ".join(f"{found.count(one)} x {one}" for one in dict.fromkeys(found))
     return facts
-
-
-def _pins(root: Path, commit: Commit, lock: str) -> dict[str, str]:
-    """Versions by package in a commit's lock; none where git does not have it."""
-    shown = git.answer(root, "show", given=[f"{commit.hash}:requirements/{lock}"])
-    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", shown or "", re.MULTILINE))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from .. import git
 from ..errors import UsageError
+from ..measure.installed import why_not_installed
 from .asv_runs import path_from
 
 _SHOWN_LINES = 15
@@ -93,6 +94,8 @@ def build(
             _remove_unless_of(python_build, folder, say)
             environment.create()
             environment.install_project(configuration, get_repo(configuration), commit)
+            if reason := why_not_installed(folder):
+                raise UserError(reason)
             python = environment.find_executable("python")
         except (ProcessError, UserError, EnvironmentUnavailable, OSError) as error:
             for line in _last_lines(log):

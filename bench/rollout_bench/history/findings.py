@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..schema.metrics import CONTROL_RATIO
-from .detect import ChangePoint, Changes
+from .detect import ChangePoint
+from .locks import Changes
 from .results import Commit
 from .triage import Decision
 

@@ -34,12 +34,17 @@ def alone(say: Say, *files: Path | None) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         for file in filter(None, files):  # before the machine, in every process: else two wait for each other
-            held.enter_context(_locked(file, f"writes to {file}", say))
+            held.enter_context(only_writer(say, file))
         if variables.ALONE not in os.environ:
             held.enter_context(_locked(_MACHINE / "measuring", "measures on this machine", say))
             os.environ[variables.ALONE] = str(os.getpid())
             held.callback(os.environ.pop, variables.ALONE, None)
         yield
+
+
+def only_writer(say: Say, file: Path) -> contextlib.AbstractContextManager[None]:
+    """For a block, be the only process that writes to a file, and measure nothing."""
+    return _locked(file, f"writes to {file}", say)
 
 
 @contextlib.contextmanager

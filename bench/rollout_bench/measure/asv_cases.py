@@ -4,15 +4,17 @@ benchmarks/rollout.py makes asv's classes of tracked.toml; the track_ methods th
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.record import ABSENT, Record
+from ..schema.record import ABSENT, FAILED, Record, Status
 from . import asv_records, machine
 from .control import NoControl, find_controls
+from .installed import why_not_installed
 from .pool import pool
 from .sequence import kept_records, measure_cases
 from .session import Contestant, without_values
@@ -56,10 +58,13 @@ def measure(tracked: Tracked) -> Cache:
     paths = list(tracked.sets.get(os.environ.get(variables.SET, DEFAULT_SET), ()))
     if variables.AGAIN not in os.environ:
         paths = _left(paths, known)
-    reason = _not_here(tracked)
+    reason, not_installed = _not_here(tracked), why_not_installed(Path(sys.prefix))
     if reason is not None:
-        case = tracked.preset, tracked.tensor_parallel_size, tracked.workloads
-        records = [one for path in paths for one in without_values(path, *case, ABSENT, reason, provenance)]
+        records = _without_values(tracked, paths, ABSENT, reason, provenance)
+    elif not_installed is not None:
+        records = _without_values(tracked, paths, FAILED, not_installed, provenance)
+        if target is not None:
+            asv_records.save(records, target)
     else:
         records = _measure(tracked, paths, target, provenance, known) if paths else []
     records += [one for one in known if one.path not in {record.path for record in records}]
@@ -146,3 +151,10 @@ def _controls() -> tuple[list[Contestant], str | None]:
     except NoControl as error:
         asv_records.say(f"without a control: {error}")
         return [], str(error)
+
+
+def _without_values(
+    tracked: Tracked, paths: Iterable[str], status: Status, reason: str, provenance: dict[str, Any]
+) -> list[Record]:
+    case = tracked.preset, tracked.tensor_parallel_size, tracked.workloads
+    return [one for path in paths for one in without_values(path, *case, status, reason, provenance)]

@@ -8,7 +8,6 @@ runs.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,6 +20,7 @@ from typing import Any
 
 from .. import git
 from ..errors import BenchError
+from ..schema import variables
 from ..schema.metrics import CONTROL_RATIO, ENGINE_STEP, PARTS, STEP
 from ..schema.record import MEASURED, REFERENCE, Record
 from . import machine
@@ -131,33 +131,28 @@ def _contestant(
     inherited: dict[str, str],
     say: Callable[[str], None],
 ) -> Contestant:
-    folder = root / ".asv" / "control" / commit
+    home = (root / FILE).resolve().parent  # a ledger of releases has the file of the checkout around it
+    folder = home / ".asv" / "control" / commit
     source = folder / "source"
-    if not source.exists():
-        _export(root, commit, source)
+    if not source.exists() and not git.export(home, commit, source):
+        why = git.refusal(home) or f"this repository has no commit {commit}"
+        raise NoControl(f"git gives no control: {why}")
     lock = f"requirements/{'cuda' if machine.gpus() else 'cpu'}.lock"
     own = (source / lock).read_text()
-    if "ASV_PYTHONPATH" in inherited or own.strip() == git.answer(root, "show", given=[f"{measured}:{lock}"]):
-        path = os.pathsep.join(filter(None, [str(source), inherited.get("PYTHONPATH")]))
+    lent = "ASV_PYTHONPATH" in inherited
+    if lent and root.resolve() != home and variables.CONTROL_PACKAGES not in inherited:
+        raise NoControl(
+            "ASV_PYTHONPATH lends the packages of a release, and the control's must stay the same: "
+            f"name a folder of them in {variables.CONTROL_PACKAGES}"
+        )
+    if lent or own.strip() == git.answer(root, "show", given=[f"{measured}:{lock}"]):
+        packages = inherited.get(variables.CONTROL_PACKAGES) or inherited.get("PYTHONPATH")
+        path = os.pathsep.join(filter(None, [str(source), packages]))
         interpreter = Interpreter(sys.executable, inherited | {"PYTHONPATH": path})
     else:
-        interpreter = Interpreter(str(_install(root, folder, say)), inherited)
+        interpreter = Interpreter(str(_install(home, folder, say)), inherited)
     provenance = {"commit": commit, "lock": sha256(own.encode()).hexdigest()[:12]}
     return Contestant(REFERENCE, build, interpreter, provenance)
-
-
-def _export(root: Path, commit: str, source: Path) -> None:
-    """Put a commit's files there, whole or not at all."""
-    scratch = source.with_suffix(".part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    archive = scratch / "archive.tar"
-    if git.answer(root, "archive", "--output", str(archive), given=[commit]) is None:
-        why = git.refusal(root) or f"this repository has no commit {commit}"
-        raise NoControl(f"git gives no control: {why}")
-    subprocess.run(["tar", "-xf", str(archive), "-C", str(scratch)], check=True)
-    archive.unlink()
-    scratch.rename(source)
 
 
 def _install(root: Path, folder: Path, say: Callable[[str], None]) -> Path:

@@ -25,6 +25,7 @@ from typing import Any
 
 from ..schema.record import now
 from . import asv_records, machine
+from .installed import why_not_installed
 from .marked import signal_all
 from .pipe_contenders import BARE, Absent, Contender, open_contender
 from .process import run_module, say
@@ -68,12 +69,15 @@ def run_pipe(
         "round_trips": list((round_trips or ROUND_TRIPS).items()),
         "provenance": {"measured_at": now(), **(provenance or {})},
     }
-    outcome = run_module("rollout_bench.measure.pipe", request, say, deadline_seconds)
-    if outcome.reason is not None:
-        reasons = dict.fromkeys(paths, outcome.reason)
-        return {"paths": {}, "absent": {}, "failed": reasons, "provenance": request["provenance"]}
-    result: dict[str, Any] = json.loads(outcome.answer)
-    return result
+    reason = why_not_installed(Path(sys.prefix))
+    if reason is None:
+        outcome = run_module("rollout_bench.measure.pipe", request, say, deadline_seconds)
+        if outcome.reason is None:
+            result: dict[str, Any] = json.loads(outcome.answer)
+            return result
+        reason = outcome.reason
+    reasons = dict.fromkeys(paths, reason)
+    return {"paths": {}, "absent": {}, "failed": reasons, "provenance": request["provenance"]}
 
 
 def save(result: dict[str, Any]) -> None:

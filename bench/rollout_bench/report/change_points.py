@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..history.detect import ChangePoint, Changes, Short
+from ..history.detect import ChangePoint, Short
+from ..history.locks import Changes
 from ..history.results import Commit, Results
 from ..stats.change_points import LEAST_POINTS
 from .names import Group, group_of

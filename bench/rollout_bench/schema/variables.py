@@ -1,7 +1,6 @@
 """The environment variables of the harness and the tools, each with who sets it and who reads it. Pure.
 
-Not here: ROLLOUT_PERF_RUN, the system under test's own (rollout_perf/transports/run.py), and
-ROLLOUT_PERF_FLAVOUR, which requirements/install.py reads, a script that imports nothing of ours.
+Not here: ROLLOUT_PERF_RUN, the system under test's own (rollout_perf/transports/run.py).
 """
 
 MARK = "ROLLOUT_PERF_CASE"
@@ -36,3 +35,11 @@ asv, and people who call asv may; benchmarks/rollout.py and `measure.asv_cases` 
 AGAIN = "ROLLOUT_PERF_AGAIN"
 """Anything: what results/ has of a commit is measured again. `rollout-perf track` sets it for asv, and people
 who call asv may; `measure.asv_cases` reads it."""
+
+FLAVOUR = "ROLLOUT_PERF_FLAVOUR"
+"""The lock that counts, `cpu` or `cuda`, where it is not that of the hardware. People set it;
+requirements/install.py and `cli.releases` read it."""
+
+CONTROL_PACKAGES = "ROLLOUT_PERF_CONTROL_PACKAGES"
+"""The PYTHONPATH of the control where ASV_PYTHONPATH lends the packages of a ledger's release: the control's
+stay what they are. People set it; `measure.control` reads it."""

