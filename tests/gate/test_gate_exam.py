@@ -86,6 +86,25 @@ def test_a_gate_leaves_its_verdict_and_every_record_and_nothing_else_in_results(
     assert 'failures="2"' in (repository.folder / "junit.xml").read_text()
 
 
+@pytest.mark.exam  # two environments are made for it
+def test_an_upgrade_is_a_gate_of_two_locks_with_one_system_under_test_and_leaves_no_environments(repository):
+    """uv, git, asv and its environments are real; a release that breaks would be its `slower`."""
+    options = ("--tracked", "nano", "--paths", "zmq", "--metrics", "wire_bytes", "--machine", exam.MACHINE)
+    repository.call("git", "checkout", "-qf", repository.commits["a byte more"])
+    try:
+        done = repository.tool("upgrade", "exam-engine==1.1", *options)
+    finally:
+        repository.call("git", "checkout", "-qf", "main")
+    print(done.stderr[-3000:], done.stdout)
+    assert done.returncode == 0
+    content = json.loads(done.stdout.splitlines()[-1])["gates"]["nano"]
+    assert verdicts(content, "wire_bytes") == {"zmq": {"same"}}
+    assert content["notes"] == ["the environments differ: exam-engine 1.0 -> 1.1"]
+    ledger = repository.folder / ".asv" / "releases" / "upgrade-cpu"
+    assert not list((ledger / ".asv").glob("env*"))
+    assert (repository.folder / "releases" / "upgrade-cpu" / exam.MACHINE / "gates").is_dir()
+
+
 def test_a_dirty_tree_is_said_and_the_commits_are_measured(repository):
     speed = repository.folder / "rollout_perf" / "speed.py"
     committed = speed.read_text()

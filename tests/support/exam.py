@@ -6,6 +6,7 @@ it moves the clock instead of waiting, so that a busy machine does not disturb a
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ _TAKEN = (
     "benchmarks",
     "pyproject.toml",
     "requirements/install.py",
+    "requirements/lock.py",
+    "requirements/override.txt",
     "tracked.toml",
 )
 
@@ -74,7 +77,8 @@ def speed(zmq: float = 1.0, wire_bytes: int = 1000) -> dict[str, str]:
 
 def lock(version: str) -> dict[str, str]:
     """The lock of a commit: its engine in a version."""
-    return {"requirements/cpu.lock": f"exam-engine=={version}\n"}
+    pin = f"exam-engine=={version}\n"
+    return {"requirements/cpu.lock": pin, "requirements/cpu.in": pin}
 
 
 def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
@@ -91,6 +95,8 @@ def make_repository(folder: Path, cv: float, seed: int = 0) -> Repository:
             shutil.copy(source, target)
     for version in ("1.0", "1.1"):
         _wheel(wheels, version)
+    # requirements/lock.py goes to PyTorch's index where no place has torch.
+    (wheels / f"torch-0+cpu-cp311-cp311-linux_{platform.machine()}.whl").touch()
     made = Repository(repository, variables(folder) | _engine(folder, wheels, cv, seed))
     made.call("git", "init", "-q", "-b", "main")
     (repository / ".gitignore").write_text("/.asv/\n/results/\n__pycache__/\n")
@@ -128,6 +134,7 @@ def _engine(folder: Path, wheels: Path, cv: float, seed: int) -> dict[str, str]:
         "ROLLOUT_PERF_FLAVOUR": "cpu",
         "UV_NO_INDEX": "1",
         "UV_FIND_LINKS": str(wheels),
+        "UV_DEFAULT_INDEX": wheels.as_uri(),
         "FAKE_NOTES": str(folder / "notes"),
         "FAKE_NOISE": str(cv),
         "FAKE_SEED": str(seed),

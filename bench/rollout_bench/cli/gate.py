@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..gate import replicates, sessions
 from ..gate import report as gate_report
 from ..gate.verdicts import Question
-from ..history import asv_runs, environments
+from ..history import asv_runs, environments, ledger
 from ..history.noise import read_noise
 from ..measure import machine
 from ..measure.alone import alone
@@ -33,7 +33,7 @@ from . import workloads
 from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
 from .gate_records import Records
-from .options import check_model
+from .options import check_model, keep_argument
 from .outputs import check_file, check_folder
 
 
@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("base", metavar="BASE", help="the commit to compare with")
     parser.add_argument("head", metavar="HEAD", help="the commit to judge")
+    judging_arguments(parser)
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the verdicts as Markdown")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+
+
+def judging_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `question_of`, `engines_of` and `judge` read."""
     parser.add_argument(
         "--paths", metavar="A,B", help="only these (default: those of the set default of the table, or all)"
     )
@@ -72,22 +79,48 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
     )
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the verdicts as Markdown")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+    keep_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Build, measure, judge; 0 nothing worse, 1 something worse, 2 something could not be measured."""
     root = find_checkout("gate")
-    engines, loads = _measured(given, read_tracked(root))
-    question = _question(given, engines)
+    engines, loads = engines_of(given, read_tracked(root))
+    question = question_of(given, engines)
+    _check_outputs(given)
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
     for note in notes:
         say(note)
+    try:
+        content = judge(root, given, question, (engines, loads), commits, notes)
+    finally:
+        if not given.keep:
+            ledger.remove_environments(root)
+    if given.summary:
+        given.summary.write_text(gate_report.markdown(content))
+    if given.junit:
+        given.junit.write_text(gate_report.junit(content))
+    print(gate_report.text(content))
+    print(json.dumps(content))
+    return gate_report.exit_code(content)
+
+
+def judge(
+    root: Path,
+    given: argparse.Namespace,
+    question: Question,
+    measured: tuple[Tracked, Sequence[Workload]],
+    commits: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Build both commits, measure and judge them; what is kept of it in results/, and what it says."""
+    engines, loads = measured
     entry = asv_runs.machine_entry(given.machine, machine.gpus())
     folder = _folder(asv_runs.results_folder(root), entry)
-    question = replace(question, noise=read_noise(folder.parent))
+    known = asv_runs.results_folder(ledger.home(root)) / entry["machine"]
+    question = replace(question, noise=read_noise(known))
+    ledger.check_room(root, len(replicates.BUILDS))
     with alone(say, checkout_lock(root)):
         base = environments.build(root, replicates.BASE, commits[replicates.BASE], "", say)
         head = environments.build(
@@ -99,23 +132,18 @@ def run(given: argparse.Namespace) -> int:
         records = Records(built, engines, loads, question, folder / f"{name}.jsonl")
         room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
         outcome = sessions.run_gate(question, room, records.measure, say)
-    notes += environments.differences(base, head) + records.notes()
-    facts = commits | {"machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
+    notes = [*notes, *environments.differences(base, head), *records.notes()]
+    facts = {**commits, "machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    if given.summary:
-        given.summary.write_text(gate_report.markdown(content))
-    if given.junit:
-        given.junit.write_text(gate_report.junit(content))
-    print(gate_report.text(content))
-    print(json.dumps(content))
-    return gate_report.exit_code(content)
+    return content
 
 
 _FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
 
 
-def _question(given: argparse.Namespace, engines: Tracked) -> Question:
+def question_of(given: argparse.Namespace, engines: Tracked) -> Question:
+    """What is judged, and how. Raises UsageError."""
     exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
     tracked = engines.sets.get(DEFAULT_SET, engines.paths)
     paths = _listed(given.paths, LABELS, "path") or list(tracked or LABELS)
@@ -135,6 +163,13 @@ def _question(given: argparse.Namespace, engines: Tracked) -> Question:
                 f"judged: {', '.join(judged)}"
             )
     thresholds = {name: own.get(name, 0.0 if name in exact else timing) for name in judged}
+    if not 0 < given.budget < math.inf:
+        raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
+    return Question(paths, thresholds, exact & set(judged), given.budget * 60)
+
+
+def _check_outputs(given: argparse.Namespace) -> None:
+    """Raise UsageError where a file that is asked for cannot be written."""
     for option in ("summary", "junit"):
         file = getattr(given, option)
         if file and not file.parent.is_dir():
@@ -143,15 +178,12 @@ def _question(given: argparse.Namespace, engines: Tracked) -> Question:
             raise UsageError(f"--{option} is {file}; that is a folder, and a file is wanted")
         if file:
             check_file(f"--{option}", file)
-    if not 0 < given.budget < math.inf:
-        raise UsageError(f"--budget is {given.budget:g}; it must be a number above 0 minutes")
-    return Question(paths, thresholds, exact & set(judged), given.budget * 60)
 
 
-def _measured(
+def engines_of(
     given: argparse.Namespace, tracked: Mapping[str, Tracked]
 ) -> tuple[Tracked, Sequence[Workload]]:
-    """The engines that start, and what is measured with them."""
+    """The engines that start, and what is measured with them. Raises UsageError."""
     gpus = machine.gpus()
     name = given.tracked or first_of(tracked, bool(gpus))
     own = [

@@ -6,6 +6,7 @@
     rollout-perf track HEAD~5..HEAD
     rollout-perf gate main HEAD
     rollout-perf releases vllm --range 0.20..
+    rollout-perf upgrade ray==2.58.0
     rollout-perf detect
     rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
@@ -13,8 +14,8 @@ Progress goes to standard error, tables to standard output; the last line of all
 and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
 slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
-nothing is left running; 141: the reader of the output has gone. `gate` has its own: 0 nothing is worse,
-1 something is, 2 something could not be measured; a crash of it is 3 too.
+nothing is left running; 141: the reader of the output has gone. `gate` and `upgrade` have their own: 0
+nothing is worse, 1 something is, 2 something could not be measured; a crash of them is 3 too.
 """
 
 import argparse
@@ -43,6 +44,7 @@ COMMANDS = {
     "report": "say what was measured at a commit, or what changed between two",
     "gate": "say whether a commit is slower than another, both measured now, side by side",
     "releases": "make a history of a package's releases, to measure as commits are; or report on it",
+    "upgrade": "say whether rollouts are slower with a package of the lock moved, measured side by side",
     "detect": "find change points in the history of results/",
     "triage": "list regressions, and keep what is decided of one",
     "scorecard": "examine the detector of change points",
