@@ -12,7 +12,7 @@ from typing import Any
 
 from ..engine import Engine, EngineSpec
 from ..errors import ConfigurationError
-from ..transports import not_installed
+from ..transports import CLUSTER, not_installed
 from ..transports.run import Run
 
 LOCAL = "local"
@@ -72,6 +72,15 @@ ENTRIES: dict[str, Entry] = {
         "rollout_perf.entries.http:open_http",
         ("aiohttp", "zmq", "msgspec"),
         endpoint_check="rollout_perf.entries.http:check_endpoint",
+    ),
+    "ray": Entry(
+        "a front in a Ray actor, a call a sample", "rollout_perf.entries.ray:open_ray", ("ray",), CLUSTER
+    ),
+    "ray-group": Entry(
+        "a front in a Ray actor, a call for the samples of a prompt",
+        "rollout_perf.entries.ray:open_ray_group",
+        ("ray",),
+        CLUSTER,
     ),
 }
 """Every entry by name."""

@@ -63,16 +63,6 @@ class Front:
         if number in self._parts:
             self._parts[number].cancel()
 
-    async def answer(self, what: str, args: tuple) -> Any:
-        """What is asked beside requests. Raises what the engine raises."""
-        if what == CALL_WORKERS:
-            return await self.engine.call_workers(args[0], tuple(args[1]))
-        if what == DESCRIBE:
-            return await self.engine.describe() | {"front_pid": os.getpid()}
-        if what == SERVED:
-            return self.engine.served(*args)
-        return None
-
     async def close(self) -> None:
         """Abort all, and end the engine."""
         parts = list(self._parts.values())
@@ -80,6 +70,17 @@ class Front:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
         await self.engine.close()
+
+
+async def answer(engine: Engine, what: str, args: tuple) -> Any:
+    """What is asked of an engine beside requests. Raises what the engine raises."""
+    if what == CALL_WORKERS:
+        return await engine.call_workers(args[0], tuple(args[1]))
+    if what == DESCRIBE:
+        return await engine.describe() | {"front_pid": os.getpid()}
+    if what == SERVED:
+        return engine.served(*args)
+    return None
 
 
 def described(error: Exception) -> tuple[str, str]:

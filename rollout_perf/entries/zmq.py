@@ -28,7 +28,7 @@ from ..transports.run import Run
 from ..transports.zeromq.endpoint import LARGEST_FRAME_BYTES, Endpoint, enlarge_buffer, with_large_buffers
 from ..transports.zeromq.keys import Authenticator, Keys
 from . import load
-from .front import Front, described
+from .front import Front, answer, described
 from .remote import RemoteEngine, error_of
 
 _PURPOSE = "requests"
@@ -289,14 +289,14 @@ async def _serve(
             case Cancel(number):
                 front.cancel(number)
             case Ask(number, what, args):
-                asking.add(task := asyncio.create_task(answer(number, what, args)))
+                asking.add(task := asyncio.create_task(reply(number, what, args)))
                 task.add_done_callback(asking.discard)
             case Close():
                 closed.set()
 
-    async def answer(number: int, what: str, args: list[Any]) -> None:
+    async def reply(number: int, what: str, args: list[Any]) -> None:
         try:
-            channel.send(Answer(number, await front.answer(what, tuple(args))))
+            channel.send(Answer(number, await answer(front.engine, what, tuple(args))))
         except Exception as error:
             channel.send(Ended(number, *described(error)))
 
@@ -355,8 +355,8 @@ def main() -> None:
     """Be a front until the caller closes or is gone."""
     address, *rest = take_bootstrap()
     context = zmq.Context()
-    with asyncio.Runner(loop_factory=_event_loop()) as runner:
-        runner.run(_serve(context, address, *rest))
+    # Not closed: what a server still has under way ends with the process, and would complain if cancelled.
+    asyncio.Runner(loop_factory=_event_loop()).run(_serve(context, address, *rest))
     context.term()
     sys.stdout.flush()
     os._exit(0)  # threads and libraries of the engine must not delay the end

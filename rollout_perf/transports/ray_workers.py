@@ -41,7 +41,7 @@ class RayWorker:
         self.rank = rank
         self.host: Any = None
         self._unasked: queue.SimpleQueue = queue.SimpleQueue()
-        threading.Thread(target=_end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
 
     def live(self) -> bytes:
         """Return only the error of a call that nobody waits for; fails when the worker has ended."""
@@ -65,25 +65,13 @@ class RayTransport(Transport):
 
     def _launch(self, worker: Any, spec: HostSpec) -> None:
         """Join the cluster and start an actor of the class `worker` for each rank."""
-        self._join_cluster()
+        self._joined = join_cluster()
         self._raylet = _Raylet.of_this_host()
         environment = {"PYTHONPATH": python_path(), **spec.environment}
         # The worker picks its GPU by rank, as vLLM's own workers do.
         environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
         options = {"num_gpus": spec.gpus, "runtime_env": {"env_vars": environment}}
         self._actors = [worker.options(**options).remote(rank) for rank in range(self.world_size)]
-
-    def _join_cluster(self) -> None:
-        if ray.is_initialized():
-            return
-        _forget_settings()
-        try:
-            ray.init(
-                address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False
-            )
-        except (ConnectionError, RayError, ValueError) as error:
-            raise EngineError(f"no Ray cluster to join: {error}") from error
-        self._joined = True
 
     def _watch_workers(self, others: dict[Any, int] | None = None) -> None:
         """Fail the transport when an actor ends, or one of the references `others`, given with its rank."""
@@ -188,7 +176,7 @@ class RayTransport(Transport):
         }
 
 
-def _end_with(raylet: int) -> None:
+def end_with(raylet: int) -> None:
     """End this worker when its raylet has: Ray would let it finish the call that it is in (Ray 2.60)."""
     poller = select.poll()
     poller.register(os.pidfd_open(raylet), select.POLLIN)
@@ -275,6 +263,21 @@ def first_line(error: Exception) -> str:
     error = getattr(error, "cause", None) or error
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def join_cluster() -> bool:
+    """Join the cluster that RAY_ADDRESS names; whether this process had not joined one before.
+
+    Raises EngineError where there is none.
+    """
+    if ray.is_initialized():
+        return False
+    _forget_settings()
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False)
+    except (ConnectionError, RayError, ValueError) as error:
+        raise EngineError(f"no Ray cluster to join: {error}") from error
+    return True
 
 
 def _forget_settings() -> None:

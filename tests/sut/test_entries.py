@@ -8,10 +8,12 @@ import os
 import resource
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -27,9 +29,32 @@ from rollout_perf.surroundings import environment
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
 from rollout_perf.transports.run import Run
 
-REMOTE = [name for name in ENTRIES if name != LOCAL]
+BY_RAY = [name for name, entry in ENTRIES.items() if "ray" in entry.requires]
+EVERY = [pytest.param(name, marks=[pytest.mark.engine] * (name in BY_RAY)) for name in ENTRIES]
+REMOTE = [
+    one for one in EVERY if one.values[0] not in (LOCAL, "ray-group")
+]  # the same actor as that of `ray`
 TCP = "tcp://127.0.0.1"
 TAKES_ENDPOINT = [name for name, entry in ENTRIES.items() if entry.endpoint_check is not None]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One for all that need it: it takes seconds to start."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rpt-", dir="/tmp") as folder,
+        find_entry("ray").provide(Path(folder)) as variables,
+        environment(variables),
+    ):
+        yield
+
+
+@pytest.fixture
+def name(request) -> str:
+    """Of an entry, what it needs being there."""
+    if request.param in BY_RAY:
+        request.getfixturevalue("cluster")
+    return request.param
 
 
 @asynccontextmanager
@@ -65,9 +90,11 @@ async def generate(engine: Engine, prompts: list[list[int]], sampling: Sampling)
     return [sample for samples in results for sample in samples]
 
 
-@pytest.fixture(scope="module", params=ENTRIES)
+@pytest.fixture(scope="module", params=EVERY)
 def entered(request) -> Iterator[SimpleNamespace]:
     """An entry that is open for all tests that leave it healthy, and the loop that it lives in."""
+    if request.param in BY_RAY:
+        request.getfixturevalue("cluster")
     with nothing_left(only=("process", "shared memory")), asyncio.Runner() as runner:
         way_in = opened(request.param, token_seconds=0.001)
         yield SimpleNamespace(name=request.param, engine=runner.run(way_in.__aenter__()), run=runner.run)
@@ -150,13 +177,14 @@ def test_requests_beyond_what_a_front_takes_wait_and_none_is_dropped(entered, mo
     assert entered.engine._room == 3
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", [*REMOTE, LOCAL], indirect=True)
 def test_an_engine_that_does_not_start_is_the_caller_s_error(name):
     async def start() -> None:
         async with opened(name, no_start="not like this"):
             pytest.fail("it has started")
 
-    with nothing_left(), pytest.raises(ConfigurationError, match="not like this"):
+    kinds = ("process", "file", "shared memory") if name in BY_RAY else ()
+    with nothing_left(only=kinds), pytest.raises(ConfigurationError, match="not like this"):
         asyncio.run(start())
 
 
@@ -168,7 +196,7 @@ def taken_port() -> socket.socket:
     return taken
 
 
-@pytest.mark.parametrize("name", TAKES_ENDPOINT)
+@pytest.mark.parametrize("name", TAKES_ENDPOINT, indirect=True)
 def test_a_port_in_use_is_said(name):
     async def start(port: int) -> None:
         async with opened(name, f"{TCP}:{port}"):
@@ -193,7 +221,7 @@ def watched_closely(monkeypatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGKILL, EngineError), (signal.SIGSTOP, Stalled)])
-@pytest.mark.parametrize("name", REMOTE)
+@pytest.mark.parametrize("name", REMOTE, indirect=True)
 def test_a_front_that_is_killed_or_stopped_is_reported_to_whoever_waits(name, number, expected, monkeypatch):
     seen = SimpleNamespace()
 
@@ -213,7 +241,7 @@ def test_a_front_that_is_killed_or_stopped_is_reported_to_whoever_waits(name, nu
             finally:
                 seen.seconds = time.monotonic() - seen.begin
 
-    words = "SIGKILL" if number == signal.SIGKILL else r"the front has not answered within 0\.3 s"
+    words = "front .* ended" if number == signal.SIGKILL else r"the front has not answered within 0\.3 s"
     with watched_closely(monkeypatch), pytest.raises(expected, match=words):
         asyncio.run(break_it())
     assert seen.seconds < DEATH_NOTICE_SECONDS

@@ -53,7 +53,13 @@ LABELS: dict[str, Label] = {
 }
 """Every path that the harness measures, in the order in which they are shown."""
 
-ENTRIES: dict[str | None, str | None] = {None: None, "zmq": "zmq ROUTER/DEALER", "http": "http"}
+ENTRIES: dict[str | None, str | None] = {
+    None: None,
+    "zmq": "zmq ROUTER/DEALER",
+    "http": "http",
+    "ray": "ray actor call a sample",
+    "ray-group": "ray actor call a group",
+}
 """Beginning of the description of what carries requests, by the entry; None is the local one."""
 
 

@@ -112,6 +112,9 @@ class _Llm:
         """It generates."""
         return ("generate",)
 
+    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
+        """It takes all that come."""
+
     async def is_tracing_enabled(self) -> bool:
         """It does not trace."""
         return False

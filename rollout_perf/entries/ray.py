@@ -1,0 +1,220 @@
+"""The entries `ray` and `ray-group`: a front in a Ray actor, a call a sample, as verl has it, or a group.
+
+RAY_ADDRESS names the cluster that is joined, see `transports.ray_cluster`. Ray pickles what it carries:
+whoever can join the cluster can run code in it.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from ..engine import Engine, EngineSpec, Limits, Request, Result
+from ..errors import EngineError, RolloutError, Stalled
+from ..transports.base import CLOSE_SECONDS, python_path
+from ..transports.ray_workers import end_with, first_line, join_cluster
+from ..transports.run import Run
+from .front import answer, described
+from .remote import MOST_IN_FLIGHT, RemoteEngine, error_of
+
+_OTHER_CALLS = 64
+"""Calls beside requests that a front may be in at once."""
+
+
+class RayFront:
+    """The front's end: an engine in an actor. What fails comes back as its kind and its text."""
+
+    def __init__(self) -> None:
+        threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        self._calls: dict[int, set[asyncio.Task]] = {}  # by the number of the part
+        self._engine: Engine | None = None
+
+    async def start(self, spec: EngineSpec) -> Limits | tuple[str, str]:
+        """Start the engine; what a request may ask of it."""
+        try:
+            self._engine = await spec.start(Run.from_environment())
+            return self._engine.limits
+        except Exception as error:
+            return described(error)
+
+    async def generate(self, number: int, requests: list[Request]) -> list[Result] | tuple[str, str]:
+        """Generate requests of a part; all their results."""
+        assert self._engine is not None
+        results: list[Result] = [[]] * len(requests)
+        task = asyncio.current_task()
+        assert task is not None
+        calls = self._calls.setdefault(number, set())
+        calls.add(task)
+        try:
+            await self._engine.generate(requests, results.__setitem__)
+            return results
+        except asyncio.CancelledError:
+            return "RolloutError", "cancelled"
+        except Exception as error:
+            return described(error)
+        finally:
+            calls.discard(task)
+            if not calls:
+                self._calls.pop(number, None)
+
+    async def cancel(self, number: int) -> None:
+        """Abort what there is of a part."""
+        for task in self._calls.get(number, ()):
+            task.cancel()
+
+    async def ask(self, what: str, args: tuple) -> tuple[str, str] | list[Any]:
+        """The answer to a question, in a list."""
+        assert self._engine is not None
+        try:
+            return [await answer(self._engine, what, args)]
+        except Exception as error:
+            return described(error)
+
+    async def live(self) -> None:
+        """Return never."""
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """End the engine."""
+        for number in list(self._calls):
+            await self.cancel(number)
+        if self._engine is not None:
+            await self._engine.close()
+
+
+_Actor: Any = ray.remote(num_cpus=0, max_restarts=0, max_concurrency=MOST_IN_FLIGHT + _OTHER_CALLS)(RayFront)
+
+
+class Ray(RemoteEngine):
+    """An engine in a Ray actor, a call a sample."""
+
+    channel = "ray actor call a sample"
+
+    def __init__(self, run: Run):
+        super().__init__(run)
+        self._loop = asyncio.get_running_loop()
+        self._joined = False
+        self._actor: Any = None
+
+    async def start(self, spec: EngineSpec) -> None:
+        """Start the actor and its engine; nothing is left of one that fails."""
+        deadline_seconds = self._run.start_deadline_seconds
+        try:
+            self._joined = await asyncio.to_thread(join_cluster)
+            variables = {**self._run.variables(), "PYTHONPATH": python_path()}
+            variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"  # the engine picks its GPUs
+            self._actor = _Actor.options(runtime_env={"env_vars": variables}).remote()
+            self._actor.live.remote().future().add_done_callback(self._note_end)
+            starting = self._result_of(self._actor.start.remote(spec))
+            self._limits = await asyncio.wait_for(starting, deadline_seconds)
+        except BaseException as error:
+            self._failure = self._failure or EngineError("the front did not start")
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise Stalled(f"the engine did not start within {deadline_seconds:g} s") from None
+            raise
+
+    def _note_end(self, live: Future) -> None:
+        """In a thread of Ray's."""
+        error = None if live.cancelled() else live.exception()
+        if isinstance(error, Exception):
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._fail, _translated(error))
+
+    async def _result_of(self, reference: Any) -> Any:
+        try:
+            value = await asyncio.wrap_future(reference.future())
+        except RayError as error:
+            raise _translated(error) from error
+        return _checked(value)
+
+    def _send(self, number: int, requests: list[Request]) -> None:
+        first = 0
+        for unit in self._units(requests):
+            reference = self._actor.generate.remote(number, unit)
+            answered = partial(self._answered, number, first)
+            reference.future().add_done_callback(partial(self._loop.call_soon_threadsafe, answered))
+            first += len(unit)
+
+    def _units(self, requests: list[Request]) -> Iterable[list[Request]]:
+        """What is one call each, in order."""
+        return ([request] for request in requests)
+
+    def _answered(self, number: int, first: int, call: Future) -> None:
+        if number not in self._parts or call.cancelled():
+            return
+        try:
+            results = _checked(call.result())
+        except RayError as error:
+            self._end_part(number, self._run.failure() or _translated(error))
+        except RolloutError as error:
+            self._actor.cancel.remote(number)
+            self._end_part(number, self._run.failure() or error)
+        else:
+            self._take((number, first + place, result) for place, result in enumerate(results))
+
+    def _cancel(self, number: int) -> None:
+        if self._failure is None:
+            self._actor.cancel.remote(number)
+
+    async def _ask(self, what: str, *args: Any) -> Any:
+        [value] = await self._result_of(self._actor.ask.remote(what, args))
+        return value
+
+    async def describe(self) -> dict[str, Any]:
+        return await super().describe() | {"entry_channel": self.channel, "ray": ray.__version__}
+
+    async def close(self) -> None:
+        if self._actor is not None:
+            actor, self._actor = self._actor, None
+            if self._failure is None:
+                with contextlib.suppress(TimeoutError, EngineError):
+                    await asyncio.wait_for(self._result_of(actor.close.remote()), 4 * CLOSE_SECONDS)
+            self._fail(EngineError("the rollout was closed"))
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        if self._joined:
+            await asyncio.to_thread(ray.shutdown)
+
+
+class RayGroup(Ray):
+    """An engine in a Ray actor, a call for the samples of a prompt."""
+
+    channel = "ray actor call a group"
+
+    def _units(self, requests: list[Request]) -> Iterable[list[Request]]:
+        return (list(group) for _index, group in itertools.groupby(requests, key=lambda request: request[1]))
+
+
+def _translated(error: Exception) -> EngineError:
+    failed = "the front (a Ray actor) ended" if isinstance(error, RayActorError) else "Ray failed"
+    return EngineError(f"{failed}: {first_line(error)}")
+
+
+def _checked(value: Any) -> Any:
+    """What a front has returned. Raises the error that it stands for."""
+    if isinstance(value, tuple):
+        raise error_of(*value)
+    return value
+
+
+async def open_ray(spec: EngineSpec, run: Run, _endpoint: str | None) -> Ray:
+    """What the table of entries opens: a call a sample."""
+    engine = Ray(run)
+    await engine.start(spec)
+    return engine
+
+
+async def open_ray_group(spec: EngineSpec, run: Run, _endpoint: str | None) -> RayGroup:
+    """What the table of entries opens: a call a group."""
+    engine = RayGroup(run)
+    await engine.start(spec)
+    return engine
