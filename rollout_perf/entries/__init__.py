@@ -3,20 +3,25 @@
 Names modules and loads none until an entry is taken; nothing else may branch on an entry's name.
 """
 
+import asyncio
 import importlib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..engine import Engine, EngineSpec
 from ..errors import ConfigurationError
-from ..transports import CLUSTER, not_installed
+from ..models import find_model
+from ..surroundings import environment
+from ..transports import CLUSTER, find_transport, not_installed
 from ..transports.run import Run
 
 LOCAL = "local"
 """The entry that the others are compared with."""
+
+_START_SECONDS, _END_SECONDS = 120.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,32 @@ class Entry:
         """Start an engine and what carries requests to it; raises as `engine.start_engine` does."""
         engine: Engine = await load(self.opener)(spec, run, endpoint)
         return engine
+
+
+@asynccontextmanager
+async def open_entry(
+    name: str,
+    factory: str,
+    arguments: Mapping[str, Any] | None = None,
+    endpoint: str | None = None,
+    step_deadline_seconds: float = 60.0,
+) -> AsyncIterator[Engine]:
+    """Have an entry with an engine behind it that `factory`, a "module:name", starts as `start_engine` would.
+
+    For what needs no vLLM, such as measuring an entry alone. Raises ConfigurationError for an unknown entry.
+    """
+    entry = find_entry(name)
+    run = Run.create("zmq", _START_SECONDS, step_deadline_seconds)
+    try:
+        with environment(run.variables()), entry.provide(run.folder) as variables, environment(variables):
+            spec = EngineSpec(find_model("nano"), find_transport("zmq"), 1, dict(arguments or {}), factory)
+            engine = await entry.open(spec, run, endpoint)
+            try:
+                yield engine
+            finally:
+                await engine.close()
+    finally:
+        await asyncio.to_thread(run.end, _END_SECONDS)
 
 
 async def _local(spec: EngineSpec, run: Run, _endpoint: str | None) -> Engine:

@@ -10,8 +10,8 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +23,10 @@ from fake_engine import BAD_ANSWERS, NEVER, RAISE
 from leaks import lives, nothing_left
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Sampling, Stalled, WorkerError
-from rollout_perf.engine import Engine, EngineSpec, Request, waiting
-from rollout_perf.entries import LOCAL, find_entry
+from rollout_perf.engine import Engine, Request, waiting
+from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.surroundings import environment
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
-from rollout_perf.transports.run import Run
 
 BY_RAY = [name for name, entry in ENTRIES.items() if "ray" in entry.requires]
 EVERY = [pytest.param(name, marks=[pytest.mark.engine] * (name in BY_RAY)) for name in ENTRIES]
@@ -57,27 +56,11 @@ def name(request) -> str:
     return request.param
 
 
-@asynccontextmanager
-async def opened(
-    name: str, endpoint: str | None = None, step_deadline_seconds: float = 60.0, **arguments
-) -> AsyncIterator[Engine]:
-    """An entry with the fake engine behind it; nothing of it is left."""
-    entry = find_entry(name)
-    if reason := entry.absent():
+def opened(name: str, endpoint: str | None = None, step_deadline_seconds: float = 60.0, **arguments):
+    """An entry with the fake engine behind it."""
+    if reason := find_entry(name).absent():
         pytest.skip(reason)
-    run = Run.create("zmq", 60.0, step_deadline_seconds)
-    try:
-        with environment(run.variables()), entry.provide(run.folder) as variables, environment(variables):
-            engine = await entry.open(
-                EngineSpec(None, None, 1, arguments, "fake_engine:start"), run, endpoint
-            )
-            try:
-                yield engine
-            finally:
-                await engine.close()
-    finally:
-        run.end(5.0)
-    assert not run.folder.exists()
+    return open_entry(name, "fake_engine:start", arguments, endpoint, step_deadline_seconds)
 
 
 def requests(prompts: list[list[int]], sampling: Sampling) -> list[Request]:

@@ -1,29 +1,40 @@
-"""`rollout-perf pipe`: a round trip over each transport, without a model; a table and a line of JSON."""
+"""`rollout-perf pipe`: transports or entries alone, without a model; a table and a line of JSON."""
 
 import argparse
 import importlib.util
 import json
 
+from rollout_perf.entries import ENTRIES
 from rollout_perf.transports import TRANSPORTS
 
 from ..errors import UsageError
 from ..measure import machine
+from ..measure.entry_pipe import run_entries
 from ..measure.pipe import run_pipe
 from ..measure.pipe_contenders import BARE
+from ..report.entry_pipe import entry_table
 from ..report.pipe import pipe_table
 from .checkout import provenance
 from .console import say
-from .options import check_paths
+from .options import check_paths, ways
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("--path", action="append", help="repeatable (default: all)")
+    parser.add_argument(
+        "--entry",
+        action="append",
+        default=[],
+        help=f"repeatable; requests/s of entries instead: {', '.join(ENTRIES)}",
+    )
     parser.add_argument("--blocks", type=int, default=9, help="timed blocks (default: 9)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Measure, show the table and the JSON; 0 where nothing failed."""
+    if given.entry:
+        return _entries(given)
     gpus = machine.gpus()
     known = [*(name for name, row in TRANSPORTS.items() if row.transport), *BARE]
     paths = list(dict.fromkeys(given.path or known))
@@ -39,5 +50,17 @@ def run(given: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(pipe_table(result))
+    print(json.dumps(result))
+    return 1 if result["failed"] else 0
+
+
+def _entries(given: argparse.Namespace) -> int:
+    if given.path:
+        raise UsageError("give either --path, for round trips over transports, or --entry, for requests")
+    if given.blocks < 1:
+        raise UsageError(f"--blocks is {given.blocks}; it must be at least 1")
+    ways([], given.entry)
+    result = run_entries(list(dict.fromkeys(given.entry)), given.blocks, say, provenance=provenance())
+    print(entry_table(result))
     print(json.dumps(result))
     return 1 if result["failed"] else 0

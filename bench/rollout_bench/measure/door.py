@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, cast
 
 PACKAGE = "rollout_perf"
-_TRANSPORT_BASE = f"{PACKAGE}.transports.base"
+_TRANSPORT_BASE, _ENTRIES = f"{PACKAGE}.transports.base", f"{PACKAGE}.entries"
 
 
 class NoDoor(Exception):
@@ -234,6 +234,23 @@ def host_spec(factory: str, payload: bytes) -> Any:
 def door_entries(door: Door) -> Mapping[str, Entry]:
     """The entries by name; none at commits that know the local one alone."""
     return cast(Mapping[str, Entry], getattr(door, "ENTRIES", {}))
+
+
+def open_entry(name: str, factory: str) -> AbstractAsyncContextManager[Any]:
+    """An entry with an engine behind it that `factory`, a "module:name", starts; without vLLM.
+
+    Raises NoDoor where this commit has no such thing, or not that entry.
+    """
+    try:
+        entries = importlib.import_module(_ENTRIES)
+        opens = entries.open_entry
+    except (ImportError, AttributeError) as error:
+        raise NoDoor(f"this commit has no API to measure an entry alone: {error}") from None
+    if name not in entries.ENTRIES:
+        raise NoDoor(f"this commit has no entry {name!r}; it has {', '.join(entries.ENTRIES)}")
+    if reason := entries.ENTRIES[name].absent():
+        raise NoDoor(reason)
+    return cast(AbstractAsyncContextManager[Any], opens(name, factory))
 
 
 async def facts(rollout: Rollout) -> Facts:
