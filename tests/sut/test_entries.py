@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,13 +22,13 @@ import aiohttp
 import pytest
 import zmq
 from fake_engine import BAD_ANSWERS, NEVER, RAISE
-from leaks import lives, nothing_left
+from leaks import eventually, lives, nothing_left
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Sampling, Stalled, WorkerError
 from rollout_perf.engine import Engine, Request, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.surroundings import environment
-from rollout_perf.transports.base import DEATH_NOTICE_SECONDS
+from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
 BY_RAY = [name for name, entry in ENTRIES.items() if "ray" in entry.requires]
 EVERY = [pytest.param(name, marks=[pytest.mark.engine] * (name in BY_RAY)) for name in ENTRIES]
@@ -177,6 +179,36 @@ def taken_port() -> socket.socket:
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     return taken
+
+
+CALLER = """
+import asyncio
+from rollout_perf.entries import open_entry
+
+async def stay():
+    async with open_entry("zmq", "fake_engine:start") as engine:
+        print((await engine.describe())["front_pid"], engine._run.folder, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(stay())
+"""
+
+
+def test_a_caller_that_is_killed_leaves_no_front_and_no_folder():
+    with (
+        nothing_left(only=("process", "shared memory")),
+        subprocess.Popen(
+            [sys.executable, "-c", CALLER],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": python_path()},
+        ) as caller,
+    ):
+        front, folder = caller.stdout.readline().split()
+        assert lives(int(front))
+        caller.kill()
+        assert eventually(lambda: not lives(int(front)))
+        assert eventually(lambda: not Path(folder).exists())
 
 
 @pytest.mark.parametrize("name", TAKES_ENDPOINT, indirect=True)
