@@ -173,7 +173,12 @@ def test_in_a_browser_no_name_becomes_code(site):
             )
             tab.wait_for_selector(drawn, state="attached")
         assert tab.evaluate("window.pwned") is None
-        look((folder / "regressions.html").as_uri(), drawn)
+        for page in ("regressions", "compare"):
+            look((folder / f"{page}.html").as_uri(), drawn)
+        tab.evaluate("() => { document.getElementById('b').selectedIndex = 0; }")
+        tab.dispatch_event("#b", "change")
+        tab.wait_for_selector(drawn, state="attached")
+        assert tab.evaluate("window.pwned") is None
         for page in sorted((folder / "change-points").glob("*.html"))[::6]:
             look(page.as_uri(), drawn)
         look((folder / "asv" / "index.html").as_uri(), "text=track_step_seconds >> nth=0")

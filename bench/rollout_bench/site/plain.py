@@ -38,7 +38,7 @@ def _table(group: Mapping[str, Any], metric: str) -> str:
                 said.append(f"{number(row['ratio'])} × {group['side_by_side'][batch]['reference']}{about}")
             cells.append(f"<td>{escape(', '.join(said) or 'absent')}</td>")
         rows.append(f'<tr><th scope="row">{escape(path)}</th>{"".join(cells)}</tr>')
-    about = f"{name}: median step time at the newest commit, each path alone; × is the ratio side by side"
+    about = f"{name}: median step time at the newest commit; × is the ratio side by side"
     return (
         f'<table><caption>{escape(about)}</caption><thead><tr><th scope="col">path</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
