@@ -81,6 +81,20 @@ def test_without_the_reference_in_its_sessions_there_is_no_ratio(apart):
     assert rollout_table(records, "vllm-mp").splitlines()[-1].split()[-3:] == ["13.4", "ms", "4"]
 
 
+@pytest.mark.parametrize(("lock", "ratio"), [("l", "0.97 [0.97 .. 0.97]¹"), ("other", None)])
+def test_paths_that_found_no_room_together_are_compared_over_the_control_of_both(lock, ratio):
+    """Their sessions are others, and the host was slower in zmq's; its ratio to the control is 0.97 of that
+    of vllm-mp."""
+    records = []
+    for path, steps, over, its in (("vllm-mp", FAST, 1.0, "l"), ("zmq", SLOW, 0.97, lock)):
+        records.append(record(path, steps, control_ratio=[over] * 4))
+        records[-1].observed["replicates"]["session"] = [f"{path} {number}" for number in range(4)]
+        records[-1].observed["control"] = {"commit": "c", "lock": its, "metrics": {"step_seconds": steps}}
+    row, *notes = rollout_table(records, "vllm-mp").splitlines()[2:]
+    assert (f"ms  {ratio} " in row) == (ratio is not None)
+    assert bool(notes) == (ratio is not None)
+
+
 def test_a_metric_that_a_path_does_not_give_is_absent():
     text = rollout_table(
         [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0])], "vllm-mp", "wire_bytes"

@@ -70,6 +70,8 @@ def replicates_of(record: Record) -> list[Record]:
     facts = _replicates(record)
     ends = [*accumulate(facts["rounds"], initial=0)]
     observed = {name: fact for name, fact in record.observed.items() if name not in _OF_ALL}
+    if control := observed.get("control"):
+        observed["control"] = {name: fact for name, fact in control.items() if name != "metrics"}
     return [
         replace(
             record,
@@ -87,7 +89,7 @@ def replicates_of(record: Record) -> list[Record]:
     ]
 
 
-_OF_ALL = ("replicates", "rollouts", "control")
+_OF_ALL = ("replicates", "rollouts")
 """What was observed that is of all replicates of a record."""
 
 

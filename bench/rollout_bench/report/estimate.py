@@ -25,7 +25,7 @@ LEAST_SAMPLES = 4
 
 ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
 NOT_GATED, FEW_SAMPLES, BUSY_HOST = "not-gated", "few-samples", "busy-host"
-OF_COMMIT = "of-commit"
+OF_COMMIT, OVER_CONTROL = "of-commit", "over-control"
 WARNINGS = {
     ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
     "not from start to start",
@@ -33,6 +33,8 @@ WARNINGS = {
     f"which their interval does not hold; what is to be firm takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
     OF_COMMIT: "measured at another commit, whose system under test is the same byte for byte",
+    OVER_CONTROL: "in other sessions than the reference, as there was no room for both: each over the control"
+    " that was in its own",
     FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
     BUSY_HOST: "a busy host: others had its cores or GPU in some of the rounds, and repeating those found "
     "too few quiet ones",

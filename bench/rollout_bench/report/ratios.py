@@ -6,12 +6,14 @@ from math import inf
 from statistics import median
 from typing import Any
 
+from ..history.control import control_of
 from ..history.sessions import Case, case_of
 from ..measure.pool import pooled
+from ..schema.metrics import CONTROL_RATIO, STEP
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import Record
 from ..stats.ratios import LEAST_REPLICATES, Pairs, ratios_of
-from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, Estimate, spoilt_rounds
+from .estimate import BUSY_HOST, FEW_REPLICATES, ONE_REPLICATE, OVER_CONTROL, Estimate, spoilt_rounds
 from .footnotes import Footnotes
 from .numbers import decimals, interval, quantity
 from .table import table, wrapped
@@ -29,8 +31,12 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
         named = dict(zip(("preset", "tensor_parallel_size", "workload", "batch"), case, strict=True))
         row: dict[str, Any] = {"path": path, **named, "replicates": len(medians)}
         pairs = [pair for pair in zip(mine, its, strict=True) if pair[0] and len(pair[0]) == len(pair[1])]
+        row |= {"rounds": sum(len(samples) for samples, _its in pairs), "over_control": False}
+        if not pairs and metric == STEP:
+            pairs = _over_control(kept, [_found(records, reference, case) for records in sessions])
+            row |= {"rounds": sum(map(len, mine)), "over_control": bool(pairs)}
         if medians:
-            row |= {"median": median(medians), "rounds": sum(len(samples) for samples, _its in pairs)}
+            row["median"] = median(medians)
             row["spoilt_rounds"] = sum(spoilt_rounds(one) for one in kept if one is not None)
         if pairs and path == reference:
             row |= {"ratio": 1.0, "by_replicate": [1.0] * len(pairs), "interval": (1.0, 1.0)}
@@ -43,6 +49,21 @@ def ratios(sessions: Sequence[Sequence[Record]], reference: str, metric: str) ->
     return sorted(rows, key=lambda row: (row["workload"], row["batch"]))
 
 
+def _over_control(
+    mine: Sequence[Record | None], its: Sequence[Record | None]
+) -> list[tuple[list[float], list[float]]]:
+    """Of a path and the reference, which found no room together, by replicate their ratios to the control
+    that was in the sessions of both."""
+    over = [[one for one in some if one is not None and control_of(one) is not None] for some in (mine, its)]
+    return [
+        (one.metrics[CONTROL_RATIO], other.metrics[CONTROL_RATIO])
+        for one, other in zip(*over, strict=False)
+        if control_of(one) == control_of(other)
+        and one.metrics.get(CONTROL_RATIO)
+        and other.metrics.get(CONTROL_RATIO)
+    ]
+
+
 def ratio_in(row: Mapping[str, Any], metric: str) -> Estimate | None:
     """The ratio of a row of `ratios`, with its warnings; None where it has none."""
     if "ratio" not in row:
@@ -50,9 +71,11 @@ def ratio_in(row: Mapping[str, Any], metric: str) -> Estimate | None:
     if metric_facts(metric).exact:  # the same in every replicate, and not disturbed
         return Estimate(row["ratio"], -inf, inf)
     warnings = [BUSY_HOST] if row["spoilt_rounds"] else []
+    if row["over_control"]:
+        warnings.append(OVER_CONTROL)
     if row["replicates"] < LEAST_REPLICATES:
         warnings.append(ONE_REPLICATE if row["replicates"] == 1 else FEW_REPLICATES)
-    low, high = row["interval"]
+    low, high = row["interval"] or (-inf, inf)
     return Estimate(row["ratio"], low, high, tuple(warnings))
 
 

@@ -65,7 +65,8 @@ class SideBySide:
         rounds, spoilt = (sum(row[name] for row in self.rows) for name in ("rounds", "spoilt_rounds"))
         busy = f", on a busy host: others spoilt {spoilt} of {rounds} rollouts"
         made = f"{of}, {self.measured}{f', {self.commit}' if self.commit else ''}"
-        return f"{what} ({made}{busy * (spoilt > 0)})"
+        over = ", over the control of each session" * any(row["over_control"] for row in self.rows)
+        return f"{what} ({made}{over}{busy * (spoilt > 0)})"
 
 
 def cases_of(results: Results) -> dict[Case, list[tuple[Session, Record]]]:
@@ -137,7 +138,7 @@ def side_by_side(
         rows,
         best["path"] if apart and enough and not on_cpu else None,
         on_cpu,
-        len(sessions),
+        max(row["replicates"] for row in rows),
         measured_at(last)[:10],
         _what(last)[1],
         ["/".join(("results", *source.parts[-3:])) for source in sources],
@@ -145,9 +146,9 @@ def side_by_side(
     )
 
 
-def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two intervals do not overlap."""
-    return max(one) < min(other) or max(other) < min(one)
+def _apart(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether two intervals do not overlap; of a ratio that has none that is not known."""
+    return one is not None and other is not None and (max(one) < min(other) or max(other) < min(one))
 
 
 def settled(record: Record) -> tuple[bool, str]:

@@ -37,8 +37,8 @@ class Ratio:
 
     middle: float
     by_replicate: Sequence[float]
-    interval: tuple[float, float]
-    """Of 95 %; of one replicate it is its rounds'."""
+    interval: tuple[float, float] | None
+    """Of 95 %; of one replicate it is its rounds', and of a single round there is none."""
     rounds: int
     """Of all replicates together."""
 
@@ -69,7 +69,9 @@ def _intervals(cases: Sequence[Pairs], logs: Sequence[Sequence[float]]) -> list[
     return intervals(timings, _ERROR)
 
 
-def _of_rounds(logs: Sequence[float]) -> tuple[float, float]:
+def _of_rounds(logs: Sequence[float]) -> tuple[float, float] | None:
+    if len(logs) < 2:
+        return None
     draw = random.Random(0)
     found = sorted(median(draw.choices(logs, k=len(logs))) for _ in range(_DRAWS))
     outside = round(_DRAWS * _ERROR / 2)

@@ -56,6 +56,7 @@ RP.answer = function () {
   }
   const ratios = [];
   if (sessions && sessions.rows.some((row) => row.spoilt_rounds)) ratios.push({ warnings: "busy-host" });
+  if (sessions && sessions.rows.some((row) => row.over_control)) ratios.push({ warnings: "over-control" });
   if (sessions && sessions.replicates < RP.front.least_replicates)
     ratios.push({ warnings: sessions.replicates === 1 ? "one-replicate" : "few-replicates" });
   const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...ratios]);
