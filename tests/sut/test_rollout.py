@@ -74,6 +74,8 @@ def on_engine(path: str, use: Callable[[Rollout], Coroutine], **changed: Any) ->
     with TemporaryDirectory(prefix="rpt-", dir="/tmp") as own, pytest.MonkeyPatch.context() as patch:
         # But for what torch has compiled, which takes seconds.
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}")
+        # And it compiles for log-probabilities, in each worker.
+        patch.setenv("TORCHDYNAMO_DISABLE", "1")
         patch.setenv("TMPDIR", own)
         patch.setattr(tempfile, "tempdir", own)
         before = dict(os.environ)
