@@ -143,6 +143,22 @@ _TAIL = (
 """And of one of answers of unequal length: what the tail costs."""
 
 
+_STEADY = (
+    "control_ratio",
+    "step_seconds",
+    "steady_token_seconds",
+    "steady_first_token_p50_seconds",
+    "steady_first_token_p99_seconds",
+    "steady_latency_p50_seconds",
+    "steady_latency_p99_seconds",
+    "steady_gpu_idle_share",
+    "steady_worker_idle_share",
+    "engine_step_seconds",
+    "engine_cpu_seconds",
+)
+"""Metrics of one whose requests arrive one after another."""
+
+
 class _Fixed:
     """The fixed workload at some batches."""
 
@@ -193,6 +209,8 @@ def _classes(table: str, tracked: Tracked) -> dict[str, type]:
     found = {}
     for name, its in tracked.classes.items():
         base, metrics, method = _KINDS[its.kind]
+        if its.workloads[0].arrival:
+            metrics = _STEADY
         content = {
             "__module__": __name__,
             "workload": its.workloads[0].name,

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Result, Took, VllmEngine, translated
 from .server import serve_http
-from .waiting import all_of
+from .waiting import LOOK_SECONDS, all_of
 
 
 class AsyncEngine(VllmEngine):
@@ -30,6 +31,7 @@ class AsyncEngine(VllmEngine):
         # Kept, for how it ended: vLLM forgets them when it finds one dead.
         manager = self._llm.engine_core.resources.engine_manager
         self._processes: list[Any] = list(manager.processes) if manager is not None else []
+        self._asked_at = -LOOK_SECONDS
         super().__init__(row, run, self._llm.vllm_config)
 
     async def generate(self, requests: list[Request], took: Took) -> None:
@@ -58,11 +60,17 @@ class AsyncEngine(VllmEngine):
         took(place, self._results(index, final))
 
     async def _all_of(self, tasks: list[asyncio.Task], deadline_seconds: float) -> None:
-        await all_of(tasks, deadline_seconds, self._death, self._llm.is_sleeping, "the engine's process")
+        await all_of(tasks, deadline_seconds, self._death, self._answers, "the engine's process")
 
     def _death(self) -> None:
         if self._llm.errored:  # vLLM reports a failure to those that wait already, but not a death
             raise self._llm.dead_error
+
+    async def _answers(self) -> None:
+        """Return when the engine's process has answered; of many that wait at once, one asks for all."""
+        if time.monotonic() - self._asked_at > LOOK_SECONDS / 2:
+            self._asked, self._asked_at = asyncio.create_task(self._llm.is_sleeping()), time.monotonic()
+        await asyncio.shield(self._asked)
 
     async def _cause(self, error: Exception) -> RolloutError:
         if isinstance(error, RolloutError | ValueError):

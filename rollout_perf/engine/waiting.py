@@ -7,7 +7,8 @@ from typing import Any
 
 from ..errors import Stalled
 
-_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0
+"""How often it is looked."""
 
 
 async def all_of(
@@ -28,7 +29,7 @@ async def all_of(
     try:
         while waiting:
             done, waiting = await asyncio.wait(
-                waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                waiting, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
             )
             for one in done:
                 one.result()

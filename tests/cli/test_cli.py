@@ -61,6 +61,10 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--output-tokens", "99999999"], "at most"),
         ([*MEASURE, "--logprobs", "21"], "--logprobs is 21; it must be 0 to 20: vLLM gives 20 at most"),
         ([*MEASURE, "--prompt-logprobs", "-1"], "--prompt-logprobs is -1; it must be 0 to 20"),
+        (
+            [*MEASURE, "--arrival", "window:9"],
+            "arrival is window:9; a window is of 1 to all 8 requests",
+        ),
         ([*MEASURE, "--request", "group"], "takes more than one sample for a prompt (--samples)"),
         ([*MEASURE, "--workload", "grpo", "--request", "group"], "those of grpo-request-group differ; take"),
         ([*MEASURE, "--logprobs", "few"], "'few' is given; give a whole number, or none"),
@@ -252,6 +256,10 @@ def asked_for(arguments, monkeypatch):
         (
             ["--batch", "8", "--logprobs", "none", "--logprobs", "0"],
             [("fixed", 8, 8, 32), ("fixed-logprobs-0", 8, 8, 32)],
+        ),
+        (
+            ["--batch", "8", "--request", "sample", "--arrival", "batch", "--arrival", "window:4"],
+            [("fixed", 8, 8, 32), ("fixed-window-4", 8, 8, 32)],
         ),
     ],
 )

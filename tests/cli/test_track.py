@@ -14,7 +14,7 @@ from simulated import write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoLimit"
+ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoWindow|NanoLimit"
 
 
 def of(classes):
@@ -53,7 +53,7 @@ def checkout(tmp_path, monkeypatch):
     ("words", "chosen", "first", "classes"),
     [
         (["--set", "quick"], "quick", [*of("Nano"), "--skip-existing"], None),
-        ([], "default", [*of(ALL), "--skip-existing"], ALL),
+        ([], "default", [*of(ALL), "--skip-existing"], "|".join(sorted(ALL.split("|")))),
         (["--set", "extended"], "extended", [*of("Nano"), "--skip-existing"], "Nano"),
         (["--bench", "Nano"], "default", ["--bench=Nano", "--skip-existing"], None),
         (["--again"], "default", of(ALL), None),

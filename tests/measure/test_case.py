@@ -120,14 +120,26 @@ def test_lengths_of_their_own_are_forced_and_what_is_not_known_has_a_reason(note
 def test_what_the_commit_cannot_be_asked_for_is_absent_and_the_rest_measured(notes):
     """The fake's Sampling has `logprobs`, and no `prompt_logprobs`."""
     load = fixed("nano", [2])[0]
-    loads = [load.asking(prompt_logprobs=0), load.asking(logprobs=1), load]
+    loads = [load.asking(prompt_logprobs=0), load.asking(arrival="window:1"), load.asking(logprobs=1), load]
     records = measure_cases("nano", ["sync"], loads, say=print, rollouts=1)
-    assert [record.status for record in records] == [ABSENT, MEASURED, MEASURED]
+    assert [record.status for record in records] == [ABSENT, ABSENT, MEASURED, MEASURED]
     assert records[0].reason == "this commit cannot be asked for prompt_logprobs"
+    assert records[1].reason == "it takes a batch at a time: no request can arrive while others run"
     assert [record.workload["name"] for record in records] == [load.name for load in loads]
     (record,) = measure_cases("nano", ["sync"], loads[:1], say=print, rollouts=1)
     assert record.status == ABSENT
     assert starts(notes) == 1
+
+
+def test_requests_that_arrive_one_by_one_are_timed_and_not_counted_and_too_few_are_not_steady(notes):
+    load = fixed("nano", [2])[0].asking(arrival="window:1")
+    (record,) = measure_cases("nano", ["zmq"], [load], say=print, rollouts=1)
+    assert record.status == MEASURED, record.reason
+    assert rollouts(notes) == [1] * 7  # a lone one, and two for each of three rollouts
+    assert record.observed["absent"]["wire"].startswith("requests arrive while others run")
+    assert record.observed["absent"]["steady state"].startswith("1 requests were sent at steady state")
+    assert record.metrics["latency_p99_seconds"][0] < record.metrics["step_seconds"][0]
+    assert not {name for name in record.metrics if name.startswith(("steady", "done", "wire_bytes"))}
 
 
 def test_a_batch_that_cannot_be_at_once_is_refused_unless_the_limit_is_sought(notes):

@@ -4,12 +4,39 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+import virtual_time
 from rollout_bench.measure.drive import UnequalWork, run_rollout
+from rollout_bench.measure.samples import RequestTimes
 from rollout_bench.measure.workload import Workload
 
 
 def sampling(tokens, **asked):
     return SimpleNamespace(max_tokens=tokens, **asked)
+
+
+class Clocked:
+    """A rollout in which a request takes a second for each of its tokens."""
+
+    async def generate(self, prompts, samplings):
+        seconds = max(one.max_tokens for one in samplings)
+        await asyncio.sleep(seconds)
+        return [
+            SimpleNamespace(
+                token_ids=[0] * one.max_tokens, first_token_seconds=1.0, latency_seconds=float(one.max_tokens)
+            )
+            for one in samplings
+        ]
+
+
+def test_requests_in_a_window_are_timed_from_when_their_place_was_free(monkeypatch):
+    load = Workload(prompts=3, prompt_tokens=4, output_tokens=(2, 6, 3)).asking(arrival="window:2")
+    rolled = virtual_time.run(run_rollout(Clocked(), sampling, load, 0), monkeypatch)
+    assert (rolled.began, rolled.step_seconds) == (0.0, 6.0)
+    assert rolled.samples == [
+        RequestTimes(1.0, 2.0, 2, done_seconds=2.0, sent_seconds=0.0),
+        RequestTimes(1.0, 6.0, 6, done_seconds=6.0, sent_seconds=0.0),
+        RequestTimes(1.0, 3.0, 3, done_seconds=5.0, sent_seconds=2.0),
+    ]
 
 
 class Answers:
@@ -44,7 +71,7 @@ def test_log_probabilities_that_do_not_come_are_no_equal_work(of_answer, of_prom
     load = Workload(prompts=1, prompt_tokens=4, output_tokens=5).asking(logprobs=2, prompt_logprobs=0)
     rollout = run_rollout(Answers(of_answer, of_prompt), sampling, load, 0)
     if says is None:
-        assert len(asyncio.run(rollout)[1]) == 1
+        assert len(asyncio.run(rollout).samples) == 1
     else:
         with pytest.raises(UnequalWork, match=says):
             asyncio.run(rollout)

@@ -162,7 +162,8 @@ EVERYTHING = replace(
     stage_seconds={f"stage_{name}_seconds": 0.1 for name in stages([], [], [])},
     floor_seconds=1.0,
 )
-NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio"}
+NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share"}
+NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith("steady_")}
 
 
 def test_every_metric_is_known_with_unit_and_meaning():

@@ -80,6 +80,11 @@ def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
             "logprobs = -1",
             "MineScored logprobs is -1; it must be a whole number of 0 or more",
         ),
+        (
+            "logprobs = 0",
+            'arrival = "window:65"',
+            "MineScored: arrival is window:65; a window is of 1 to all 64",
+        ),
         ("logprobs = 0", "samples = 16", "has the workloads fixed, grpo, grpo; each may be there"),
         ("prompts = 4", "batch = 4", "MineGrpo has the key 'batch'; known: workload, prompts, samples"),
         (

@@ -59,6 +59,7 @@ CHANGED = {
     "logprobs": 0,
     "prompt_logprobs": 0,
     "request": "group",
+    "arrival": "window:2",
 }
 
 

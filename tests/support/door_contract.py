@@ -14,7 +14,7 @@ from typing import Any
 
 from rollout_bench.measure import door
 
-ROW = ("transport", "absent", "load", "surround")
+ROW = ("transport", "in_process", "absent", "load", "surround")
 DEADLINES = {"start_deadline_seconds": 1.0, "step_deadline_seconds": 1.0}
 
 

@@ -13,6 +13,7 @@ from rollout_perf.models import Model, find_model
 
 from ..errors import UsageError
 from ..measure import prompts, replay
+from ..measure.arrival import WAYS
 from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO
@@ -66,6 +67,13 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a request is for: a sample, or all samples of a prompt; repeatable (default: sample)",
     )
     parser.add_argument(
+        "--arrival",
+        action="append",
+        metavar="WAY",
+        help=f"when requests are sent: {WAYS}: N in flight, R a second (Poisson), when the rows of the file "
+        "say; repeatable (default: batch, all at once)",
+    )
+    parser.add_argument(
         "--chat-column",
         metavar="NAME",
         help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
@@ -114,7 +122,8 @@ def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload
         for value in getattr(given, name) or ():
             _check_logprobs(f"--{name.replace('_', '-')}", value, given)
     asked = {name: dict.fromkeys(getattr(given, name) or [None]) for name in VARIANTS}
-    asked["request"] = dict.fromkeys(None if one == "sample" else one for one in asked["request"])
+    for name, plain in (("request", "sample"), ("arrival", "batch")):
+        asked[name] = dict.fromkeys(None if one == plain else one for one in asked[name])
     combined = [dict(zip(VARIANTS, values, strict=True)) for values in product(*asked.values())]
     return [load.asking(**more) for load in loads for more in combined]
 

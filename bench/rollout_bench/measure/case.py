@@ -21,6 +21,7 @@ from ..schema.metrics import METRICS
 from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, Record, Status, now, way
 from . import drive, machine, probe, timeline
 from . import gated as exact
+from .arrival import TRACE
 from .door import Door, NoDoor, Rollout, door_entries, facts, lacks, open_door
 from .labels import check_label
 from .marked import signal_all
@@ -29,6 +30,7 @@ from .process import say
 from .rounds import KEPT, PASSED, READY
 from .samples import gather, rollout_metrics, without_exact
 from .saturation import NOT_TRIED, Search
+from .steady import NotSteady, steady_metrics
 from .workload import Workload
 
 Keep = Callable[[Record], None]
@@ -111,7 +113,10 @@ class Cases:
         if reason:
             return self.all_done(ABSENT, reason)
         for load in self._workloads:
-            if reason := lacks(door, load.asked):
+            reason = lacks(door, load.asked)
+            if load.arrival and door.TRANSPORTS[self.path].in_process:
+                reason = "it takes a batch at a time: no request can arrive while others run"
+            if reason:
                 self._turn_to(load)
                 self.done(ABSENT, reason)
         if not self.pending:
@@ -259,14 +264,18 @@ class Cases:
             return f"{self._search.spend(workload.name, time.perf_counter() - begin):.6f}"
         samples = self._samples.setdefault(workload, [])
         await engine.watch.begin()
-        step_seconds, times = await drive.run_rollout(
-            engine.rollout, engine.forced, workload, len(samples) - warmups
-        )
-        if times[0].done_seconds is None:
+        rolled = await drive.run_rollout(engine.rollout, engine.forced, workload, len(samples) - warmups)
+        if rolled.samples[0].done_seconds is None:
             engine.watch.absent["tail"] = "this commit does not say when a sample was done"
-        samples.append(rollout_metrics(step_seconds, times, await engine.watch.end(workload)))
-        self._search.spend(workload.name, step_seconds)
-        return f"{step_seconds:.6f}"
+        counts = await engine.watch.end(workload)
+        samples.append(rollout_metrics(rolled.step_seconds, rolled.samples, counts))
+        if workload.arrival not in (None, TRACE):
+            try:
+                samples[-1] |= steady_metrics(rolled.samples, rolled.began, counts)
+            except NotSteady as error:
+                engine.watch.absent["steady state"] = str(error)
+        self._search.spend(workload.name, rolled.step_seconds)
+        return f"{rolled.step_seconds:.6f}"
 
     async def _keep_record(self, engine: "_Engine", workload: Workload, order: dict[str, Any]) -> str:
         """Keep the record of a workload whose last rollout is over, of the rounds that count."""
@@ -312,9 +321,9 @@ class Cases:
                 "ask for shorter ones or for more memory"
             )
         at_once = workload.kind == "fixed" and not self._search.covers(workload.name)
-        if at_once and capacity < workload.batch * workload.length:
+        if at_once and capacity < workload.at_once * workload.length:
             return (
-                f"a batch of {workload.batch} x {workload.length} tokens does not fit the KV cache of "
+                f"a batch of {workload.at_once} x {workload.length} tokens does not fit the KV cache of "
                 f"{capacity} tokens; ask for a smaller batch or for more memory"
             )
         return None

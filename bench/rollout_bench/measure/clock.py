@@ -17,7 +17,9 @@ class HostClock:
     """Time that the worker spends in its steps, by the wall."""
 
     def __init__(self) -> None:
-        self._seconds = 0.0
+        self.steps: list[float] = []
+        """Seconds of each step of the last reading."""
+        self._seconds: list[float] = []
         self._begin: float | None = None
 
     def attach(self) -> None:
@@ -36,13 +38,13 @@ class HostClock:
     def close(self) -> None:
         """It has ended."""
         if self._begin is not None:
-            self._seconds += time.perf_counter() - self._begin
+            self._seconds.append(time.perf_counter() - self._begin)
             self._begin = None
 
     def read(self) -> tuple[float | None, str | None]:
         """Seconds in all since the last reading, and why there are none."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds, None
+        self.steps, self._seconds = self._seconds, []
+        return sum(self.steps), None
 
 
 class NoClock(HostClock):
@@ -65,6 +67,8 @@ class GpuClock:
     """
 
     def __init__(self, cuda: Any, model: Any):
+        self.steps: list[float] = []
+        """Seconds of each step of the last reading."""
         self._cuda = cuda
         self._model = model
         self._free: list[Any] = []
@@ -109,16 +113,17 @@ class GpuClock:
         """Seconds in all since the last reading, and why there are none. Waits for the last step."""
         pairs, self._pairs = self._pairs, []
         unseen, self._unseen = self._unseen, 0
+        self.steps = []
         if unseen:
             return None, f"the forward pass of {unseen} engine steps was not seen to begin"
         try:
             if pairs:
                 pairs[-1][1].synchronize()
-            seconds = sum(begin.elapsed_time(end) for begin, end in pairs) / 1e3
+            self.steps = [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
         except RuntimeError as error:  # of CUDA, about events
             return None, f"the GPU's events have no time: {error}"
         self._free += [event for pair in pairs for event in pair]
-        return seconds, None
+        return sum(self.steps), None
 
     def _mark(self) -> Any:
         event = self._free.pop() if self._free else self._cuda.Event(enable_timing=True)

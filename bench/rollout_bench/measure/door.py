@@ -132,6 +132,10 @@ class Row(Protocol):
     def transport(self) -> str | None:
         """What carries a step; None for executors of vLLM's own."""
 
+    @property
+    def in_process(self) -> bool:
+        """Whether the engine runs in the caller's process, and takes one batch after the other."""
+
     def absent(self, has_gpu: bool, /) -> str | None:
         """Why the path cannot be taken on this machine, if so."""
 

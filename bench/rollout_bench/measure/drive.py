@@ -1,4 +1,4 @@
-"""The load: submits a rollout's requests together and waits for all, again and again, timed.
+"""The load: submits a rollout's requests, at once or as they arrive, and waits for all, again and again.
 
 Between rollouts nothing is in flight. Probe and counters are read before and after each one,
 outside the time that is taken.
@@ -9,9 +9,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from .arrival import send_all, window
 from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, facts
 from .roofline import Device, device, floor_seconds
 from .samples import Counts, RequestTimes
@@ -77,7 +79,9 @@ class Watch:
         """What was counted since `begin`, during one rollout of a workload."""
         cpu = cpu_seconds(self.engine_pid) - self._cpu
         wire = await self.carried()
-        workers = [json.loads(reply) for reply in await self._rollout.call_workers("probe_end")]
+        wants_steps = [True] if workload.arrival else []
+        replies = await self._rollout.call_workers("probe_end", *wants_steps)
+        workers = [json.loads(reply) for reply in replies]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
         steps = workers[0]["engine_steps"]
         for worker in workers:
@@ -98,6 +102,7 @@ class Watch:
             first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
             cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
             stage_seconds=self._stage_seconds(workers[0]),
+            steps=[worker["steps"] for worker in workers if worker.get("steps")],
             floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
 
@@ -146,8 +151,7 @@ async def compare_probe(
     for number in range(rollouts):
         for name in sorted(seconds, reverse=bool(number % 2)):
             await (watch.begin() if name == "on_step_seconds" else watch.remove())
-            step_seconds, _times = await run_rollout(rollout, sampling, workload, number)
-            seconds[name].append(step_seconds)
+            seconds[name].append((await run_rollout(rollout, sampling, workload, number)).step_seconds)
         say(f"{workload.name} {workload.batch}: with and without the probe {number + 1}/{rollouts}")
     await watch.begin()
     costs = [json.loads(reply) for reply in await rollout.call_workers("probe_cost")]
@@ -165,10 +169,21 @@ async def profile(
     return [json.loads(reply) for reply in await rollout.call_workers("probe_profile_end", str(prefix))]
 
 
+@dataclass(frozen=True)
+class Rolled:
+    """A rollout that is over."""
+
+    began: float
+    """When, of perf_counter."""
+    step_seconds: float
+    samples: list[RequestTimes]
+    """The times of every sample."""
+
+
 async def run_rollout(
     rollout: Rollout, sampling: Callable[..., Any], workload: Workload, number: int
-) -> tuple[float, list[RequestTimes]]:
-    """Submit a workload's rollout and wait for its end: its step time, and the times of every sample.
+) -> Rolled:
+    """Submit a workload's rollout, as its requests arrive, and wait for its end.
 
     Raises UnequalWork where it did not generate exactly what the workload forces.
     """
@@ -178,9 +193,24 @@ async def run_rollout(
         sampling(tokens, **workload.asked, **({"samples": samples} if samples > 1 else {}))
         for _prompt, tokens, samples in requests
     ]
+    due = workload.due_seconds(number)
     begin = time.perf_counter()
-    sequences = await rollout.generate(prompts, samplings)
-    step_seconds = time.perf_counter() - begin
+    if workload.arrival is None:
+        sequences = await rollout.generate(prompts, samplings)
+        step_seconds = time.perf_counter() - begin
+        times = [_engines_times(sequence) for sequence in sequences]
+    else:
+        answers: dict[int, list[tuple[Sample, RequestTimes]]] = {}
+
+        async def send(place: int, at: float) -> None:
+            found = await rollout.generate([prompts[place]], [samplings[place]])
+            done = time.perf_counter()
+            answers[place] = [(one, _drivers_times(one, at - begin, done - at)) for one in found]
+
+        await send_all(send, len(requests), window(workload.arrival), due)
+        step_seconds = time.perf_counter() - begin
+        ordered = [one for _place, found in sorted(answers.items()) for one in found]
+        sequences, times = [one for one, _times in ordered], [one for _sequence, one in ordered]
     lengths, forced = [len(sequence.token_ids) for sequence in sequences], workload.output_lengths()
     if lengths != forced:
         raise UnequalWork(
@@ -189,15 +219,28 @@ async def run_rollout(
             f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
         )
     _check_logprobs(workload, sequences)
-    return step_seconds, [
-        RequestTimes(
-            sequence.first_token_seconds,
-            sequence.latency_seconds,
-            len(sequence.token_ids),
-            done_seconds(sequence),
-        )
-        for sequence in sequences
-    ]
+    return Rolled(begin, step_seconds, times)
+
+
+def _engines_times(sequence: Sample) -> RequestTimes:
+    return RequestTimes(
+        sequence.first_token_seconds,
+        sequence.latency_seconds,
+        len(sequence.token_ids),
+        done_seconds(sequence),
+    )
+
+
+def _drivers_times(sequence: Sample, sent_seconds: float, latency_seconds: float) -> RequestTimes:
+    """Times as whoever sends requests one by one has them: from when it was due until its answer came."""
+    decoding = sequence.latency_seconds - sequence.first_token_seconds
+    return RequestTimes(
+        latency_seconds - decoding,
+        latency_seconds,
+        len(sequence.token_ids),
+        sent_seconds + latency_seconds,
+        sent_seconds,
+    )
 
 
 def _check_logprobs(workload: Workload, sequences: Sequence[Sample]) -> None:

@@ -82,6 +82,7 @@ class Probe:
             self._probe_clock.attach()
         self._probe_clock.read()
         self._probe_stamps = None if self._probe_stamps is None else []
+        self._probe_begun: list[float] = []
         self._probe_steps = self._probe_prompt_tokens = self._probe_cached_tokens = 0
         self._probe_first = 0, 0
         self._probe_preempted: list[str] | None = []
@@ -94,8 +95,8 @@ class Probe:
         self._probe_stamps = []
         return "{}"
 
-    def probe_end(self) -> str:
-        """What was counted and timed since `probe_begin`."""
+    def probe_end(self, steps: bool = False) -> str:
+        """What was counted and timed since `probe_begin`; with `steps`, when each began and its time too."""
         import torch
 
         on_gpu = torch.cuda.is_initialized()
@@ -115,6 +116,7 @@ class Probe:
                 "prompt_tokens": self._probe_prompt_tokens,
                 "cached_tokens": self._probe_cached_tokens,
                 "stamps": self._probe_stamps,
+                "steps": list(zip(self._probe_begun, self._probe_clock.steps, strict=False)) if steps else [],
             }
         )
 
@@ -147,6 +149,7 @@ class Probe:
         if not scheduler_output.total_num_scheduled_tokens:
             return self._probe_calls[0](scheduler_output)
         self._probe_steps += 1
+        self._probe_begun.append(time.perf_counter())
         if self._probe_stamps is not None:
             self._probe_stamps.append([time.perf_counter()])
         self._probe_requests(scheduler_output)

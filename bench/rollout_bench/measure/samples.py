@@ -21,6 +21,8 @@ class RequestTimes:
     tokens: int
     done_seconds: float | None = None
     """From submitting the rollout to its last token."""
+    sent_seconds: float | None = None
+    """From the rollout's begin until it was due; None where all were, at its begin."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Counts:
     """Requests and tokens that the first engine step took up."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """Of an engine step, by the metric's name, see `timeline`; empty where it is not asked for."""
+    steps: list[list[tuple[float, float]]] = field(default_factory=list)
+    """Of each worker, for every engine step: when it began, of perf_counter, and how long it took to compute.
+    Empty where nobody asks for it, or they are not timed."""
     floor_seconds: float | None = None
     """The least time of all its engine steps, see `roofline`."""
 
@@ -104,7 +109,7 @@ def _tail(
 ) -> dict[str, float | None]:
     done = [request.done_seconds for request in requests if request.done_seconds is not None]
     values: dict[str, float | None] = {"slowest_token_seconds": max(gaps, default=None)}
-    if len(done) == len(requests):
+    if len(done) == len(requests) and all(request.sent_seconds is None for request in requests):
         for percent in (50, 90, 99):
             values[f"done_{percent}_seconds"] = percentile(done, percent / 100)
         values["tail_share"] = _gap(percentile(done, 0.9), step_seconds)

@@ -45,8 +45,8 @@ def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
     """vLLM's engine arguments, the same for every path: sized for the workloads, nothing left to defaults
     that vLLM chooses by the way it is called."""
     tailed = [workload for workload in workloads if workload.kind != "fixed"]
-    batches = {workload.batch for workload in workloads if workload.kind == "fixed"}
-    most = max([*batches, *(min(workload.batch, CONCURRENCY) for workload in tailed)])
+    batches = {workload.at_once for workload in workloads if workload.kind == "fixed"}
+    most = max([*batches, *(min(workload.at_once, CONCURRENCY) for workload in tailed)])
     arguments: dict[str, Any] = {
         "seed": 0,
         "max_model_len": max(workload.length for workload in workloads),
@@ -95,7 +95,7 @@ def kv_cache_bytes(preset: str, tensor_parallel_size: int, workloads: Sequence[W
             f"--engine-arg {_KV_CACHE}=BYTES"
         ) from None
     most = engine_arguments(workloads)["max_num_seqs"]
-    tokens = max(sum(sorted(load.lengths())[-most:]) for load in workloads)
+    tokens = max(sum(sorted(load.lengths())[-min(most, load.at_once) :]) for load in workloads)
     return int(tokens * token_bytes * _KV_SPARE) + (64 << 20)
 
 

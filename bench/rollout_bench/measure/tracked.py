@@ -165,7 +165,7 @@ _TABLE = _Kind("a table with something in it", lambda value: isinstance(value, d
 _PATHS = _Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
 _FLAVOUR = _Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
-_ASKED = dict.fromkeys(LOGPROBS, _LOGPROBS)
+_ASKED = dict.fromkeys(LOGPROBS, _LOGPROBS) | {"arrival": _TEXT}
 _LIMIT_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
 _GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT, **_ASKED}
 _WORKLOADS: dict[str, dict[str, _Kind]] = {
@@ -222,7 +222,10 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         content = dict(_checked_class(f"{where} {kind}", content))
         if content["workload"] == "limit":
             seconds = content.pop("seconds", _LIMIT_SECONDS)
-        classes[kind] = _class(preset, **content)
+        try:
+            classes[kind] = _class(preset, **content)
+        except ValueError as error:
+            raise UsageError(f"{where} {kind}: {error}") from None
     loads = [load for one in classes.values() for load in one.workloads]
     names = [one.workloads[0].name for one in classes.values()]
     if len({*names}) < len(names):
@@ -253,7 +256,7 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
 
 def _class(preset: str, workload: str, **scale: Any) -> Class:
     """What the file does not give is the preset's own, as it is for the commands."""
-    asked = {name: scale.pop(name) for name in LOGPROBS if name in scale}
+    asked = {name: scale.pop(name) for name in _ASKED if name in scale}
     if "batches" in scale:
         loads = fixed(preset, **scale)
     else:

@@ -5,9 +5,11 @@ import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from itertools import islice
+from itertools import accumulate, islice
 from statistics import median
 from typing import Any
+
+from . import arrival
 
 _FIRST_ID = 100
 """Ids below are rarely of words."""
@@ -16,7 +18,7 @@ VOCABULARY = 2000
 """Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
 
 LOGPROBS = ("logprobs", "prompt_logprobs")
-VARIANTS = (*LOGPROBS, "request")
+VARIANTS = (*LOGPROBS, "request", "arrival")
 """Fields of a workload that make it a variant of another."""
 
 GROUP = "group"
@@ -69,6 +71,8 @@ class Workload:
     """The same of the prompt's tokens."""
     request: str | None = None
     """GROUP: what a request is for."""
+    arrival: str | None = None
+    """When requests are sent, of `arrival.WAYS`; None: at once, as a batch."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
@@ -99,12 +103,14 @@ class Workload:
                     f"a request for each group has one length for all its samples, and those of {self.name} "
                     "differ; take the workload fixed"
                 )
+        self.due_seconds()
 
     def asking(self, **more: Any) -> "Workload":
         """A variant: the same work with more asked of the engine (None: not so), and a name that says it."""
         more = {name: value for name, value in more.items() if value is not None}
         words = [f"{name.replace('_', '-')}-{value}" for name, value in more.items()]
-        return replace(self, name="-".join([self.name, *words]), **more)
+        name = "-".join([self.name, *words]).replace("arrival-", "").replace(":", "-")
+        return replace(self, name=name, **more)
 
     @property
     def plain(self) -> "Workload":
@@ -127,6 +133,14 @@ class Workload:
     def batch(self) -> int:
         """Sequences in the rollout."""
         return self.prompts * self.samples if isinstance(self.samples, int) else sum(self.samples)
+
+    @property
+    def at_once(self) -> int:
+        """Sequences of which a request is under way at the same time, at most."""
+        width = arrival.window(self.arrival)
+        if width is None:
+            return self.batch
+        return sum(sorted(samples for _number, _tokens, samples in self._calls())[-width:])
 
     @property
     def tokens(self) -> int:
@@ -212,9 +226,23 @@ class Workload:
 
     def requests(self, rollout: int = 0) -> list[tuple[list[int], int, int]]:
         """Prompt ids, output tokens and samples of every request; those for a prompt share its list."""
+        prompts = self.token_ids(rollout)
+        return [(prompts[number], tokens, samples) for number, tokens, samples in self._calls()]
+
+    def due_seconds(self, rollout: int = 0) -> list[float] | None:
+        """When each request is sent, from the rollout's begin; None where no clock says so."""
+        calls = self._calls() if self.arrival else []
+        known = self.arrival_seconds
+        if known is not None and self.request == GROUP:
+            first = accumulate((samples for _number, _tokens, samples in calls), initial=0)
+            known = tuple(known[place] for place, _call in zip(first, calls, strict=False))
+        return arrival.due_seconds(self.arrival, len(calls), f"{self.seed}/{rollout}/arrival", known)
+
+    def _calls(self) -> list[tuple[int, int, int]]:
+        """Number of the prompt, output tokens and samples of every request."""
         return [
-            (prompt, tokens, samples)
-            for prompt, lengths in zip(self.token_ids(rollout), self._groups(), strict=True)
+            (number, tokens, samples)
+            for number, lengths in enumerate(self._groups())
             for tokens, samples in (
                 [(lengths[0], len(lengths))] if self.request == GROUP else [(length, 1) for length in lengths]
             )

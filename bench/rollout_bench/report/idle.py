@@ -47,6 +47,30 @@ def idle_table(records: Sequence[Record]) -> str:
     return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _idle)
 
 
+def steady_table(records: Sequence[Record]) -> str:
+    """One row a record of requests that arrive one after another, medians: what is so at steady state.
+
+    First tokens and answers count from when a request was due.
+    """
+    steady = [record for record in records if "steady_token_seconds" in record.metrics]
+    titles = ["path", "batch", "warm-up", "a token", "idle", "first token", "99 %", "answer", "99 %"]
+    return _table(titles, steady, _steady)
+
+
+def _steady(values: dict[str, float]) -> list[str]:
+    idle = values.get("steady_gpu_idle_share", values.get("steady_worker_idle_share"))
+    return [
+        _share(values["warm_up_share"]),
+        _quantity(values, "steady_token_seconds"),
+        _share(idle),
+        *(
+            _quantity(values, f"steady_{name}_{percentile}_seconds")
+            for name in ("first_token", "latency")
+            for percentile in ("p50", "p99")
+        ),
+    ]
+
+
 def stage_table(records: Sequence[Record]) -> str:
     """One row a record with a timeline, medians over rollouts: the stages of an engine step, in their order.
 

@@ -34,6 +34,14 @@ def _stage(name: str, meaning: str) -> Metric:
     return Metric("seconds", f"stage: {name}", f"{meaning}; median over engine steps")
 
 
+_SENT_TO = "from when a request was due to its "
+
+
+def _steady(unit: Unit, name: str, meaning: str) -> Metric:
+    """A metric of `steady`, there where requests arrive in a window or at a rate."""
+    return Metric(unit, f"steady state: {name}", f"at steady state, {meaning}")
+
+
 CONTROL_RATIO = "control_ratio"
 """What timings of a case are judged by: both sides of it were measured in one session."""
 
@@ -190,6 +198,26 @@ METRICS: dict[str, Metric] = {
         "share of the step above the roofline",
         "share of the step time above what memory bandwidth allows",
         note="the least time in which its engine steps can read what they must",
+    ),
+    "steady_token_seconds": _steady("seconds", "time for each token", "time over the tokens generated in it"),
+    "steady_first_token_p50_seconds": _steady(
+        "seconds", "first token, median", _SENT_TO + "first token, median"
+    ),
+    "steady_first_token_p99_seconds": _steady(
+        "seconds", "first token, p99", _SENT_TO + "first token, 99th percentile"
+    ),
+    "steady_latency_p50_seconds": _steady("seconds", "request latency, median", _SENT_TO + "answer, median"),
+    "steady_latency_p99_seconds": _steady(
+        "seconds", "request latency, p99", _SENT_TO + "answer, 99th percentile"
+    ),
+    "steady_gpu_idle_share": _steady("share", "GPU idle", "share of it in which the GPU ran no engine step"),
+    "steady_worker_idle_share": _steady(
+        "share", "worker idle", "share of it in which the worker computed nothing"
+    ),
+    "warm_up_share": Metric(
+        "share",
+        "warm-up, share of the arrivals",
+        "share of the time until the last request is sent that is before the steady state",
     ),
     "stage_schedule_seconds": _stage("schedule", "the scheduler decides on a step"),
     "stage_call_seconds": _stage(

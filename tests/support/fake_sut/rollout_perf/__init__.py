@@ -59,6 +59,7 @@ class Row:
     """Where it is a transport's, which counts what it carries."""
     transport: None = None
     """Nothing that could be measured without an engine."""
+    in_process: bool = False
 
     def absent(self, has_gpu: bool) -> str | None:
         return "libnowhere not installed" if behaviour.of(self.name) == "nowhere" else None
@@ -73,7 +74,9 @@ class Row:
 TRANSPORTS = {
     row.name: row
     for row in (
-        Row("sync", f"{_VLLM}.uniproc_executor.UniProcExecutor", f"{_VLLM}.uniproc_executor"),
+        Row(
+            "sync", f"{_VLLM}.uniproc_executor.UniProcExecutor", f"{_VLLM}.uniproc_executor", in_process=True
+        ),
         Row("vllm-mp", f"{_VLLM}.multiproc_executor.MultiprocExecutor", f"{_VLLM}.multiproc_executor"),
         Row("zmq", _ADAPTER, f"{_OURS}.zeromq", "zmq ipc"),
         Row("ray", _ADAPTER, f"{_OURS}.ray_actor", "ray actor call"),
