@@ -159,6 +159,23 @@ _STEADY = (
 """Metrics of one whose requests arrive one after another."""
 
 
+_TURNS = (
+    "control_ratio",
+    "step_seconds",
+    "turn_p50_seconds",
+    "turn_p99_seconds",
+    "later_first_token_p50_seconds",
+    "later_first_token_p99_seconds",
+    "history_miss_share",
+    "prefix_miss_share",
+    "engine_step_seconds",
+    "engine_cpu_seconds",
+    "gpu_idle_share",
+    "worker_idle_share",
+)
+"""Metrics of sessions of turns."""
+
+
 class _Fixed:
     """The fixed workload at some batches."""
 
@@ -184,6 +201,7 @@ _KINDS: dict[str, tuple[type, tuple[str, ...], tuple[str, ...]]] = {
     "fixed": (_Fixed, (*_ROLLOUT, *_REQUESTS), ()),
     "grpo": (_LongTailed, (*_ROLLOUT, *_TAIL), ()),
     "verl": (_LongTailed, (*_ROLLOUT, *_TAIL), ()),
+    "turns": (_LongTailed, _TURNS, ()),
     "limit": (_Limit, (), (_LIMIT_METHOD,)),
 }
 """By the workload's name in tracked.toml: the base, the metrics, what the version has beside workloads."""

@@ -76,7 +76,10 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--engine-arg", "enforce_eager"], "NAME=JSON"),
         ([*MEASURE, "--engine-arg", "enforce_eager=yes"], "NAME=JSON"),
         ([*MEASURE, "--engine-arg", "=1"], "NAME=JSON"),
-        ([*MEASURE, "--workload", "gropo"], "unknown workload 'gropo'; known: fixed, grpo, verl, or a file"),
+        (
+            [*MEASURE, "--workload", "gropo"],
+            "unknown workload 'gropo'; known: fixed, grpo, verl, turns, or a file",
+        ),
         ([*MEASURE, "--workload", "grpo", "--output-tokens", "0"], "--output-tokens is 0"),
         ([*MEASURE, "--workload", "grpo", "--batch", "9"], "multiple of --samples (4)"),
         ([*MEASURE, "--workload", "verl", "--prompt-tokens", "-1"], "--prompt-tokens is -1"),
@@ -253,6 +256,7 @@ def asked_for(arguments, monkeypatch):
             [("grpo", 2, 8, 9), ("grpo", 4, 16, 9)],
         ),
         (["--batch", "8", "--samples", "4", "--output-tokens", "9"], [("fixed", 2, 8, 9)]),
+        (["--workload", "turns", "--batch", "12", "--samples", "3"], [("turns", 12, 12, 64)]),
         (
             ["--batch", "8", "--logprobs", "none", "--logprobs", "0"],
             [("fixed", 8, 8, 32), ("fixed-logprobs-0", 8, 8, 32)],

@@ -14,7 +14,7 @@ from simulated import write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoWindow|NanoLimit"
+ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoWindow|NanoLimit|NanoTurns"
 
 
 def of(classes):

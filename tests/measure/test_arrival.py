@@ -55,7 +55,7 @@ def test_a_window_is_full_until_the_last_request_is_sent():
             await asyncio.sleep(0)
         under_way.remove(number)
 
-    asyncio.run(send_all(send, 20, 4, None))
+    asyncio.run(send_all(send, [[(number, 0.0)] for number in range(20)], 4, None))
     assert seen == [1, 2, 3] + [4] * 17
     load = Workload(prompts=3, samples=(2, 5, 3))
     assert (window("window:2"), load.at_once) == (2, 10)
@@ -76,6 +76,8 @@ def test_a_request_is_sent_when_it_is_due_and_none_is_left_after_a_failure(monke
             left.append(number)
 
     with pytest.raises(RuntimeError, match="the engine is dead"):
-        virtual_time.run(send_all(send, 4, None, [0.0, 2.0, 5.0, 50.0]), monkeypatch)
+        virtual_time.run(
+            send_all(send, [[(number, 0.0)] for number in range(4)], None, [0.0, 2.0, 5.0, 50.0]), monkeypatch
+        )
     assert sent == {number: (due, due) for number, due in enumerate((0.0, 2.0, 5.0))}
     assert sorted(left) == [0, 1, 2]

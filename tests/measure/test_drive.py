@@ -39,6 +39,28 @@ def test_requests_in_a_window_are_timed_from_when_their_place_was_free(monkeypat
     ]
 
 
+def test_a_turn_is_sent_when_the_one_before_is_done_and_its_delay_over_and_has_its_answer(monkeypatch):
+    load = Workload(
+        prompts=3, prompt_tokens=(4, 3, 9), output_tokens=(2, 1, 1), session=("a", "b", "a"), turn=(1, 1, 2),
+        delay_seconds=(7.0, 7.0, 0.5),
+    )  # fmt: skip
+    sent = []
+
+    class Talks(Clocked):
+        async def generate(self, prompts, samplings):
+            sent.extend(prompts)
+            return await super().generate(prompts, samplings)
+
+    rolled = virtual_time.run(run_rollout(Talks(), sampling, load, 0), monkeypatch)
+    first, other, second = load.token_ids()
+    assert sent == [first, other, [*first, 0, 0, *second[6:]]]  # whose answers are of zeros
+    assert rolled.samples == [
+        RequestTimes(1.0, 2.0, 2, done_seconds=2.0, sent_seconds=0.0),
+        RequestTimes(1.0, 1.0, 1, done_seconds=1.0, sent_seconds=0.0),
+        RequestTimes(1.0, 1.0, 1, done_seconds=3.5, sent_seconds=2.5, history_tokens=6),
+    ]
+
+
 class Answers:
     """A rollout that answers with so many log-probabilities for each token."""
 

@@ -151,6 +151,23 @@ def test_the_share_above_the_roofline_and_that_of_prompts_not_cached():
     assert (metrics["roofline_gap_share"], metrics["prefix_miss_share"]) == (0.75, 0.25)
 
 
+def test_what_turns_take_and_what_of_their_history_was_lost():
+    """Later turns have 48 and 50 tokens of history: of blocks of 16 that is 32 and 48, since the last token
+    of an answer is not computed. The cache had 60 of these 80."""
+    requests = [
+        RequestTimes(0.5, 4.0, 5, done_seconds=4.0, sent_seconds=0.0),
+        RequestTimes(0.1, 1.0, 5, done_seconds=6.0, sent_seconds=5.0, history_tokens=48),
+        RequestTimes(0.2, 2.0, 5, done_seconds=11.0, sent_seconds=9.0, history_tokens=50),
+    ]
+    metrics = rollout_metrics(
+        11.0, requests, replace(COUNTS, cached_tokens=60, prompt_tokens=300, block_tokens=16)
+    )
+    assert (metrics["turn_p50_seconds"], metrics["turn_p99_seconds"]) == (2.0, 4.0)
+    assert (metrics["later_first_token_p50_seconds"], metrics["later_first_token_p99_seconds"]) == (0.1, 0.2)
+    assert metrics["history_miss_share"] == 0.25
+    assert not {"tail_share", "done_50_seconds"} & metrics.keys()
+
+
 EVERYTHING = replace(
     COUNTS,
     wire_seconds={f"wire_{name}": 0.4 for name in drive._WIRE_SECONDS},
@@ -162,8 +179,8 @@ EVERYTHING = replace(
     stage_seconds={f"stage_{name}_seconds": 0.1 for name in stages([], [], [])},
     floor_seconds=1.0,
 )
-NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share"}
-NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith("steady_")}
+NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share", "history_miss_share"}
+NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith(("steady_", "turn_", "later_"))}
 
 
 def test_every_metric_is_known_with_unit_and_meaning():

@@ -71,7 +71,7 @@ def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
         (
             '"fixed", batches = [1, 16]',
             '"fast"',
-            "workload is 'fast'; it must be fixed, grpo, verl, limit",
+            "workload is 'fast'; it must be fixed, grpo, verl, turns, limit",
         ),
         ("batches = [1, 16], ", "", "Mine has no batches; it must be a list of rising whole numbers"),
         ("[1, 16]", "[16, 1]", "Mine batches is [16, 1]; it must be a list of rising whole numbers"),

@@ -80,7 +80,7 @@ def test_blocks_of_one_name_have_the_same_tokens_in_one_rollout_and_others_in_th
     assert load.shares_prefixes
 
 
-def test_a_later_turn_begins_with_the_turn_before_and_leaves_room_for_its_answer():
+def test_of_a_later_turn_the_blocks_follow_the_answer_of_the_turn_before():
     """The ids in the answer's place are drawn; a driver puts the real ones there."""
     load = Workload(
         prompts=3, prompt_tokens=(4, 3, 9), output_tokens=(2, 1, 1), session=("a", "b", "a"), turn=(1, 1, 2),
@@ -115,6 +115,39 @@ def test_a_group_may_come_of_one_request_where_its_answers_are_of_one_length():
         UNEQUAL.asking(request="group")
     with pytest.raises(ValueError, match="takes more than one sample for a prompt"):
         Workload(prompts=2).asking(request="group")
+
+
+TURNS = Workload(
+    prompts=3, prompt_tokens=(4, 3, 9), output_tokens=(2, 1, 1), session=("a", "b", "a"), turn=(1, 1, 2),
+    delay_seconds=(7.0, 7.0, 0.5), arrival_seconds=(1.0, 2.0, None),
+)  # fmt: skip
+
+
+def test_a_later_turn_begins_with_the_turn_before_and_leaves_room_for_its_answer():
+    """The ids in the answer's place are drawn; the driver puts the real ones there."""
+    first, _other, second = TURNS.token_ids()
+    assert second[:4] == first
+    assert [len(one) for one in TURNS.token_ids()] == [4, 3, 9]
+    assert TURNS.chains() == [[(0, 7.0), (2, 0.5)], [(1, 7.0)]]
+    assert (TURNS.at_once, TURNS.is_batch, TURNS.shares_prefixes) == (2, False, True)
+    assert TURNS.asking(arrival="trace").due_seconds() == [1.0, 2.0]
+    assert TURNS.asking(arrival="window:1").at_once == 1
+    assert Workload(**json.loads(json.dumps(vars(TURNS)))) == TURNS
+    assert TURNS.as_dict()["session"] == {"different": 2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"turn": (1, 1, 3)}, "turn 3 of session 'a' comes before its turn 2"),
+        ({"turn": (2, 1, 1)}, "turn 2 of session 'a' comes before its turn 1"),
+        ({"prompt_tokens": (4, 3, 6)}, "prompt 3 is the turn after prompt 1: it has more tokens than the 6"),
+        ({"delay_seconds": (1.0,)}, "delay_seconds has 1 numbers; there must be 3"),
+    ],
+)
+def test_turns_that_cannot_be_are_refused_in_a_line(changed, says):
+    with pytest.raises(ValueError, match=says):
+        replace(TURNS, **changed)
 
 
 def test_the_fingerprint_covers_the_token_ids(monkeypatch):

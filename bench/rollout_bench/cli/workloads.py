@@ -13,14 +13,15 @@ from rollout_perf.models import Model, find_model
 
 from ..errors import UsageError
 from ..measure import prompts, replay
+from ..measure.agents import turns
 from ..measure.arrival import WAYS
 from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
-from ..measure.tracked import FIXED, GRPO
+from ..measure.tracked import FIXED, GRPO, TURNS
 from ..measure.workload import GROUP, LOGPROBS, VARIANTS, VOCABULARY, Workload
 from .options import engine_arguments
 
-NAMES = ("fixed", "grpo", "verl")
+NAMES = ("fixed", "grpo", "verl", "turns")
 
 MOST_LOGPROBS = 20
 """What vLLM's engine argument max_logprobs is by itself, in 0.22 to 0.33."""
@@ -49,7 +50,9 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt; where they differ, the cap")
     parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
-    parser.add_argument("--samples", type=int, help="sequences for each prompt (default: 1, or 16)")
+    parser.add_argument(
+        "--samples", type=int, help="sequences for each prompt (default: 1, or 16), or turns of a session (4)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
     for name, tokens in (("logprobs", "the answer's"), ("prompt-logprobs", "the prompt's")):
         parser.add_argument(
@@ -99,6 +102,8 @@ def choose(given: argparse.Namespace) -> list[Workload]:
     try:
         if given.workload == "fixed":
             loads = _fixed(given)
+        elif given.workload == "turns":
+            loads = _of_turns(given)
         elif given.workload in NAMES:
             loads = _long_tailed(given)
         else:
@@ -175,6 +180,16 @@ def _long_tailed(given: argparse.Namespace, **more: Any) -> list[Workload]:
         _check_samples(scale.get("prompts", 128), samples)
         return [make(**scale)]
     return [make(**scale | {"prompts": _prompts(batch, samples)}) for batch in sorted(set(given.batch))]
+
+
+def _of_turns(given: argparse.Namespace) -> list[Workload]:
+    """Sessions of --samples turns each, so many that all turns together are the batch."""
+    scale = TURNS.get(given.preset, {}) | {"seed": given.seed}
+    scale |= _given(given, prompt_tokens="prompt_tokens", output_tokens="output_cap", samples="turns")
+    if not given.batch:
+        return [turns(**scale)]
+    count = scale.get("turns", 4)
+    return [turns(**scale | {"sessions": _prompts(batch, count)}) for batch in sorted(set(given.batch))]
 
 
 def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:

@@ -72,30 +72,35 @@ def _poisson(way: str, number: str, requests: int, seed: str) -> list[float]:
 
 async def send_all(
     send: Callable[[int, float], Awaitable[None]],
-    requests: int,
+    chains: Sequence[Sequence[tuple[int, float]]],
     width: int | None,
     due: Sequence[float] | None,
 ) -> None:
     """Call `send` with the number of each request and when it was due, of perf_counter, and wait for all.
 
-    With a width there are as many under way at any time, in their order; otherwise each is sent when it is
-    `due`. What one raises is raised, and those under way are cancelled.
+    A chain is of requests of which each is due so many seconds after the one before it has been sent and
+    answered. With a width there are as many chains under way at any time, in their order; otherwise each
+    begins when it is `due`, or all at once. What one raises is raised, and those under way are cancelled.
     """
     begin = time.perf_counter()
-    left = iter(range(requests))
+    left = iter(chains)
+
+    async def run(chain: Sequence[tuple[int, float]], at: float) -> None:
+        for place, (number, delay) in enumerate(chain):
+            at = time.perf_counter() + delay if place else at
+            if (wait := at - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            await send(number, at)
 
     async def one_after_another() -> None:
-        for number in left:
-            await send(number, time.perf_counter())
+        for chain in left:
+            await run(chain, time.perf_counter())
 
-    async def at_its_time(number: int, at: float) -> None:
-        await asyncio.sleep(max(0.0, at - time.perf_counter()))
-        await send(number, at)
-
-    if due is None:
-        coroutines = [one_after_another() for _ in range(width or requests)]
+    if width is None:
+        starts = due or [0.0] * len(chains)
+        coroutines = [run(chain, begin + start) for chain, start in zip(chains, starts, strict=True)]
     else:
-        coroutines = [at_its_time(number, begin + one) for number, one in enumerate(due)]
+        coroutines = [one_after_another() for _ in range(width)]
     tasks = [asyncio.create_task(one) for one in coroutines]
     try:
         await asyncio.gather(*tasks)

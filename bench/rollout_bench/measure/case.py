@@ -114,7 +114,7 @@ class Cases:
             return self.all_done(ABSENT, reason)
         for load in self._workloads:
             reason = lacks(door, load.asked)
-            if load.arrival and door.TRANSPORTS[self.path].in_process:
+            if not load.is_batch and door.TRANSPORTS[self.path].in_process:
                 reason = "it takes a batch at a time: no request can arrive while others run"
             if reason:
                 self._turn_to(load)

@@ -79,7 +79,7 @@ class Watch:
         """What was counted since `begin`, during one rollout of a workload."""
         cpu = cpu_seconds(self.engine_pid) - self._cpu
         wire = await self.carried()
-        wants_steps = [True] if workload.arrival else []
+        wants_steps = [] if workload.is_batch else [True]
         replies = await self._rollout.call_workers("probe_end", *wants_steps)
         workers = [json.loads(reply) for reply in replies]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
@@ -102,6 +102,7 @@ class Watch:
             first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
             cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
             stage_seconds=self._stage_seconds(workers[0]),
+            block_tokens=self.engine["block_size"],
             steps=[worker["steps"] for worker in workers if worker.get("steps")],
             floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
@@ -193,9 +194,9 @@ async def run_rollout(
         sampling(tokens, **workload.asked, **({"samples": samples} if samples > 1 else {}))
         for _prompt, tokens, samples in requests
     ]
-    due = workload.due_seconds(number)
+    due, chains, before = workload.due_seconds(number), workload.chains(), workload.requests_before()
     begin = time.perf_counter()
-    if workload.arrival is None:
+    if workload.is_batch:
         sequences = await rollout.generate(prompts, samplings)
         step_seconds = time.perf_counter() - begin
         times = [_engines_times(sequence) for sequence in sequences]
@@ -203,11 +204,18 @@ async def run_rollout(
         answers: dict[int, list[tuple[Sample, RequestTimes]]] = {}
 
         async def send(place: int, at: float) -> None:
+            history: list[int] = []
+            if place in before:
+                earlier, _tokens = before[place]
+                history = prompts[earlier] + list(answers[earlier][0][0].token_ids)
+                prompts[place][: len(history)] = history
             found = await rollout.generate([prompts[place]], [samplings[place]])
             done = time.perf_counter()
-            answers[place] = [(one, _drivers_times(one, at - begin, done - at)) for one in found]
+            answers[place] = [
+                (one, _drivers_times(one, at - begin, done - at, len(history))) for one in found
+            ]
 
-        await send_all(send, len(requests), window(workload.arrival), due)
+        await send_all(send, chains, window(workload.arrival), due)
         step_seconds = time.perf_counter() - begin
         ordered = [one for _place, found in sorted(answers.items()) for one in found]
         sequences, times = [one for one, _times in ordered], [one for _sequence, one in ordered]
@@ -231,7 +239,9 @@ def _engines_times(sequence: Sample) -> RequestTimes:
     )
 
 
-def _drivers_times(sequence: Sample, sent_seconds: float, latency_seconds: float) -> RequestTimes:
+def _drivers_times(
+    sequence: Sample, sent_seconds: float, latency_seconds: float, history_tokens: int
+) -> RequestTimes:
     """Times as whoever sends requests one by one has them: from when it was due until its answer came."""
     decoding = sequence.latency_seconds - sequence.first_token_seconds
     return RequestTimes(
@@ -240,6 +250,7 @@ def _drivers_times(sequence: Sample, sent_seconds: float, latency_seconds: float
         len(sequence.token_ids),
         sent_seconds + latency_seconds,
         sent_seconds,
+        history_tokens,
     )
 
 

@@ -60,7 +60,7 @@ async def count(
     Raises UnequalWork where it did not generate exactly what the workload forces.
     """
     await watch.begin()
-    if workload.arrival:
+    if not workload.is_batch:
         await run_rollout(rollout, sampling, workload, number)
         return Exact(absent="requests arrive while others run, and how many a step finds differs each time")
     if not watch.counts_wire:

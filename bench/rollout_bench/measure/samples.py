@@ -23,6 +23,8 @@ class RequestTimes:
     """From submitting the rollout to its last token."""
     sent_seconds: float | None = None
     """From the rollout's begin until it was due; None where all were, at its begin."""
+    history_tokens: int = 0
+    """Of its prompt's tokens those of earlier turns."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Counts:
     """Requests and tokens that the first engine step took up."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """Of an engine step, by the metric's name, see `timeline`; empty where it is not asked for."""
+    block_tokens: int = 1
+    """Tokens of a block of the KV cache: the prefix cache finds whole ones."""
     steps: list[list[tuple[float, float]]] = field(default_factory=list)
     """Of each worker, for every engine step: when it began, of perf_counter, and how long it took to compute.
     Empty where nobody asks for it, or they are not timed."""
@@ -96,6 +100,7 @@ def rollout_metrics(
         "host_peak_bytes": counts.host_peak_bytes,
         "gpu_peak_bytes": counts.gpu_peak_bytes,
         **_tail(step_seconds, requests, gaps),
+        **_turns(requests, counts),
         "preemptions": counts.preemptions,
         "prefix_miss_share": _miss_share(counts),
         "roofline_gap_share": _gap(counts.floor_seconds, step_seconds),
@@ -114,6 +119,26 @@ def _tail(
             values[f"done_{percent}_seconds"] = percentile(done, percent / 100)
         values["tail_share"] = _gap(percentile(done, 0.9), step_seconds)
     return values
+
+
+def _turns(requests: Sequence[RequestTimes], counts: Counts) -> dict[str, float | None]:
+    """What turns take, and what of the earlier ones the prefix cache had lost, of blocks that are full and
+    computed: the last token of an answer is not, before a turn that follows."""
+    later = [request for request in requests if request.history_tokens]
+    if not later:
+        return {}
+    block = counts.block_tokens
+    whole = sum((request.history_tokens - 1) // block * block for request in later)
+    turns = [request.latency_seconds for request in requests]
+    return {
+        "turn_p50_seconds": percentile(turns, 0.5),
+        "turn_p99_seconds": percentile(turns, 0.99),
+        "later_first_token_p50_seconds": percentile([one.first_token_seconds for one in later], 0.5),
+        "later_first_token_p99_seconds": percentile([one.first_token_seconds for one in later], 0.99),
+        "history_miss_share": None
+        if counts.cached_tokens is None or not whole
+        else max(0.0, 1 - counts.cached_tokens / whole),
+    }
 
 
 def _idle(step_seconds: float, counts: Counts, values: dict[str, float | None]) -> dict[str, float | None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .agents import turns
 from .labels import LABELS
 from .rl import grpo, verl
 from .workload import LOGPROBS, Workload
@@ -31,6 +32,17 @@ FIXED: dict[str, dict[str, Any]] = {"nano": {"prompt_tokens": 16, "output_tokens
 
 GRPO: dict[str, dict[str, Any]] = {"nano": {"prompts": 8, "samples": 4, "prompt_cap": 64, "output_cap": 64}}
 """How far the workloads with long-tailed answers are scaled down for a preset."""
+
+TURNS: dict[str, dict[str, Any]] = {
+    "nano": {
+        "sessions": 8,
+        "prompt_tokens": 256,
+        "added_tokens": 128,
+        "output_cap": 64,
+        "delay_seconds": 0.05,
+    }
+}
+"""The same of sessions of turns."""
 
 _LIMIT_SECONDS = 300.0
 
@@ -172,6 +184,11 @@ _WORKLOADS: dict[str, dict[str, _Kind]] = {
     "fixed": _LIMIT_KEYS | _ASKED,
     "grpo": _GRPO_KEYS,
     "verl": _GRPO_KEYS,
+    "turns": {
+        **dict.fromkeys(("sessions", "turns", "prompt_tokens", "added_tokens", "output_cap"), _COUNT),
+        "delay_seconds": _SECONDS,
+        **_ASKED,
+    },
     "limit": _LIMIT_KEYS | {"seconds": _SECONDS},
 }
 _WORKLOAD = _Kind(", ".join(_WORKLOADS), lambda value: isinstance(value, str) and value in _WORKLOADS)
@@ -259,6 +276,8 @@ def _class(preset: str, workload: str, **scale: Any) -> Class:
     asked = {name: scale.pop(name) for name in _ASKED if name in scale}
     if "batches" in scale:
         loads = fixed(preset, **scale)
+    elif workload == "turns":
+        loads = [turns(**TURNS.get(preset, {}) | scale)]
     else:
         loads = [(verl if workload == "verl" else grpo)(**GRPO.get(preset, {}) | scale)]
     return Class(workload, [load.asking(**asked) for load in loads])

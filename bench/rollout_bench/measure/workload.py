@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from statistics import median
 from typing import Any
 
-from . import arrival
+from . import arrival, chains
 
 _FIRST_ID = 100
 """Ids below are rarely of words."""
@@ -23,6 +23,9 @@ VARIANTS = (*LOGPROBS, "request", "arrival")
 
 GROUP = "group"
 """A request for each prompt, with all its samples; by default each sample has its own."""
+
+_OF_SEQUENCES = ("arrival_seconds", "session", "turn", "delay_seconds")
+"""What a workload may say of every sequence beside its length."""
 
 Numbers = int | tuple[int, ...]
 """One number for all, or one for each."""
@@ -89,10 +92,10 @@ class Workload:
                 raise ValueError(f"{name} is {least}; it must be at least 1")
         for name, number in (("samples", self.prompts), ("prompt_tokens", self.prompts)):
             _check_number(name, getattr(self, name), number)
-        _check_number("output_tokens", self.output_tokens, self.batch)
-        for name, number in (("blocks", self.prompts), *((name, self.batch) for name in _OF_SEQUENCES)):
-            if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), number)
+        for name in ("output_tokens", *_OF_SEQUENCES):
+            _check_number(name, getattr(self, name), self.batch)
+        _check_number("blocks", self.blocks, self.prompts)
+        chains.check(self.turns_before(), self._prompts())
         if self.request == GROUP:
             if not self.grouped:
                 raise ValueError(
@@ -135,12 +138,16 @@ class Workload:
         return self.prompts * self.samples if isinstance(self.samples, int) else sum(self.samples)
 
     @property
+    def is_batch(self) -> bool:
+        """Whether all requests are sent at once."""
+        return self.arrival is None and not self.turns_before()
+
+    @property
     def at_once(self) -> int:
         """Sequences of which a request is under way at the same time, at most."""
-        width = arrival.window(self.arrival)
-        if width is None:
-            return self.batch
-        return sum(sorted(samples for _number, _tokens, samples in self._calls())[-width:])
+        samples = [samples for _number, _tokens, samples in self._calls()]
+        own = sorted(max(samples[number] for number, _delay in chain) for chain in self.chains())
+        return sum(own[-(arrival.window(self.arrival) or len(own)) :])
 
     @property
     def tokens(self) -> int:
@@ -165,7 +172,7 @@ class Workload:
     @property
     def shares_prefixes(self) -> bool:
         """Whether a prefix cache finds something within a rollout, and nothing of the rollout before."""
-        shared = self.grouped or self.blocks is not None or max(self.turn or (1,)) > 1
+        shared = self.grouped or self.blocks is not None or bool(self.turns_before())
         return shared and self.ids is None
 
     @property
@@ -213,16 +220,25 @@ class Workload:
 
     def turns_before(self) -> dict[int, tuple[int, int]]:
         """Of the prompts that go on with a turn: number of that turn's prompt, and tokens of its answer."""
-        numbers = [number for number, (_length, count) in enumerate(self._prompts()) for _ in range(count)]
-        turns = zip(self.session or (), self.turn or (), numbers, self.output_lengths(), strict=False)
-        known: dict[tuple[str, int], tuple[int, int]] = {}
-        before = {}
-        for session, turn, number, answer in turns:
-            if session is not None:
-                known[session, turn] = number, answer
-                if turn > 1:
-                    before[number] = known[session, turn - 1]
-        return before
+        return self._before([count for _length, count in self._prompts()])
+
+    def requests_before(self) -> dict[int, tuple[int, int]]:
+        """The same of requests."""
+        return self._before([samples for _number, _tokens, samples in self._calls()])
+
+    def _before(self, counts: list[int]) -> dict[int, tuple[int, int]]:
+        """`turns_before` of what has so many sequences each."""
+        of = [number for number, count in enumerate(counts) for _ in range(count)]
+        turns = zip(self.session or (), self.turn or (), self.output_lengths(), strict=False)
+        found = chains.turns_before(turns)
+        return {of[later]: (of[earlier], answer) for later, (earlier, answer) in found.items()}
+
+    def chains(self) -> list[list[tuple[int, float]]]:
+        """Requests of which each waits for the one before: their numbers, and the delay before each."""
+        first = self._first()
+        session = self.session and [self.session[number] for number in first]
+        delays = self.delay_seconds and [self.delay_seconds[number] for number in first]
+        return chains.chains(len(first), session, delays)
 
     def requests(self, rollout: int = 0) -> list[tuple[list[int], int, int]]:
         """Prompt ids, output tokens and samples of every request; those for a prompt share its list."""
@@ -230,13 +246,12 @@ class Workload:
         return [(prompts[number], tokens, samples) for number, tokens, samples in self._calls()]
 
     def due_seconds(self, rollout: int = 0) -> list[float] | None:
-        """When each request is sent, from the rollout's begin; None where no clock says so."""
-        calls = self._calls() if self.arrival else []
-        known = self.arrival_seconds
-        if known is not None and self.request == GROUP:
-            first = accumulate((samples for _number, _tokens, samples in calls), initial=0)
-            known = tuple(known[place] for place, _call in zip(first, calls, strict=False))
-        return arrival.due_seconds(self.arrival, len(calls), f"{self.seed}/{rollout}/arrival", known)
+        """When each of the `chains` begins, from the rollout's begin; None where no clock says so."""
+        begin, known = [chain[0][0] for chain in self.chains()], self.arrival_seconds
+        if known is not None:
+            first = self._first()
+            known = tuple(known[first[number]] for number in begin)
+        return arrival.due_seconds(self.arrival, len(begin), f"{self.seed}/{rollout}/arrival", known)
 
     def _calls(self) -> list[tuple[int, int, int]]:
         """Number of the prompt, output tokens and samples of every request."""
@@ -247,6 +262,11 @@ class Workload:
                 [(lengths[0], len(lengths))] if self.request == GROUP else [(length, 1) for length in lengths]
             )
         ]
+
+    def _first(self) -> list[int]:
+        """Number of the first sequence of every request."""
+        counts = [samples for _number, _tokens, samples in self._calls()]
+        return list(accumulate(counts, initial=0))[:-1]
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change when anything about the work changes, ids included."""
@@ -304,7 +324,7 @@ def _each(value: Numbers, count: int) -> list[int]:
     return [value] * count if isinstance(value, int) else list(value)
 
 
-def _check_number(name: str, value: int | tuple[Any, ...], count: int) -> None:
+def _check_number(name: str, value: int | tuple[Any, ...] | None, count: int) -> None:
     if isinstance(value, tuple) and len(value) != count:
         raise ValueError(f"{name} has {len(value)} numbers; there must be {count}")
 

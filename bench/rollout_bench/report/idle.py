@@ -71,6 +71,29 @@ def _steady(values: dict[str, float]) -> list[str]:
     ]
 
 
+def turn_table(records: Sequence[Record]) -> str:
+    """One row a record of sessions, medians: what a turn takes, and what of earlier turns was computed again.
+
+    Turns and the first tokens of later ones count from when a turn was due.
+    """
+    turns = [record for record in records if "turn_p50_seconds" in record.metrics]
+    titles = ["path", "batch", "a turn", "99 %", "later first token", "99 %", "history lost", "cached"]
+    return _table(titles, turns, _turn)
+
+
+def _turn(values: dict[str, float]) -> list[str]:
+    hits = None if "prefix_miss_share" not in values else 1 - values["prefix_miss_share"]
+    return [
+        *(
+            _quantity(values, f"{name}_{percentile}_seconds")
+            for name in ("turn", "later_first_token")
+            for percentile in ("p50", "p99")
+        ),
+        _share(values.get("history_miss_share")),
+        "off" if hits is None else _share(hits),
+    ]
+
+
 def stage_table(records: Sequence[Record]) -> str:
     """One row a record with a timeline, medians over rollouts: the stages of an engine step, in their order.
 

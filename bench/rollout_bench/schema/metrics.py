@@ -214,6 +214,25 @@ METRICS: dict[str, Metric] = {
     "steady_worker_idle_share": _steady(
         "share", "worker idle", "share of it in which the worker computed nothing"
     ),
+    "turn_p50_seconds": Metric("seconds", "a turn, median", "from when a turn is due to its answer, median"),
+    "turn_p99_seconds": Metric(
+        "seconds", "a turn, p99", "from when a turn is due to its answer, 99th percentile"
+    ),
+    "later_first_token_p50_seconds": Metric(
+        "seconds",
+        "first token of later turns, median",
+        "from when a later turn is due to its first token, median",
+    ),
+    "later_first_token_p99_seconds": Metric(
+        "seconds",
+        "first token of later turns, p99",
+        "from when a later turn is due to its first token, 99th percentile",
+    ),
+    "history_miss_share": Metric(
+        "share",
+        "history that is computed again",
+        "share of the tokens of earlier turns, in whole blocks, that the prefix cache no longer had",
+    ),
     "warm_up_share": Metric(
         "share",
         "warm-up, share of the arrivals",
