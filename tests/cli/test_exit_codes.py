@@ -21,6 +21,8 @@ WORDS = {
     "gate": ["HEAD~1", "HEAD"],
     "workload": ["fixed"],
     "record": ["log", "--output", "workload.jsonl"],
+    "releases": ["ray"],
+    "upgrade": ["ray==2.58.0"],
 }
 SECRET = "sesame-open-5f1c"
 

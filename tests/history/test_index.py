@@ -33,9 +33,11 @@ def answers(monkeypatch):
         def urlopen(_request, timeout):
             if isinstance(content, Exception):
                 raise content
-            answered = io.BytesIO(json.dumps(content).encode())
+            answered = io.BytesIO((content if isinstance(content, str) else json.dumps(content)).encode())
             answered.headers = Message()
-            answered.headers["Content-Type"] = "application/vnd.pypi.simple.v1+json"
+            kind = "text/html" if isinstance(content, str) else "application/vnd.pypi.simple.v1+json"
+            answered.headers["Content-Type"] = kind
+            answered.headers["Last-Modified"] = "Fri, 01 Mar 2024 00:00:00 GMT"
             return answered
 
         monkeypatch.setattr("urllib.request.urlopen", urlopen)
@@ -53,6 +55,16 @@ def test_releases_are_in_the_order_of_versions_and_dated_by_their_first_file(ans
     assert [one.name for one in found] == names
     assert found[1] == Release("2.10.0", 1709251200, "ray==2.10.0", "ray 2.10.0")
     assert index.from_json(index.as_json(found)) == found
+
+
+def test_a_page_of_links_is_an_index_whose_files_have_the_dates_of_their_server(answers):
+    answers(
+        "<a href=\"../../ray-3.0.0.dev0%2Bg1-py3-none-any.whl#sha256=1\">r</a> <a class=x href='/up'>up</a>"
+    )
+    place = "https://wheels.example/nightly"
+    (found,) = releases_of("ray", place, True)
+    pinned = "ray @ https://wheels.example/ray-3.0.0.dev0%2Bg1-py3-none-any.whl"
+    assert found == Release("3.0.0.dev0+g1", 1709251200, pinned, "ray 3.0.0.dev0+g1")
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def configuration(root: Path) -> dict[str, Any]:
 
 def results_folder(root: Path) -> Path:
     """Where asv keeps its results."""
-    return root / str(configuration(root).get("results_dir", "results"))
+    return Path(os.path.normpath(root / str(configuration(root).get("results_dir", "results"))))
 
 
 def set_damaged_aside(results: Path, machine: str, say: Callable[[str], None]) -> None:
