@@ -13,6 +13,7 @@ from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
 from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.tracked import fixed
+from rollout_bench.report.idle import tail_table
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED
 
 pytestmark = pytest.mark.timeout(120)
@@ -133,9 +134,13 @@ def test_what_the_commit_cannot_be_asked_for_is_absent_and_the_rest_measured(not
 
 def test_requests_that_arrive_one_by_one_are_timed_and_not_counted_and_too_few_are_not_steady(notes):
     load = fixed("nano", [2])[0].asking(arrival="window:1")
-    (record,) = measure_cases("nano", ["zmq"], [load], say=print, rollouts=1)
-    assert record.status == MEASURED, record.reason
-    assert rollouts(notes) == [1] * 7  # a lone one, and two for each of three rollouts
+    records = measure_cases(
+        "nano", ["zmq"], [load, fixed("nano", [2])[0]], say=print, rollouts=1, repeat_share=0.0
+    )
+    record, batch = records
+    assert (record.status, batch.status) == (MEASURED, MEASURED), record.reason
+    assert "steady state" not in batch.observed["absent"]
+    assert tail_table(records).count("zmq") == 1
     assert record.observed["absent"]["wire"].startswith("requests arrive while others run")
     assert record.observed["absent"]["steady state"].startswith("1 requests were sent at steady state")
     assert record.metrics["latency_p99_seconds"][0] < record.metrics["step_seconds"][0]

@@ -126,6 +126,7 @@ def count(miniature, workload=THREE):
         facts = await miniature.describe()
         facts["engine"] = {
             "prefix_caching": False,
+            "block_size": 16,
             "max_num_seqs": miniature.seats,
             "max_num_batched_tokens": 64,
         }

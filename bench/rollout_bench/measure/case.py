@@ -70,6 +70,7 @@ class Cases:
         self._search = Search(self.options["until_limit_seconds"])
         self._exact: dict[Workload, exact.Exact] = {}
         self._samples: dict[Workload, list[dict[str, float]]] = {}
+        self._not_steady: dict[Workload, str] = {}
         self._orders, self._answers = orders, answers
 
     def say(self, text: str) -> None:
@@ -273,7 +274,7 @@ class Cases:
             try:
                 samples[-1] |= steady_metrics(rolled.samples, rolled.began, counts)
             except NotSteady as error:
-                engine.watch.absent["steady state"] = str(error)
+                self._not_steady[workload] = str(error)
         self._search.spend(workload.name, rolled.step_seconds)
         return f"{rolled.step_seconds:.6f}"
 
@@ -290,7 +291,9 @@ class Cases:
             "rollouts": len(samples),
             "engine_starts": 1,
             "host": order["host"] | ({"pinned": True} if self._pinned else {}),
-            "absent": engine.watch.absent | ({"wire": counted.absent} if counted.absent else {}),
+            "absent": engine.watch.absent
+            | ({"wire": counted.absent} if counted.absent else {})
+            | ({"steady state": self._not_steady[workload]} if workload in self._not_steady else {}),
         }
         if counted.totals:
             observed["counted"] = counted.totals

@@ -199,7 +199,7 @@ async def run_rollout(
     if workload.is_batch:
         sequences = await rollout.generate(prompts, samplings)
         step_seconds = time.perf_counter() - begin
-        times = [_engines_times(sequence) for sequence in sequences]
+        times = [_times_of_engine(sequence) for sequence in sequences]
     else:
         answers: dict[int, list[tuple[Sample, RequestTimes]]] = {}
 
@@ -212,7 +212,7 @@ async def run_rollout(
             found = await rollout.generate([prompts[place]], [samplings[place]])
             done = time.perf_counter()
             answers[place] = [
-                (one, _drivers_times(one, at - begin, done - at, len(history))) for one in found
+                (one, _times_since_due(one, at - begin, done - at, len(history))) for one in found
             ]
 
         await send_all(send, chains, window(workload.arrival), due)
@@ -230,7 +230,7 @@ async def run_rollout(
     return Rolled(begin, step_seconds, times)
 
 
-def _engines_times(sequence: Sample) -> RequestTimes:
+def _times_of_engine(sequence: Sample) -> RequestTimes:
     return RequestTimes(
         sequence.first_token_seconds,
         sequence.latency_seconds,
@@ -239,7 +239,7 @@ def _engines_times(sequence: Sample) -> RequestTimes:
     )
 
 
-def _drivers_times(
+def _times_since_due(
     sequence: Sample, sent_seconds: float, latency_seconds: float, history_tokens: int
 ) -> RequestTimes:
     """Times as whoever sends requests one by one has them: from when it was due until its answer came."""

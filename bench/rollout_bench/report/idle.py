@@ -20,10 +20,12 @@ def tail_table(records: Sequence[Record]) -> str:
     """One row a measured record, medians: when its samples were done, and what held them up.
 
     `tail` is the share of the step time after 90 % are done, `slowest` the tokens/s of the slowest sample,
-    `cached` the share of the prompt tokens that the prefix cache had.
+    `cached` the share of the prompt tokens that the prefix cache had. Where requests arrive one after another
+    there is no tail.
     """
+    at_once = [record for record in records if not {"arrival", "session"} & record.workload.keys()]
     titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
-    return _table(titles, records, _tail)
+    return _table(titles, at_once, _tail)
 
 
 def _tail(values: dict[str, float]) -> list[str]:
