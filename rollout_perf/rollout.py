@@ -58,8 +58,9 @@ class Sequence:
 
     `first_token_seconds` and `latency_seconds` count from the request's arrival at the engine's
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
-    `done_seconds` counts from the call of `generate` to the last token. Samples of one request have the
-    times of the last of them.
+    `done_seconds` counts from the call of `generate` to the last token; `way_in_seconds` is what of it the
+    request took to the engine's queue. `way_back_seconds` is from the last token to the caller's hands.
+    Samples of one request have the times of the last of them.
     `text` is None where the model has no tokenizer.
     `logprobs` and `prompt_logprobs`, where they were asked for, have a mapping for each token: its own
     log-probability and those of the most probable ones, by id. The first token of a prompt has none.
@@ -73,6 +74,8 @@ class Sequence:
     first_token_seconds: float
     latency_seconds: float
     done_seconds: float
+    way_in_seconds: float
+    way_back_seconds: float
     text: str | None = None
     logprobs: list[dict[int, float]] | None = None
     prompt_logprobs: list[dict[int, float]] | None = None
@@ -111,10 +114,21 @@ class Rollout:
         for one in samplings:
             self._engine.check_logprobs(one)
         results: list[Result] = [[]] * len(requests)
-        await self._engine.generate(requests, results.__setitem__)
+
+        def took(place: int, result: Result) -> None:
+            taken_at = time.monotonic()
+            for sample in result:
+                sample["way_back_seconds"] = taken_at - sample["done_at"]
+            results[place] = result
+
+        await self._engine.generate(requests, took)
         # vLLM takes its times of the same clock, which all processes of a host share.
         return [
-            Sequence(done_seconds=sample.pop("done_at") - begin, **sample)
+            Sequence(
+                done_seconds=sample.pop("done_at") - begin,
+                way_in_seconds=sample.pop("queued_at") - begin,
+                **sample,
+            )
             for samples in results
             for sample in samples
         ]

@@ -19,8 +19,8 @@ Request = tuple[str, int, list[int], Any, int]
 
 
 Result = list[dict[str, Any]]
-"""Of a request, for each of its samples the fields of a Sequence; but `done_at`, on the monotonic clock, for
-`done_seconds`."""
+"""Of a request, for each of its samples the fields of a Sequence; but for its times from the caller's view
+`queued_at` and `done_at`, on the monotonic clock."""
 
 Took = Callable[[int, Result], None]
 """Takes the result of a request and its place in the list, in the event loop."""
@@ -139,6 +139,7 @@ class VllmEngine(Engine):
                 "queue_seconds": times.scheduled_ts - times.queued_ts,
                 "first_token_seconds": times.first_token_latency,
                 "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
+                "queued_at": times.queued_ts,
                 "done_at": times.last_token_ts,
                 "text": completion.text or None,
                 "logprobs": _values(completion.logprobs),

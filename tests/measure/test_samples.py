@@ -86,7 +86,7 @@ def test_single_tokens_have_no_time_between_two():
 
 
 def done(*seconds: float) -> list[RequestTimes]:
-    return [RequestTimes(0.1, 0.2, 2, one) for one in seconds]
+    return [RequestTimes(0.1, 0.2, 2, one, (0.1, 0.1)) for one in seconds]
 
 
 def test_the_tail_of_ten_samples_by_hand():
@@ -103,6 +103,16 @@ def test_the_slowest_sample_is_the_one_with_the_longest_time_between_two_tokens(
 
 def test_without_the_time_of_every_sample_there_is_no_tail():
     assert not rollout_metrics(2.0, [*done(1.0), *TWO], COUNTS).keys() & {"done_50_seconds", "tail_share"}
+
+
+def test_the_ways_of_two_requests_by_hand():
+    """Medians, and CPU time for each request; without the times of every sample there are none."""
+    there = [replace(one, ways_seconds=ways) for one, ways in zip(TWO, ((0.1, 0.3), (0.3, 0.4)), strict=True)]
+    counts = replace(COUNTS, caller_cpu_seconds=0.5, front_cpu_seconds=1.0)
+    metrics = rollout_metrics(2.0, there, counts)
+    names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds", "front_cpu_seconds")
+    assert [metrics[name] for name in names] == pytest.approx([0.2, 0.35, 0.25, 0.5])
+    assert not rollout_metrics(2.0, [there[0], TWO[1]], COUNTS).keys() & {*names}
 
 
 def test_idle_time_of_a_gpu_by_hand():
@@ -178,6 +188,8 @@ EVERYTHING = replace(
     cached_tokens=0,
     stage_seconds={f"stage_{name}_seconds": 0.1 for name in stages([], [], [])},
     floor_seconds=1.0,
+    caller_cpu_seconds=0.1,
+    front_cpu_seconds=0.1,
 )
 NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share", "history_miss_share"}
 NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith(("steady_", "turn_", "later_"))}

@@ -117,6 +117,9 @@ def test_a_path_behind_two_entries_is_two_cases_and_an_unknown_entry_is_absent(t
         ("zmq", MEASURED), ("zmq@zmq", MEASURED), ("vllm-mp@telepathy", ABSENT),
     ]  # fmt: skip
     assert records[2].reason == "this commit has no entry 'telepathy'; it has local, zmq"
+    assert [{"way_in_seconds", "front_cpu_seconds"} & one.metrics.keys() for one in records] == [
+        {"way_in_seconds"}, {"way_in_seconds", "front_cpu_seconds"}, set(),
+    ]  # fmt: skip
     kept = {json.loads(line).get("entry") for line in (tmp_path / "keep").read_text().splitlines()}
     assert kept == {None, "zmq", "telepathy"}
     assert '"entry":' not in records[0].to_json()

@@ -23,8 +23,9 @@ import pytest
 import zmq
 from fake_engine import BAD_ANSWERS, NEVER, RAISE
 from leaks import eventually, lives, nothing_left
+from rollout_bench.measure.model_free import ModelFreeEngine
 
-from rollout_perf import ENTRIES, ConfigurationError, EngineError, Sampling, Stalled, WorkerError
+from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
 from rollout_perf.engine import Engine, Request, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.surroundings import environment
@@ -108,6 +109,22 @@ def test_samples_of_many_lengths_come_as_they_are_done(entered):
     )
     assert list(came) == [1, 2, 0]
     assert came[1] < 0.3
+
+
+def test_a_sequence_says_what_it_took_to_the_engine_and_back():
+    class Slow(ModelFreeEngine, Engine):
+        async def generate(self, requests, took):
+            await asyncio.sleep(0.02)  # on the way in
+            kept = []
+            await super().generate(requests, lambda *result: kept.append(result))
+            await asyncio.sleep(0.04)  # and back
+            for result in kept:
+                took(*result)
+
+    rollout = Rollout(model=None, row=None, engine=Slow(0.001), run=None)
+    [sequence] = asyncio.run(rollout.generate([[1]], Sampling(30)))
+    assert 0.02 <= sequence.way_in_seconds < sequence.done_seconds - 0.03
+    assert 0.04 <= sequence.way_back_seconds < 1
 
 
 def test_nothing_to_generate_is_generated_at_once(entered):

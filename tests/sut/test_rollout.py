@@ -254,6 +254,8 @@ def test_lengths_are_forced_for_each_prompt(path):
 def test_times_of_a_sequence_are_in_their_order(path):
     for sequence in visit(path).greedy:
         assert 0 <= sequence.queue_seconds < sequence.first_token_seconds < sequence.latency_seconds < 60
+        assert 0 < sequence.way_in_seconds < sequence.done_seconds
+        assert 0 <= sequence.way_back_seconds < 60
         assert sequence.finish_reason == "length"
         assert sequence.text is None
 

@@ -15,7 +15,7 @@ from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
 from ..measure.session import Contestant, run_session
 from ..measure.sizing import at_once, split
-from ..report.idle import idle_table, stage_table, steady_table, tail_table, turn_table
+from ..report.idle import idle_table, stage_table, steady_table, tail_table, turn_table, way_table
 from ..report.names import work_name, work_of
 from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
 from ..schema.metrics import WITHOUT_CONTROL
@@ -88,7 +88,7 @@ def run(given: argparse.Namespace) -> int:
         print("\n" * (number > 0) + work)
         print(ratio_table(rows, reference, given.metric))
         cases = [one for one in together(sessions) if work_of(one) == work]
-        shown = tail_table, steady_table, turn_table, idle_table, stage_table
+        shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
         for text in filter(None, (one(cases) for one in shown)):
             print(f"\n{text}")
     variants = of_variants(sessions, given.metric)

@@ -10,7 +10,15 @@ from ..errors import UsageError
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.sequence import measure_cases
-from ..report.idle import idle_table, probe_lines, stage_table, steady_table, tail_table, turn_table
+from ..report.idle import (
+    idle_table,
+    probe_lines,
+    stage_table,
+    steady_table,
+    tail_table,
+    turn_table,
+    way_table,
+)
 from ..report.ratios import of_variants, variant_tables
 from ..report.rollouts import rollout_table
 from ..schema.metrics import WITHOUT_CONTROL
@@ -75,7 +83,7 @@ def run(given: argparse.Namespace) -> int:
     reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
     print(rollout_table(records, reference, given.metric))
     variants = variant_tables(of_variants([records], given.metric), given.metric)
-    shown = tail_table, steady_table, turn_table, idle_table, stage_table
+    shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
     for text in filter(None, (*variants, *(one(records) for one in shown))):
         print(f"\n{text}")
     for line in (*_absent(records), *probe_lines(records), *_traces(records)):

@@ -262,6 +262,12 @@ async def facts(rollout: Rollout) -> Facts:
     return cast(Facts, await rollout.describe())
 
 
+def ways_seconds(sample: Sample) -> tuple[float, float] | None:
+    """What a sample took to the engine's queue and back from it; None at commits that do not say so."""
+    ways = cast(Any, sample)
+    return (ways.way_in_seconds, ways.way_back_seconds) if hasattr(sample, "way_in_seconds") else None
+
+
 def done_seconds(sample: Sample) -> float | None:
     """When a sample was done; None at commits that do not say so."""
     return cast(TimedSample, sample).done_seconds if hasattr(sample, "done_seconds") else None

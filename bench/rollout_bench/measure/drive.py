@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .arrival import send_all, window
-from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, facts
+from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, facts, ways_seconds
 from .roofline import Device, device, floor_seconds
 from .samples import Counts, RequestTimes
 from .timeline import Stamps
@@ -74,9 +74,13 @@ class Watch:
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
         self._wire = await self._counters()
         self._cpu = cpu_seconds(self.engine_pid)
+        self._fronts_cpu = [*map(cpu_seconds, self.fronts)]
 
     async def end(self, workload: Workload) -> Counts:
         """What was counted since `begin`, during one rollout of a workload."""
+        caller, *fronts = (
+            cpu_seconds(pid) - cpu for pid, cpu in zip(self.fronts, self._fronts_cpu, strict=True)
+        )
         cpu = cpu_seconds(self.engine_pid) - self._cpu
         wire = await self.carried()
         wants_steps = [] if workload.is_batch else [True]
@@ -90,6 +94,8 @@ class Watch:
         return Counts(
             engine_steps=steps,
             engine_cpu_seconds=cpu,
+            caller_cpu_seconds=caller,
+            front_cpu_seconds=fronts[0] if fronts else None,
             host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=wire.get("bytes"),
@@ -236,6 +242,7 @@ def _times_of_engine(sequence: Sample) -> RequestTimes:
         sequence.latency_seconds,
         len(sequence.token_ids),
         done_seconds(sequence),
+        ways_seconds=ways_seconds(sequence),
     )
 
 
@@ -251,6 +258,7 @@ def _times_since_due(
         sent_seconds + latency_seconds,
         sent_seconds,
         history_tokens,
+        ways_seconds(sequence),
     )
 
 

@@ -54,6 +54,7 @@ class ModelFreeEngine:
             "queue_seconds": 0.0,
             "first_token_seconds": min(self._token_seconds, done_at - arrived),
             "latency_seconds": done_at - arrived,
+            "queued_at": arrived,
             "done_at": done_at,
         }
 

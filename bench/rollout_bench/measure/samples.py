@@ -25,6 +25,8 @@ class RequestTimes:
     """From the rollout's begin until it was due; None where all were, at its begin."""
     history_tokens: int = 0
     """Of its prompt's tokens those of earlier turns."""
+    ways_seconds: tuple[float, float] | None = None
+    """From submitting the rollout to the engine's queue, and from the last token to who submitted it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Counts:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     """Of the prompt tokens those that the prefix cache had; None where there is no such cache."""
+    caller_cpu_seconds: float | None = None
+    front_cpu_seconds: float | None = None
+    """Of another process than the caller's, before the engine's."""
     first_step: tuple[int, int] | None = None
     """Requests and tokens that the first engine step took up."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -101,6 +106,7 @@ def rollout_metrics(
         "gpu_peak_bytes": counts.gpu_peak_bytes,
         **_tail(step_seconds, requests, gaps),
         **_turns(requests, counts),
+        **_ways(requests, counts),
         "preemptions": counts.preemptions,
         "prefix_miss_share": _miss_share(counts),
         "roofline_gap_share": _gap(counts.floor_seconds, step_seconds),
@@ -139,6 +145,17 @@ def _turns(requests: Sequence[RequestTimes], counts: Counts) -> dict[str, float 
         if counts.cached_tokens is None or not whole
         else max(0.0, 1 - counts.cached_tokens / whole),
     }
+
+
+def _ways(requests: Sequence[RequestTimes], counts: Counts) -> dict[str, float | None]:
+    ways = [request.ways_seconds for request in requests if request.ways_seconds is not None]
+    cpu = {"caller": counts.caller_cpu_seconds, "front": counts.front_cpu_seconds}
+    values = {
+        f"{who}_cpu_seconds": None if spent is None else spent / len(requests) for who, spent in cpu.items()
+    }
+    if len(ways) == len(requests):
+        values["way_in_seconds"], values["way_back_seconds"] = map(median, zip(*ways, strict=True))
+    return values
 
 
 def _idle(step_seconds: float, counts: Counts, values: dict[str, float | None]) -> dict[str, float | None]:

@@ -96,6 +96,22 @@ def _turn(values: dict[str, float]) -> list[str]:
     ]
 
 
+def way_table(records: Sequence[Record]) -> str:
+    """One row a measured record, medians: the way of a request in and back, and what it costs whom.
+
+    Nothing where all are behind the local entry.
+    """
+    if not any(record.entry for record in records):
+        return ""
+    return _table(["path", "batch", "way in", "way back", "caller CPU", "front CPU"], records, _way)
+
+
+def _way(values: dict[str, float]) -> list[str]:
+    front = "front_cpu_seconds"
+    names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds")
+    return [*(_quantity(values, name) for name in names), _quantity(values, front) if front in values else ""]
+
+
 def stage_table(records: Sequence[Record]) -> str:
     """One row a record with a timeline, medians over rollouts: the stages of an engine step, in their order.
 

@@ -119,6 +119,27 @@ METRICS: dict[str, Metric] = {
         "CPU time of the engine's process for each engine step",
         note="of all its threads; with `sync` that process is the worker too",
     ),
+    "way_in_seconds": Metric(
+        "seconds",
+        "way in",
+        "from submitting a rollout until the engine has a request in its queue, median over requests",
+        note="through the entry and vLLM's front",
+    ),
+    "way_back_seconds": Metric(
+        "seconds", "way back", "from a sample's last token until who submitted it has it, median over samples"
+    ),
+    "caller_cpu_seconds": Metric(
+        "seconds",
+        "caller CPU for a request",
+        "CPU time of the process that submits a rollout, for each request",
+        note="with the entry `local` that is the front, too",
+    ),
+    "front_cpu_seconds": Metric(
+        "seconds",
+        "front CPU for a request",
+        "CPU time of the front, for each request",
+        note="where it is a process of its own",
+    ),
     "host_peak_bytes": Metric(
         "bytes",
         "host memory, peak",

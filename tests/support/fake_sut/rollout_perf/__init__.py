@@ -42,6 +42,8 @@ class Sequence:
     latency_seconds: float
     done_seconds: float
     logprobs: list[dict[int, float]] | None = None
+    way_in_seconds: float = 0.25
+    way_back_seconds: float = 0.5
 
 
 _VLLM, _OURS = "vllm.v1.executor", "rollout_perf.transports"
