@@ -10,10 +10,10 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rollout_perf import Sampling
-from rollout_perf.engine import Limits, Result, Took
+if TYPE_CHECKING:
+    from rollout_perf.engine import Limits, Result, Took
 
 
 class ModelFreeEngine:
@@ -22,14 +22,19 @@ class ModelFreeEngine:
     It has what `rollout_perf.engine.Engine` asks for.
     """
 
-    limits = Limits(tokens=1 << 20, logprobs=0)
-
     def __init__(self, token_seconds: float = 0.0, model: Any = None):
         self._token_seconds = token_seconds
         self._model = model
         self._finals: dict[str, Result] = {}
 
-    async def generate(self, requests: list[Any], took: Took) -> None:
+    @property
+    def limits(self) -> "Limits":
+        """More than anybody asks for."""
+        from rollout_perf.engine import Limits
+
+        return Limits(tokens=1 << 20, logprobs=0)
+
+    async def generate(self, requests: list[Any], took: "Took") -> None:
         """Give every result when its last token is due; those that are due together, at once."""
         arrived = time.monotonic()
         due: dict[int, list[int]] = {}
@@ -69,7 +74,7 @@ class ModelFreeEngine:
 
         return serve_http(llm, folder, listener, key, final)
 
-    def served(self, names: list[str]) -> list[Result]:
+    def served(self, names: list[str]) -> "list[Result]":
         """The results of requests that were served by HTTP."""
         return [self._finals.pop(name) for name in names]
 
@@ -123,6 +128,8 @@ class _Llm:
     async def generate(self, prompt: Any, sampling: Any, name: str, **_more: Any) -> AsyncIterator[Any]:
         """The one output of a request, with what else is known of its samples as its metrics."""
         from vllm.outputs import CompletionOutput, RequestOutput
+
+        from rollout_perf import Sampling
 
         results: list[Result] = [[]]
         ids = prompt["prompt_token_ids"]
