@@ -40,7 +40,7 @@ def judged(root, monkeypatch):
     """Gates that measure nothing: what each was asked, and what it says."""
     asked, verdicts = [], []
 
-    def judge(folder, given, question, measured, commits):
+    def judge(folder, _verdicts, question, measured, commits):
         asked.append(
             (git(folder, "show", f"{commits['head']}:requirements/cuda.lock"), measured[0].name, question)
         )
@@ -48,6 +48,7 @@ def judged(root, monkeypatch):
         return {"verdict": verdicts[len(asked) - 1]}
 
     monkeypatch.setattr(upgrade, "judge", judge)
+    monkeypatch.setattr(upgrade, "verdicts_folder", lambda folder, machine: folder)
     monkeypatch.setattr(upgrade.gate_report, "text", lambda content: content["verdict"])
     resolve_at_once(monkeypatch)
     return SimpleNamespace(asked=asked, verdicts=verdicts)

@@ -92,11 +92,9 @@ def run(given: argparse.Namespace) -> int:
     notes = _dirty(git.changed_files(root))
     for note in notes:
         say(note)
-    try:
-        content = judge(root, given, question, (engines, loads), commits, notes)
-    finally:
-        if not given.keep:
-            ledger.remove_environments(root)
+    folder = verdicts_folder(root, given.machine)
+    with alone(say, checkout_lock(root)), ledger.environments(root, given.keep):
+        content = judge(root, folder, question, (engines, loads), commits, notes)
     if given.summary:
         given.summary.write_text(gate_report.markdown(content))
     if given.junit:
@@ -106,36 +104,41 @@ def run(given: argparse.Namespace) -> int:
     return gate_report.exit_code(content)
 
 
+def verdicts_folder(root: Path, name: str | None) -> Path:
+    """Where this machine's verdicts go. Raises UsageError where they cannot, or the disk is too small."""
+    entry = asv_runs.machine_entry(name, machine.gpus())
+    folder = _folder(asv_runs.results_folder(root), entry)
+    ledger.check_room(root, len(replicates.BUILDS))
+    return folder
+
+
 def judge(
     root: Path,
-    given: argparse.Namespace,
+    folder: Path,
     question: Question,
     measured: tuple[Tracked, Sequence[Workload]],
     commits: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Build both commits, measure and judge them; what is kept of it in results/, and what it says."""
+    """Build both commits, measure and judge them; what it says, which `folder` keeps. Who calls is alone."""
     engines, loads = measured
-    entry = asv_runs.machine_entry(given.machine, machine.gpus())
-    folder = _folder(asv_runs.results_folder(root), entry)
-    known = asv_runs.results_folder(ledger.home(root)) / entry["machine"]
-    question = replace(question, noise=read_noise(known))
-    ledger.check_room(root, len(replicates.BUILDS))
-    with alone(say, checkout_lock(root)):
-        base = environments.build(root, replicates.BASE, commits[replicates.BASE], "", say)
-        head = environments.build(
-            root, replicates.HEAD, commits[replicates.HEAD], "-head", say, base.python_build
-        )
-        built = {replicates.BASE: base, replicates.HEAD: head}
-        begin = now()
-        name = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
-        records = Records(built, engines, loads, question, folder / f"{name}.jsonl")
-        room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
-        outcome = sessions.run_gate(question, room, records.measure, say)
+    name = folder.parent.name
+    known = read_noise(asv_runs.results_folder(ledger.home(root)) / name)
+    base = environments.build(root, replicates.BASE, commits[replicates.BASE], "", say)
+    head = environments.build(
+        root, replicates.HEAD, commits[replicates.HEAD], "-head", say, base.python_build
+    )
+    begin = now()
+    file = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
+    question = replace(question, noise=known)
+    built = {replicates.BASE: base, replicates.HEAD: head}
+    records = Records(built, engines, loads, question, folder / f"{file}.jsonl")
+    room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
+    outcome = sessions.run_gate(question, room, records.measure, say)
     notes = [*notes, *environments.differences(base, head), *records.notes()]
-    facts = {**commits, "machine": entry["machine"], "measured_at": begin, **provenance(), "notes": notes}
+    facts = {**commits, "machine": name, "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / f"{file}.json").write_text(json.dumps(content, indent=1) + "\n")
     return content
 
 

@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
     for commit in commits:
         say(f"  {commit}")
     try:
-        with alone(say, lock):
+        with alone(say, lock), ledger.environments(root, given.keep):
             asv_runs.set_damaged_aside(asv_runs.results_folder(root), name, say)
             code = _measure(
                 root,
@@ -75,9 +75,6 @@ def run(given: argparse.Namespace) -> int:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
         raise
-    finally:
-        if not given.keep:
-            ledger.remove_environments(root)
     log = asv_runs.log_file(root)
     if code not in (0, 2):
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")

@@ -15,14 +15,16 @@ from ..gate import report as gate_report
 from ..gate.replicates import BASE, HEAD
 from ..history import index
 from ..history.environments import find_commit
-from ..history.ledger import Entry, Ledger, home, remove_environments
+from ..history.ledger import Entry, Ledger, home
+from ..history.ledger import environments as ledger_environments
 from ..history.locks import pins
 from ..measure import machine
+from ..measure.alone import alone
 from ..measure.tracked import DEFAULT_SET, FLAVOURS, Tracked, read_tracked
 from ..measure.workload import Workload
-from .checkout import find_checkout
+from .checkout import checkout_lock, find_checkout
 from .console import say
-from .gate import engines_of, judge, judging_arguments, question_of
+from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
 from .releases import flavour_argument, name_of
 
 _TODAY = "today"
@@ -50,25 +52,23 @@ def run(given: argparse.Namespace) -> int:
     tables = _tables(root, given)
     questions = {name: question_of(given, engines) for name, (engines, _loads) in tables.items()}
     ledger = Ledger(root, f"upgrade-{named.flavour}", named.package, named.flavour)
-    ledger.take_sut(say)
-    say(f"{requirement}: resolving the lock with it")
-    head = Entry(f"{named.package}-{version}", int(time.time()), requirement, ledger.resolve(requirement))
-    if head.reason:
-        raise UsageError(f"{requirement} cannot be resolved: {head.reason}")
-    ledger.write([Entry(_TODAY, head.published, "the lock of today", lock), head])
-    commits = {BASE: find_commit(ledger.folder, _TODAY), HEAD: find_commit(ledger.folder, head.name)}
+    folder = verdicts_folder(ledger.folder, given.machine)
     found = {}
-    try:
+    with alone(say, checkout_lock(ledger.folder)), ledger_environments(ledger.folder, given.keep):
+        ledger.take_sut(say)
+        say(f"{requirement}: resolving the lock with it")
+        head = Entry(f"{named.package}-{version}", int(time.time()), requirement, ledger.resolve(requirement))
+        if head.reason:
+            raise UsageError(f"{requirement} cannot be resolved: {head.reason}")
+        ledger.write([Entry(_TODAY, head.published, "the lock of today", lock), head])
+        commits = {BASE: find_commit(ledger.folder, _TODAY), HEAD: find_commit(ledger.folder, head.name)}
         for number, (name, measured) in enumerate(tables.items(), 1):
             budget = questions[name].budget_seconds / len(tables)
             say(f"{name}, {number} of {len(tables)}, {budget / 60:.0f} minutes at most")
             question = replace(questions[name], budget_seconds=budget)
-            content = judge(ledger.folder, given, question, measured, commits)
+            content = judge(ledger.folder, folder, question, measured, commits)
             print(f"{name}: {requirement} against the lock of today\n{gate_report.text(content)}\n")
             found[name] = content
-    finally:
-        if not given.keep:
-            remove_environments(ledger.folder)
     print(json.dumps({"requirement": requirement, "gates": found}))
     codes = [gate_report.exit_code(content) for content in found.values()]
     return 1 if 1 in codes else max(codes)

@@ -229,7 +229,9 @@ def within(releases: list[Release], given: str | None, oldest: str | None) -> li
         raise UsageError(f"{what}; the newest are {known}")
     too_old = [one.name for one in found if oldest is not None and Version(one.name) < Version(oldest)]
     if too_old:
-        raise UsageError(f"older than is supported, which is {oldest} and newer: {', '.join(too_old)}")
+        raise UsageError(
+            f"older than is supported: {', '.join(too_old)}; give --range {oldest}.. or a later beginning"
+        )
     return found
 
 

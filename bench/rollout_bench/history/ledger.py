@@ -8,6 +8,7 @@ the checkout around it, and the system under test of that checkout's HEAD is bes
 checkout's releases/NAME, with the repository itself as a bundle of git, from which a clone makes it again.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,8 +178,8 @@ class Ledger:
 
     def take_sut(self, say: Callable[[str], None]) -> None:
         """Have the system under test of the checkout's HEAD measure the releases from now on."""
-        commit = git.answer(self._root, "rev-parse", "HEAD")
-        if commit is None:
+        commit = git.answer(self._root, "log", "-1", "--format=%H", "--", "rollout_perf", "setup.py")
+        if not commit:
             raise UsageError(f"git gives no commit of {self._root}: {git.refusal(self._root)}")
         target, version = self.folder / "sut", f"[egg_info]\ntag_build = +g{commit[:8]}\n"
         if any(file.startswith("rollout_perf/") for file in git.changed_files(self._root)):
@@ -197,18 +198,10 @@ class Ledger:
         if not requirement:
             return f"{UNRESOLVED}there is no wheel of it for this machine\n"
         script = self._root / "requirements" / "lock.py"
+        asked = ["--move", requirement, "--flavour", self.flavour, "--to"]
         with tempfile.TemporaryDirectory(prefix="rollout-perf-lock-") as folder:
             done = subprocess.run(
-                [
-                    sys.executable,
-                    str(script),
-                    "--move",
-                    requirement,
-                    "--flavour",
-                    self.flavour,
-                    "--to",
-                    folder,
-                ],
+                [sys.executable, str(script), *asked, folder],
                 capture_output=True,
                 text=True,
                 env=os.environ | ({"UV_OFFLINE": "1"} if offline else {}),
@@ -254,8 +247,12 @@ def check_room(root: Path, count: int) -> None:
         )
 
 
-def remove_environments(root: Path) -> None:
-    """Remove what a ledger's releases were installed into."""
-    if is_ledger(root):
-        for folder in (root / ".asv").glob("env*"):
-            shutil.rmtree(folder, ignore_errors=True)
+@contextlib.contextmanager
+def environments(root: Path, keep: bool = False) -> Iterator[None]:
+    """For a block, what releases are installed into: a ledger's goes after it, unless it is to be kept."""
+    try:
+        yield
+    finally:
+        if is_ledger(root) and not keep:
+            for folder in (root / ".asv").glob("env*"):
+                shutil.rmtree(folder, ignore_errors=True)

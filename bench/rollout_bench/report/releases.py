@@ -74,7 +74,7 @@ def _cases(
     measured = [one for one in entries if values[one.subject]]
     if len(measured) > 1:
         before, newest = measured[-2:]
-        parts.append(wrapped(_newest(newest, before, values[newest.subject], values[before.subject])))
+        parts.append(wrapped(_newest(newest, before, values[newest.subject], values[before.subject], notes)))
     for place in range(0, len(paths), _PATHS):
         shown = paths[place : place + _PATHS]
         rows = []
@@ -105,13 +105,16 @@ def _mark(point: ChangePoint) -> str:
     return _WORSE if point.worse else _BETTER
 
 
-def _newest(newest: Entry, before: Entry, now: Mapping[str, Estimate], then: Mapping[str, Estimate]) -> str:
+def _newest(
+    newest: Entry,
+    before: Entry,
+    now: Mapping[str, Estimate],
+    then: Mapping[str, Estimate],
+    notes: Footnotes,
+) -> str:
     """The newest release over the one before, each through its ratio to the control."""
-    said = [
-        f"{path} {interval(over)}"
-        for path, value in now.items()
-        if path in then and (over := ratio(value, then[path]))
-    ]
+    over = {path: ratio(value, then[path]) for path, value in now.items() if path in then}
+    said = [f"{path} {interval(one)}{notes.mark(one)}" for path, one in over.items() if one is not None]
     return f"{newest.name} over {before.name}: {', '.join(said) or 'no path of both was measured'}"
 
 
