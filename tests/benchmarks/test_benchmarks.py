@@ -134,6 +134,7 @@ def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, 
     def measure_cases(preset, paths, workloads, *_rest, **options):
         assert [one.name for one in workloads] == asked
         assert options["keep"] == tmp_path / f"{file}.unfinished"
+        assert options["timeline"]  # of which detect's parts are
         return [Record(path, preset, 1, one.as_dict(), ABSENT, "no") for path in paths for one in workloads]
 
     monkeypatch.setattr(asv_cases.machine, "gpus", list)
