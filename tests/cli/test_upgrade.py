@@ -56,16 +56,22 @@ def judged(root, monkeypatch):
 
 @pytest.mark.parametrize(
     ("verdicts", "code"),
-    [(["same", "better"], 0), (["worse", "failed"], 1), (["failed", "same"], 2), (["same", "worse"], 1)],
+    [
+        (["same", "better", "same"], 0),
+        (["worse", "failed", "same"], 1),
+        (["failed", "same", "same"], 2),
+        (["same", "same", "worse"], 1),
+    ],
 )
 def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, verdicts, code):
     judged.verdicts.extend(verdicts)
-    assert cli.main(["upgrade", "ray==2.58.0", "--budget", "10"]) == code
+    assert cli.main(["upgrade", "ray==2.58.0", "--budget", "15"]) == code
     assert [
         (name, question.paths[:2], question.budget_seconds) for _lock, name, question in judged.asked
     ] == [
         ("nano", ["sync", "vllm-mp"], 300.0),
         ("nano-rl", ["vllm-mp", "zmq"], 300.0),
+        ("nano-turns", ["vllm-mp", "zmq"], 300.0),
     ]
     assert judged.asked[0][0] == LOCK.replace("2.60.0", "2.58.0").strip()
     said = json.loads(capsys.readouterr().out.splitlines()[-1])

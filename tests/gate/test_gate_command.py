@@ -43,8 +43,11 @@ def nothing_is_built(monkeypatch, tmp_path):
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
         (["HEAD", "--no-index"], "HEAD"),
-        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, nano-rl, qwen2.5-0.5b"),
-        (["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"], "it has grpo 32, fixed 8, fixed 16"),
+        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, nano-rl, nano-turns, qwen2.5-0.5b"),
+        (
+            ["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"],
+            "it has grpo 32, grpo-logprobs-0 32, ",
+        ),
         (["HEAD", "HEAD", "--tracked", "nano", "--samples", "4"], "--workload and --batch alone"),
         (["HEAD", "HEAD", "--preset", "bono"], "unknown preset or model folder 'bono'"),
         (["HEAD", "HEAD", "--workload", "no.jsonl"], "unknown workload 'no.jsonl'"),
@@ -127,7 +130,7 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, p
     ):
         largest = session_arguments(preset, ranks, sized_for, len(contestants), arguments)["max_num_seqs"]
         asked.append((preset, [(load.name, load.batch) for load in workloads], largest))
-        assert [(one.build, one.path) for one in contestants] == [("base", "zmq"), ("head", "zmq")]
+        assert [(one.build, one.way) for one in contestants] == [("base", "zmq"), ("head", "zmq")]
         assert (rounds, warmups) == ((1, 0) if "wire_bytes" in words else (10, 2))
         return []
 

@@ -13,7 +13,17 @@ pytestmark = pytest.mark.xdist_group("wheels")
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
-MEASURED = {"__init__", "engine", "errors", "models", "presets", "rollout", "surroundings", "transports"}
+MEASURED = {
+    "__init__",
+    "engine",
+    "entries",
+    "errors",
+    "models",
+    "presets",
+    "rollout",
+    "surroundings",
+    "transports",
+}
 """What the system under test is made of: nothing that generates load, times, judges or shows."""
 
 
@@ -47,7 +57,7 @@ def test_the_measured_wheel_holds_the_system_under_test_and_nothing_else(wheels)
 def test_the_other_wheel_holds_the_command_and_its_data(wheels):
     names = zipfile.ZipFile(wheels[1]).namelist()
     assert {Path(name).parts[0] for name in names if ".dist-info/" not in name} == {"rollout_bench"}
-    for data in ("measure/data/gsm8k_lengths.json", "site/static/index.html", "site/classic/package.json"):
+    for data in ("measure/data/gsm8k_lengths.json", "site/static/index.html", "site/npm/package.json"):
         assert f"rollout_bench/{data}" in names
     entry = zipfile.ZipFile(wheels[1]).read(next(name for name in names if name.endswith("entry_points.txt")))
     assert b"rollout-perf = rollout_bench.cli.main:main" in entry

@@ -247,7 +247,7 @@ def test_an_endpoint_is_refused_by_an_entry_that_takes_none():
 
 @contextmanager
 def watched_closely(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(waiting, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.1)
     with nothing_left(only=("process", "thread", "shared memory")):
         yield
 

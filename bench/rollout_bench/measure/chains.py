@@ -21,21 +21,20 @@ def turns_before(turns: Iterable[tuple[str | None, int, int]]) -> dict[int, tupl
     return before
 
 
-def check(before: dict[int, tuple[int, int]], prompts: Sequence[tuple[int, int]]) -> None:
-    """Raise ValueError where a later prompt has no room for the turn before, or either has several answers.
+def check(before: dict[int, tuple[int, int]], prompts: Sequence[tuple[int, int]], one_request: bool) -> None:
+    """Raise ValueError where a later prompt has no room for the turn before, or several samples.
 
-    `prompts` are length and number of sequences of each.
+    `prompts` are length and number of sequences of each. A first prompt may be of many sessions, unless
+    `one_request` asks for all its samples.
     """
     for number, (earlier, answer) in before.items():
         (length, samples), (length_before, samples_before) = prompts[number], prompts[earlier]
-        if max(samples, samples_before) > 1:
-            raise ValueError(
-                f"prompt {number + 1} is the turn after prompt {earlier + 1}: each has one sample"
-            )
+        turn = f"prompt {number + 1} is the turn after prompt {earlier + 1}"
+        if samples > 1 or (samples_before > 1 and one_request):
+            raise ValueError(f"{turn}: each has one sample then")
         if length <= length_before + answer:
             raise ValueError(
-                f"prompt {number + 1} is the turn after prompt {earlier + 1}: it has more tokens than the "
-                f"{length_before + answer} of that turn, not {length}"
+                f"{turn}: it has more tokens than the {length_before + answer} of that turn, not {length}"
             )
 
 

@@ -95,7 +95,7 @@ class Workload:
         for name in ("output_tokens", *_OF_SEQUENCES):
             _check_number(name, getattr(self, name), self.batch)
         _check_number("blocks", self.blocks, self.prompts)
-        chains.check(self.turns_before(), self._prompts())
+        chains.check(self.turns_before(), self._prompts(), self.request == GROUP)
         if self.request == GROUP:
             if not self.grouped:
                 raise ValueError(
