@@ -147,7 +147,7 @@ def test_requests_that_come_one_by_one_are_in_the_first_engine_step_together():
     counted, seconds = count(Miniature(late_seconds=0.01))
     assert counted == Exact({"engine_steps": 4, "wire_bytes": 4 * 10 + 3 * 100, "wire_calls": 4})
     assert counted.metrics == {"wire_bytes": [85.0], "wire_calls": [1.0]}
-    assert seconds < 5
+    assert seconds < 10
 
 
 def test_a_rollout_without_a_gated_start_has_no_exact_metrics_and_a_reason():
