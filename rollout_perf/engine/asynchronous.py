@@ -1,10 +1,13 @@
 """vLLM's AsyncLLM as an engine. It runs in a process of its own; who waits looks whether that lives."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ..errors import EngineError, RolloutError, Stalled
@@ -35,32 +38,48 @@ class AsyncEngine(VllmEngine):
         super().__init__(row, run, self._llm.vllm_config)
 
     async def generate(self, requests: list[Request], took: Took) -> None:
-        tasks = [
-            asyncio.create_task(self._generate_one(place, request, took))
-            for place, request in enumerate(requests)
-        ]
+        if not requests:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        unfinished = {name for name, *_rest in requests}
+
+        def take(place: int, output: Any) -> None:
+            """Take a request's last output, or its error, where vLLM puts it: no task waits for it there."""
+            name, index, *_rest = requests[place]
+            if done.done():
+                return
+            if isinstance(output, Exception):
+                done.set_exception(output)
+            elif output.finished:
+                unfinished.discard(name)
+                took(place, self._results(index, output))
+                if not unfinished:
+                    done.set_result(None)
+
+        submitting = asyncio.create_task(self._submit(requests, take))
         try:
-            await self._all_of(tasks, self._run.step_deadline_seconds)
+            await self._all_of([submitting, done], self._run.step_deadline_seconds)
         except Exception as error:
             raise await self._cause(error) from error
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            done.cancel()
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+            if unfinished:
+                with contextlib.suppress(Exception):  # an engine that is dead has none
+                    await self._llm.abort(list(unfinished))
 
-    async def _generate_one(self, place: int, request: Request, took: Took) -> None:
-        name, index, prompt, sampling, sample = request
-        final = None
-        async for output in self._llm.generate(
-            {"prompt_token_ids": prompt}, self._sampling(sampling, sample), name
-        ):
-            final = output
-        if final is None or not final.finished:
-            raise EngineError(f"request {name} ended without an answer")
-        took(place, self._results(index, final))
+    async def _submit(self, requests: list[Request], take: Callable[[int, Any], None]) -> None:
+        for place, (name, _index, prompt, sampling, sample) in enumerate(requests):
+            # As vLLM's renderer makes it: another prompt would pass through a thread.
+            rendered: Any = {"type": "token", "prompt_token_ids": prompt}
+            collector = await self._llm.add_request(name, rendered, self._sampling(sampling, sample))
+            collector.put = partial(take, place)
+            if (early := collector.output) is not None:
+                take(place, early)
 
-    async def _all_of(self, tasks: list[asyncio.Task], deadline_seconds: float) -> None:
-        await all_of(tasks, deadline_seconds, self._death, self._answers, "the engine's process")
+    async def _all_of(self, awaited: list[asyncio.Future], deadline_seconds: float) -> None:
+        await all_of(awaited, deadline_seconds, self._death, self._answers, "the engine's process")
 
     def _death(self) -> None:
         if self._llm.errored:  # vLLM reports a failure to those that wait already, but not a death
