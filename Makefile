@@ -8,12 +8,15 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup track lint light check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
+.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
+
+demo: setup ## compare three paths side by side, in a minute, and say what it means
+	rollout-perf demo
 
 track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv
 	rollout-perf track $(COMMITS)

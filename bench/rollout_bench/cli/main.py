@@ -1,5 +1,6 @@
 """The command `rollout-perf`: measure paths now, the pipe alone, a range of commits; judge a commit.
 
+    rollout-perf demo
     rollout-perf measure --path zmq --path vllm-mp --preset nano --batch 8
     rollout-perf limit --path zmq
     rollout-perf pipe
@@ -10,8 +11,8 @@
     rollout-perf detect
     rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
-Progress goes to standard error, tables to standard output; the last line of all but `track`, `publish`
-and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
+Progress goes to standard error, tables to standard output; the last line of all but `demo`, `track`,
+`publish` and `report` is one JSON object. Exit code 0: all is well; 1: something failed or is
 slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
 nothing is left running; 141: the reader of the output has gone. `gate` and `upgrade` have their own: 0
@@ -33,6 +34,7 @@ from ..errors import BenchError, UsageError
 from .crash import crash_line
 
 COMMANDS = {
+    "demo": "compare three paths within a minute, with what it means",
     "measure": "measure a rollout over one or more paths, now",
     "compare": "compare paths rollout by rollout, all engines up at once",
     "limit": "raise the batch until throughput stops growing or memory is full",
