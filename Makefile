@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam publish preview browser actionlint pictures reference lock clean
+.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam publish preview docs browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ publish: setup ## write the site from results/ to html/
 
 preview: setup ## serve html/ on this machine
 	asv preview
+
+docs: setup ## serve the documents, and build them anew as they are written
+	mkdocs serve
 
 browser: ## install Debian's Chromium, for the tests and the pictures of the site; needs root
 	apt-get update -qq

@@ -369,6 +369,18 @@ def test_on_paper_it_is_light_with_all_charts(committed, visit):
     assert tab.evaluate("document.querySelector('#history .xtick text').style.fill") == "rgb(22, 32, 43)"
 
 
+def test_words_lead_to_the_glossary_and_the_documents_can_be_searched(committed, visit):
+    pytest.importorskip("mkdocs")
+    tab = visit(committed, H200)
+    tab.click("h2 a:text-is('Change points')")
+    tab.wait_for_selector("tr:target:has-text('a change of level in a series')")
+    tab.fill("input.md-search__input", "saturation")
+    tab.wait_for_selector(".md-search-result__item a[href*='glossary.html']", state="attached")
+    tab.keyboard.press("Escape")
+    tab.click(".md-header a.md-logo")
+    tab.wait_for_selector("#lead")
+
+
 def test_asvs_explorer_works_from_files(committed, visit):
     tab = visit(
         committed.parent / "asv" / "index.html", ready="text=rollout.Qwen05B.track_step_seconds >> nth=0"

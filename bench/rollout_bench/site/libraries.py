@@ -1,4 +1,5 @@
-"""Libraries of the pages, fetched once by the lock in npm/: Plotly's basic bundle, and what asv's pages take.
+"""Libraries of the pages, fetched once by the lock in npm/: Plotly's basic bundle, what asv's pages and the
+documents' search take, and axe, with which tests/site/test_browser.py examines the pages.
 
 Where npm could not, asv's classic pages say so, and charts are drawn by what the plotly package has: the same
 library with every kind of chart, five times as large.
@@ -15,6 +16,8 @@ from .tool import run_tool
 
 PLOTLY = "plotly.min.js"
 _BASIC = "plotly.js-basic-dist-min/plotly-basic.min.js"
+_SEARCH = "iframe-worker/shim/index.js"
+"""With it the search of the documents works where a page was opened as a file."""
 CLASSIC = {
     "jquery-3.3.1.min.js": "jquery/dist/jquery.min.js",
     "jquery.flot.min.js": "flot/jquery.flot.js",
@@ -54,6 +57,12 @@ def copy_plotly(libraries: Libraries | None, folder: Path) -> None:
         shutil.copy2(whole, folder / PLOTLY)
 
 
+def copy_search(libraries: Libraries | None, docs: Path) -> None:
+    """Put what the documents' search takes where mkdocs.yml says; without npm it needs a server."""
+    if libraries is not None and libraries.absent is None:
+        shutil.copy2(libraries.folder / _SEARCH, docs / "assets" / "iframe-worker.js")
+
+
 def _fetch(npm: Path) -> str | None:
     lock = (files(__package__) / "npm" / "package-lock.json").read_text()
     have = npm / "node_modules" / "have.json"
@@ -78,5 +87,5 @@ def _fetch(npm: Path) -> str | None:
 
 
 def _missing(npm: Path) -> list[str]:
-    needed: Iterable[str] = (*CLASSIC.values(), _BASIC)
+    needed: Iterable[str] = (*CLASSIC.values(), _BASIC, _SEARCH)
     return [name for name in needed if not (npm / "node_modules" / name).is_file()]

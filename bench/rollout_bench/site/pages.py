@@ -21,12 +21,13 @@ from ..history.triage import Decision
 from ..report.answer import groups_of
 from .change_points import change_point_data, finding_data, gates_data, page_name
 from .data import column_name, columns, commits_of, front
+from .docs import Docs
 from .feed import link_text, write_badge, write_feed
 from .libraries import Libraries, copy_plotly
 from .names import literal
 from .plain import plain_tables
 
-_SHARED = ("commits", "commit_url", "metrics", "reference", "machines", "warnings")
+_SHARED = ("commits", "commit_url", "metrics", "reference", "machines", "warnings", "words")
 """What of the front page's data every page has."""
 
 
@@ -40,12 +41,13 @@ def write_pages(
     facts: Mapping[str, Any] | None = None,
     libraries: Libraries | None = None,
     decisions: Mapping[str, Decision] | None = None,
+    docs: Docs | None = None,
 ) -> Path:
     """Write everything but asv's pages, and return the first page.
 
     `gates` are verdicts of gate runs; `commit_url` has {commit} where a commit's hash goes. `facts`
     are more facts for the front page: "asv" (whether its pages are there), "asv_reason", and "triage" (why
-    `decisions`, by names of regressions, could not be read).
+    `decisions`, by names of regressions, could not be read). `docs` says where the documents are.
     """
     data, pages = folder / "data", folder / "change-points"
     for part in (data, pages):
@@ -70,9 +72,10 @@ def write_pages(
     content["change_points"] = [
         {name: value for name, value in one.items() if name != "page"} for one in shown
     ]
-    content |= dict(facts or {})
+    docs = docs or Docs()
+    content |= {"words": dict(docs.words), "docs_plain": docs.plain, **(facts or {})}
     found = findings(change_points, decisions or {})
-    opened = {"regressions": link_text(found)}
+    opened = {"regressions": link_text(found), "docs": docs.link()}
     _page(folder / "index.html", templates["index"], plain=plain_tables(content), **opened)
     _page(folder / "compare.html", templates["compare"], **opened)
     _page(folder / "regressions.html", templates["regressions"], **opened)
@@ -86,11 +89,12 @@ def write_pages(
                 name = column_name(content["groups"][number]["id"], batch, metric)
                 history = literal(columns(points, place, metric))
                 _script(data / f"{name}.js", f"RP.loaded({literal(name)},{history});")
+    beside = opened | {"docs": docs.link("../")}
     shared = {name: content[name] for name in _SHARED}
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)
         title = html.escape(one["title"])
-        _page(pages / f"{slug}.html", templates["change-point"], title=title, slug=slug, **opened)
+        _page(pages / f"{slug}.html", templates["change-point"], title=title, slug=slug, **beside)
         _script(data / f"change-point-{slug}.js", f"RP.changePoint = {literal(one)};")
     shared |= {"groups": [], "change_points": []}
     _script(data / "shared.js", f"RP.front = {literal(shared)};")

@@ -29,6 +29,7 @@ from ..history.results import Results, history
 from ..history.triage import Decision, read_triage
 from ..schema.record import minute, read_gate
 from .asv_pages import finish_asv_pages, run_asv_publish
+from .docs import Docs, write_docs
 from .folder import check, put
 from .libraries import Libraries, fetch
 from .pages import write_pages
@@ -80,6 +81,9 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     libraries = (
         Libraries(kept, "not asked outside a checkout") if root is None else fetch(root / ".asv" / "npm")
     )
+    docs = Docs() if root is None else write_docs(root, folder, libraries)
+    if docs.plain:
+        say(f"the documents are left as Markdown: {docs.plain}")
     with _forks(results, root) as pool:
         found = [pool.submit(_change_points_of, metric) for metric in metrics_of(results)]
         try:
@@ -107,6 +111,7 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         facts,
         libraries,
         decisions,
+        docs,
     )
     say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page

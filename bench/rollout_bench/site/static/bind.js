@@ -33,5 +33,10 @@ RP.bindCopy = () =>
     setTimeout(() => (event.target.textContent = "Copy link"), 2000);
   });
 
+// Words of the page that the glossary explains, as soon as there are data that say where.
+addEventListener("DOMContentLoaded", () => {
+  for (const one of document.querySelectorAll("[data-word]")) one.replaceChildren(RP.word(one.textContent, one.dataset.word));
+});
+
 const dialog = document.getElementById("origin");
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

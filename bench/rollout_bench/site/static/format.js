@@ -12,6 +12,13 @@ RP.number = function (value) {
 // What data/front.js says of a metric: title, unit, better, exact, meaning.
 RP.metric = (name) => (Object.hasOwn(RP.front.metrics, name) ? RP.front.metrics[name] : null);
 
+// A word that the glossary explains, as a link to where it does. Its addresses are seen from the folder of this sheet.
+RP.word = function (text, word = text) {
+  if (!Object.hasOwn(RP.front.words, word)) return text;
+  const sheet = document.querySelector("link[rel=stylesheet]").href;
+  return RP.el("a", { class: "word", href: new URL(RP.front.words[word], sheet).href }, text);
+};
+
 RP.title = (name) => (RP.metric(name) || { title: name }).title;
 
 // The unit of a metric; a unit itself may be given too.

@@ -17,7 +17,7 @@ RP.render = function () {
   if (!alone) return RP.put("matrix");
   RP.matrix();
   const metric = RP.selection.metric;
-  RP.put("history-title", `${capital(RP.title(metric))} over the commits`);
+  RP.put("history-title", RP.word(capital(RP.title(metric)), RP.title(metric)), " over the commits");
   RP.put("history-better", RP.better(metric));
   RP.put("compare-better", RP.better(metric));
   RP.columns(metric, (content) => {

@@ -90,5 +90,6 @@ function read() {
           ]
         : `absent: ${front.asv_reason}`,
     ),
+    front.docs_plain ? RP.say(`The documents are Markdown: ${front.docs_plain}.`) : null,
   );
 }

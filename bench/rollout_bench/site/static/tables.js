@@ -15,7 +15,7 @@ RP.table = function (titles, rows) {
   const head = RP.el(
     "tr",
     {},
-    titles.map((title) => RP.el("th", { scope: "col" }, title)),
+    titles.map((title) => RP.el("th", { scope: "col" }, RP.word(title))),
   );
   const line = (row) =>
     RP.el(

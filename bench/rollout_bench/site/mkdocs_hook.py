@@ -1,0 +1,43 @@
+"""What mkdocs does to the documents beyond its settings: anchors in the glossary, and links that leave docs/.
+
+mkdocs.yml names this file, and mkdocs loads it by its path.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from rollout_bench.site.docs import GLOSSARY, anchor_of, words_of
+from rollout_bench.site.publish import commit_url
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_given: Any) -> str:
+    """Links that leave docs/ lead to the web page of the origin; where it has none, their text stays."""
+    root = Path(config.config_file_path).parent
+    commits, own, _hash = commit_url(root).partition("/commit/")
+    here = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
+
+    def led(found: re.Match[str]) -> str:
+        text, target = found.groups()
+        file = posixpath.normpath(posixpath.join(here, target))
+        if file.startswith("docs/"):
+            return found[0]
+        return f"[{text}]({commits}/blob/HEAD/{file})" if own else text
+
+    return re.sub(r"\[([^\]]+)\]\((\.\./[^)\s]+)\)", led, markdown)
+
+
+def on_page_content(html: str, page: Any, **_given: Any) -> str:
+    """Each row of the glossary's tables has an anchor."""
+    if page.file.src_uri != GLOSSARY:
+        return html
+    seen: set[str] = set()
+
+    def marked(found: re.Match[str]) -> str:
+        anchor = anchor_of(words_of(found[1])[0])
+        fresh = anchor not in seen
+        seen.add(anchor)
+        return f'<tr id="{anchor}">\n<td>{found[1]}</td>' if fresh else found[0]
+
+    return re.sub(r"<tr>\n<td>(.*?)</td>", marked, html)
