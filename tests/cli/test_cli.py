@@ -186,7 +186,7 @@ def test_ctrl_c_is_reported_in_a_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("statuses", "code"), [(["measured"], 0), (["measured", "failed"], 1)])
-def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, capsys):
+def test_measure_shows_a_table_or_the_records_as_json_alone(statuses, code, monkeypatch, capsys):
     from rollout_bench.schema.record import Record
 
     def measure_cases(preset, paths, workloads, *_rest, **_keywords):
@@ -199,10 +199,12 @@ def test_the_last_line_of_measure_is_the_records(statuses, code, monkeypatch, ca
 
     run_instead(measure_cases, monkeypatch)
     assert cli.main(MEASURE) == code
-    *lines, last = capsys.readouterr().out.splitlines()
-    assert [record["status"] for record in json.loads(last)["records"]] == statuses
-    assert lines[0].startswith("path")
-    assert ("failed: why" in "\n".join(lines)) == ("failed" in statuses)
+    text = capsys.readouterr().out
+    assert text.startswith("path")
+    assert ("failed: why" in text, "{" in text) == ("failed" in statuses, False)
+    assert cli.main([*MEASURE, "--json"]) == code
+    records = json.loads(capsys.readouterr().out)["records"]
+    assert [record["status"] for record in records] == statuses
 
 
 @pytest.mark.parametrize("command", ["measure", "compare"])
@@ -307,11 +309,10 @@ def test_a_small_vocabulary_holds_every_id_that_is_drawn(arguments, tmp_path, mo
 
 def test_the_search_for_a_limit_doubles_the_batch(monkeypatch, capsys):
     arguments = ["limit", "--path", "zmq", "--first-batch", "4", "--max-batch", "40", "--deadline", "9"]
-    workloads, options = asked_for(arguments, monkeypatch)
+    workloads, options = asked_for([*arguments, "--json"], monkeypatch)
     assert [one.batch for one in workloads] == [4, 8, 16, 32]
     assert options["until_limit_seconds"] == 9
-    *_lines, last = capsys.readouterr().out.splitlines()
-    assert json.loads(last)["limits"] == {"zmq": None}
+    assert json.loads(capsys.readouterr().out)["limits"] == {"zmq": None}
 
 
 def test_help_is_quick_and_loads_no_engine():

@@ -1,6 +1,7 @@
 """`rollout-perf record`: from what a run has left to a file that `--workload` takes."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,9 +28,10 @@ def source(tmp_path):
 def test_a_recording_is_a_workload(source, tmp_path, capsys):
     made = str(tmp_path / "run.jsonl")
     assert cli.main(["record", str(source), "--output", made]) == 0
-    said, last = capsys.readouterr().out.splitlines()
-    assert said == f"1 samples are in {made}; 1 never ended, and are left out"
-    assert json.loads(last) == {"source": "vllm-spans", "samples": 1, "left_out": 1}
+    assert capsys.readouterr().out == f"1 samples are in {made}; 1 never ended, and are left out\n"
+    Path(made).unlink()
+    assert cli.main(["record", str(source), "--output", made, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"source": "vllm-spans", "samples": 1, "left_out": 1}
     assert cli.main(["workload", made, "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["workloads"]
     assert (found["prompt_tokens"], found["output_tokens"]) == (40, 6)
@@ -43,7 +45,7 @@ def test_a_dump_is_counted_by_the_tokenizer_without_special_tokens(tmp_path, cap
     )
     monkeypatch.setattr(workloads, "tokenizer_of", lambda _model, _path: fake)
     assert cli.main(["record", str(source), "--output", str(made), "--preset", "nano"]) == 0
-    assert "lengths are without those of the chat template" in capsys.readouterr().out
+    assert "lengths are without the chat template's" in capsys.readouterr().out
     assert json.loads(made.read_text())["prompt_length"] == 3
 
 

@@ -23,9 +23,9 @@ def test_a_ledger_of_wheels_that_somebody_built_is_resolved_by_uv(root, monkeypa
     for file in ("cuda.in", "cuda.lock"):
         (root / "requirements" / file).write_text("vllm==0.32.0\n")
     wheels = [write_wheel(root.parent / "wheels", f"0.33.0.dev{number}+g{number}234567") for number in (1, 2)]
-    ask = ["releases", "vllm", "--flavour", "cuda", "--pre", "--index", str(root.parent / "wheels")]
+    ask = ["releases", "vllm", "--flavour", "cuda", "--pre", "--index", str(root.parent / "wheels"), "--json"]
     assert cli.main(ask) == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = json.loads(capsys.readouterr().out)
     assert [one["reason"] for one in said["releases"]] == [None, None]
     folder = root / ".asv" / "releases" / "vllm-cuda"
     assert said["ledger"] == str(folder)
@@ -46,10 +46,10 @@ def test_what_cannot_be_resolved_is_a_release_with_a_reason_and_is_tried_again(r
     assert "3.5 GB" not in shown.out
     assert "8 GB, one for the release" in shown.out
     resolve_at_once(monkeypatch)
-    assert cli.main(["releases", "ray"]) == 0
+    assert cli.main(["releases", "ray", "--json"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "ray 2.58.0: resolving its lock\n"
-    assert [one["reason"] for one in json.loads(shown.out.splitlines()[-1])["releases"]] == [None] * 3
+    assert [one["reason"] for one in json.loads(shown.out)["releases"]] == [None] * 3
 
 
 @pytest.mark.parametrize("of", [["ray"], ["ray-cuda"], ["ray", "--flavour", "cuda"]])
@@ -60,6 +60,10 @@ def test_the_report_of_a_ledger_is_of_a_package_or_of_the_ledgers_name(root, mon
     capsys.readouterr()
     assert cli.main(["releases", "report", *of]) == 0
     assert "2.60.0: ray 2.58.0 -> 2.60.0" in capsys.readouterr().out
+    assert cli.main(["releases", "report", *of, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["release"] for one in found["releases"]] == ["2.58.0", "2.60.0"]
+    assert found["change_points"] == []
     assert (root / ".asv/releases/ray-cuda/asv.conf.json").read_text() == settings
 
 
@@ -73,11 +77,11 @@ def test_without_a_network_what_is_known_is_used_and_the_rest_is_named(root, mon
     monkeypatch.setattr(index, "releases_of", unreachable)
     resolve_at_once(monkeypatch, **{"2_50_0": "not in the cache"})
     capsys.readouterr()
-    assert cli.main(["releases", "ray"]) == 0
+    assert cli.main(["releases", "ray", "--json"]) == 0
     shown = capsys.readouterr()
     assert "PyPI cannot be reached: no route: releases are those that were known" in shown.err
     assert "no network and no cache of them: 2.50.0" in shown.err
-    assert [one["release"] for one in json.loads(shown.out.splitlines()[-1])["releases"]] == [
+    assert [one["release"] for one in json.loads(shown.out)["releases"]] == [
         "2.58.0",
         "2.60.0",
     ]

@@ -19,21 +19,23 @@ def trace(tmp_path):
 
 
 def shown(words, capsys):
-    assert cli.main(["workload", *words]) == 0
-    *text, last = capsys.readouterr().out.splitlines()
-    return text, json.loads(last)["workloads"]
+    assert cli.main(["workload", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["workloads"]
 
 
-def test_it_shows_text_and_json_or_json_alone(trace, capsys):
-    text, [found] = shown([trace, "--preset", "qwen2.5-0.5b"], capsys)
+def test_it_shows_text_or_json_alone_and_keeps_the_json_where_it_is_told_to(trace, tmp_path, capsys):
+    words = [trace, "--preset", "qwen2.5-0.5b"]
+    [found] = shown(words, capsys)
+    assert cli.main(["workload", *words, "--output", str(tmp_path / "kept.json")]) == 0
+    assert json.loads((tmp_path / "kept.json").read_text()) == {"workloads": [found]}
+    text = capsys.readouterr().out.splitlines()
     assert "samples        2 of 2 prompts" in text
     assert found["shared_prompt_tokens"] == 600
     assert found["kv_cache"]["bytes"] == 2 * 604 * 24 * 2 * 2 * 64 * 2
-    assert shown([trace, "--preset", "qwen2.5-0.5b", "--json"], capsys) == ([], [found])
 
 
 def test_a_named_workload_is_shown_too(capsys):
-    _text, [found] = shown(["fixed", "--batch", "3", "--output-tokens", "7"], capsys)
+    [found] = shown(["fixed", "--batch", "3", "--output-tokens", "7"], capsys)
     assert (found["samples"], found["output_tokens"]) == (3, 21)
 
 
@@ -50,6 +52,7 @@ def test_a_named_workload_is_shown_too(capsys):
         (["--workload-format", "none"], "invalid choice: 'none'"),
         (["--batch", "4"], "--batch cannot be given with .*trace.jsonl, which says it all"),
         (["--tokens-per-second", "0"], "--tokens-per-second is 0; it must be more than 0"),
+        (["--output", "/proc/none"], "argument --output: it is '/proc/none', which cannot be written"),
         (["--tp", "0"], "--tp is 0; it must be more than 0"),
     ],
 )

@@ -34,9 +34,9 @@ def repository(tmp_path_factory) -> exam.Repository:
 
 
 def gate(repository, base, head, *options, **more):
-    done = repository.gate(base, head, "--paths", "sync,zmq", "--budget", "2", *options, **more)
+    done = repository.gate(base, head, "--paths", "sync,zmq", "--budget", "2", "--json", *options, **more)
     print(done.stderr[-3000:], done.stdout)  # pytest shows it where a test fails
-    content = json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+    content = json.loads(done.stdout) if done.stdout else None
     return done, content
 
 
@@ -92,12 +92,12 @@ def test_an_upgrade_is_a_gate_of_two_locks_with_one_system_under_test_and_leaves
     options = ("--tracked", "nano", "--paths", "zmq", "--metrics", "wire_bytes", "--machine", exam.MACHINE)
     repository.call("git", "checkout", "-qf", repository.commits["a byte more"])
     try:
-        done = repository.tool("upgrade", "exam-engine==1.1", *options)
+        done = repository.tool("upgrade", "exam-engine==1.1", "--json", *options)
     finally:
         repository.call("git", "checkout", "-qf", "main")
     print(done.stderr[-3000:], done.stdout)
     assert done.returncode == 0
-    content = json.loads(done.stdout.splitlines()[-1])["gates"]["nano"]
+    content = json.loads(done.stdout)["gates"]["nano"]
     assert verdicts(content, "wire_bytes") == {"zmq": {"same"}}
     assert content["notes"] == ["the environments differ: exam-engine 1.0 -> 1.1"]
     ledger = repository.folder / ".asv" / "releases" / "upgrade-cpu"

@@ -33,16 +33,14 @@ ZeroMQ.send = _delayed
 def verdict_of(done) -> dict:
     print(done.stderr[-2000:], done.stdout)
     assert done.stdout, "it could not measure"
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout)
 
 
 def test_twenty_gates_of_a_commit_against_itself_call_at_most_one_worse(tmp_path):
     """Everything but the engine is real; its replicates differ by 5 %, three times the threshold."""
     repository = exam.make_repository(tmp_path, cv=0.05)
-    count = Counter(
-        verdict_of(repository.gate("first", "first", "--paths", "sync,zmq", "--budget", "0.3"))["verdict"]
-        for _ in range(20)
-    )
+    words = "first", "first", "--paths", "sync,zmq", "--budget", "0.3", "--json"
+    count = Counter(verdict_of(repository.gate(*words))["verdict"] for _ in range(20))
     print(f"verdicts of 20 gates: {dict(count)}")
     assert count["worse"] <= 1
 
@@ -71,7 +69,7 @@ def test_detect_names_exactly_the_changes_of_a_history(tmp_path):
     print(detected.stdout, detected.stderr)
     found = {
         (point["key"]["path"], point["first"]["subject"], point["worse"])
-        for point in json.loads(detected.stdout.splitlines()[-1])["change_points"]
+        for point in json.loads(detected.stdout)["change_points"]
     }
     slower = [True, True, False]
     assert found == {("zmq", name, worse) for name, worse in zip(changed, slower, strict=True)}
@@ -98,16 +96,16 @@ def test_gates_with_real_engines_call_a_commit_worse_than_itself_once_in_twenty_
     gates, budget = int(os.environ.get("EXAM_GATES", "2")), os.environ.get("EXAM_MINUTES", "8")
     count: Counter[str] = Counter()
     for _ in range(gates):
-        done = real.gate("first", "first", "--paths", "zmq", "--budget", budget)
+        done = real.gate("first", "first", "--paths", "zmq", "--budget", budget, "--json")
         print(done.stdout or done.stderr[-2000:])
-        count[json.loads(done.stdout.splitlines()[-1])["verdict"] if done.stdout else "not measured"] += 1
+        count[json.loads(done.stdout)["verdict"] if done.stdout else "not measured"] += 1
     print(f"verdicts of {gates} gates: {dict(count)}")
     assert count["worse"] <= gates // 20
     assert not count["not measured"]
 
 
 def test_a_gate_with_real_engines_finds_a_delay(real):
-    content = verdict_of(real.gate("first", "delayed", "--paths", "zmq,sync", "--budget", "30"))
+    content = verdict_of(real.gate("first", "delayed", "--paths", "zmq,sync", "--budget", "30", "--json"))
     found = {(row["path"], row["verdict"]) for row in content["verdicts"] if row["metric"] == "step_seconds"}
     assert ("zmq", "worse") in found
     assert ("sync", "worse") not in found

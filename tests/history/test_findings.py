@@ -122,15 +122,14 @@ def test_triage_lists_regressions_and_keeps_what_is_decided(tmp_path, monkeypatc
         out = capsys.readouterr()
         return out.err if code else out.out.splitlines()
 
-    table = said()
-    assert table[1].startswith(f"{name}  open   +")
-    assert json.loads(table[-1]) == {"open": [name], "regressions": {name: None}}
+    assert said()[1].startswith(f"{name}  open   +")
+    assert json.loads(*said("--json")) == {"open": [name], "regressions": {name: None}}
     assert "'1a2b', which is no commit here" in said(name, "--fixed-by", "1a2b", code=2)
     assert f"no regression 'x'; there are: {name}" in said("x", "--expected", code=2)
     assert "a NAME takes --acknowledged" in said(name, code=2)
     assert "a NAME takes --acknowledged" in said("--expected", code=2)
-    assert json.loads(said(name, "--fixed-by", "HEAD", "--note", "gone")[-1])["open"] == []
+    assert json.loads(*said(name, "--fixed-by", "HEAD", "--note", "gone", "--json"))["open"] == []
     [(kept, decision)] = read_triage(tmp_path / "results").items()
     assert (kept, decision.fixed_by, decision.note) == (name, commits[-1].hash[:8], "gone")
-    assert json.loads(said(name, "--reopen")[-1])["open"] == [name]
+    assert json.loads(*said(name, "--reopen", "--json"))["open"] == [name]
     assert read_triage(tmp_path / "results") == {}

@@ -102,7 +102,7 @@ def test_what_was_read_is_said(checkout, capsys):
     assert err == ""
     folder = checkout / "results"
     assert f"\nread: {COMMITS} records of {COMMITS} commits, 1 series, from {folder}\n" in out
-    assert json.loads(out.splitlines()[-1])["read"] == {
+    assert json.loads(detect(capsys, "--json")[1])["read"] == {
         "records": COMMITS, "commits": COMMITS, "series": 1, "folder": str(folder), "warnings": [],
     }  # fmt: skip
 
@@ -136,9 +136,9 @@ def test_a_shallow_clone_is_in_the_order_of_dates_and_this_is_said(checkout, mon
     commits = read_commits(checkout)
     monkeypatch.chdir(shallow)
     assert [commit.hash for commit in read_commits(shallow)] == [commit.hash for commit in commits]
-    code, out, err = detect(capsys)
+    code, out, err = detect(capsys, "--json")
     assert code == 1
-    [found] = json.loads(out.splitlines()[-1])["change_points"]
+    [found] = json.loads(out)["change_points"]
     assert found["first"]["hash"] == commits[COMMITS // 2].hash
     assert f"warning: {shallow} is a shallow clone, of 3 commits (git fetch --unshallow): " in err
 
@@ -166,9 +166,9 @@ def test_what_has_no_place_is_not_judged_and_this_is_said(checkout, capsys):
         (folder / f"{name[:8]}-virtualenv-py3.12-simulated.jsonl").write_text(
             "".join(json.dumps(line) + "\n" for line in lines)
         )
-    code, out, err = detect(capsys)
+    code, out, err = detect(capsys, "--json")
     assert code == 1
-    [found] = json.loads(out.splitlines()[-1])["change_points"]
+    [found] = json.loads(out)["change_points"]
     assert found["ratio"] == pytest.approx(1.2, abs=0.02)
     names = ", ".join(f"{number:x}" * 8 for number in range(5))
     assert err.startswith("left out: results of 6 commits that HEAD's history of first parents does not have")

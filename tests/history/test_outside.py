@@ -45,9 +45,9 @@ def test_they_are_part_of_no_series_and_by_date_where_there_is_no_history(rebase
 
 
 def test_detect_says_them_and_finds_no_change_point_in_them(rebased, capsys):
-    assert cli.main(["detect"]) == 0
+    assert cli.main(["detect", "--json"]) == 0
     out, err = capsys.readouterr()
-    content = json.loads(out.splitlines()[-1])
+    content = json.loads(out)
     assert content["change_points"] == []
     assert content["outside"] == [commit.hash for commit in rebased[2]]
     [line] = [line for line in err.splitlines() if "left out" in line]

@@ -134,7 +134,8 @@ def test_kept_records_are_shown_again_replicate_by_replicate(tmp_path, capsys):
     assert "0.99 [0.28 .. 3.56]" in shown
     assert shown.count("30.0 %") == 2
     assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["vllm-mp", "zmq"]
-    found = {row["path"]: row for row in json.loads(shown.splitlines()[-1])["ratios"]}
+    assert cli.main(["compare", *files, "--json"]) == 0
+    found = {row["path"]: row for row in json.loads(capsys.readouterr().out)["ratios"]}
     assert found["zmq"]["by_replicate"] == pytest.approx([1.1, 0.9])
 
 

@@ -111,9 +111,9 @@ def test_results_are_reported_judged_and_published(anywhere, tmp_path):
     shutil.copytree(ROOT / "results" / "h200-1x", kept / "h200-1x")
     shown = run("report", "newest", "--results", str(kept))
     assert (shown.returncode, "h200-1x" in shown.stdout) == (0, True), shown.stderr
-    found = run("detect", "--results", str(kept))
+    found = run("detect", "--results", str(kept), "--json")
     assert found.returncode == 0, found.stderr
-    json.loads(found.stdout.splitlines()[-1])
+    json.loads(found.stdout)
     made = run("publish", "--results", str(kept))
     assert made.returncode == 0, made.stderr
     assert "site: html/index.html" in made.stdout
@@ -132,26 +132,26 @@ def test_the_detector_is_examined(anywhere):
 def test_paths_are_measured_compared_and_driven_to_their_limit(anywhere):
     """With real engines; what is measured is the installed wheel."""
     run, empty, packages = anywhere
-    small = ["--preset", "nano", "--output-tokens", "4"]
+    small = ["--preset", "nano", "--output-tokens", "4", "--json"]
     measured = run(
         "measure", "--path", "zmq", *small, "--batch", "1", "--rollouts", "1", "--output", "kept.jsonl"
     )
     assert measured.returncode == 0, measured.stderr
-    [record] = json.loads(measured.stdout.splitlines()[-1])["records"]
+    [record] = json.loads(measured.stdout)["records"]
     assert record["observed"]["sut"] == str(packages / "rollout_perf")
     assert (empty / "kept.jsonl").is_file()
     few = ["--starts", "1", "--rounds", "2", "--warmups", "0"]
     compared = run("compare", "--reference", "zmq", "--path", "zmq", *small, "--batch", "1", *few)
     assert compared.returncode == 0, compared.stderr
-    assert [row["path"] for row in json.loads(compared.stdout.splitlines()[-1])["ratios"]] == ["zmq"]
+    assert [row["path"] for row in json.loads(compared.stdout)["ratios"]] == ["zmq"]
     found = run("limit", "--path", "sync", *small, "--max-batch", "1", "--rollouts", "1")
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout.splitlines()[-1])["limits"]["sync"]["knee"]["batch"] == 1
+    assert json.loads(found.stdout)["limits"]["sync"]["knee"]["batch"] == 1
 
 
 @pytest.mark.engine
 def test_the_pipe_is_measured_alone(anywhere):
     run, _empty, _packages = anywhere
-    done = run("pipe", "--path", "zmq", "--path", "bare-zmq", "--blocks", "7")
+    done = run("pipe", "--path", "zmq", "--path", "bare-zmq", "--blocks", "7", "--json")
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout.splitlines()[-1])["paths"]) == {"zmq", "bare-zmq"}
+    assert set(json.loads(done.stdout)["paths"]) == {"zmq", "bare-zmq"}

@@ -142,7 +142,7 @@ def test_what_could_not_be_measured_is_said(run, measured, tmp_path):
 def test_a_regression_is_reported_in_an_issue_and_once(run, tmp_path):
     (tmp_path / "history").mkdir()
     (tmp_path / "history" / "change-points.txt").write_text(
-        "after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n{}\n"
+        "after 0000aaaa a\nup to 1111bbbb b\nbisect: git\n"
     )
     (tmp_path / "history" / "found.txt").write_text("1\n")
     name = "open an issue where something is slower since"

@@ -151,7 +151,8 @@ def test_the_command_examines_our_detector_alone(monkeypatch, capsys):
     assert cli.main(["scorecard", "--series", "5"]) == 0
     out, _err = capsys.readouterr()
     assert f"| {OURS} | gaussian | 0.0 [0.0 .. 52.2] | 100.0 [47.8 .. 100.0] |" in out
-    assert {row["detector"] for row in json.loads(out.splitlines()[-1])["exam"]} == {OURS}
+    assert cli.main(["scorecard", "--series", "5", "--json"]) == 0
+    assert {row["detector"] for row in json.loads(capsys.readouterr().out)["exam"]} == {OURS}
 
 
 def test_a_bad_number_of_series_is_refused(capsys):

@@ -1,7 +1,6 @@
 """`rollout-perf compare`: paths side by side, engines up at once, several starts; ratios to a reference."""
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, read_records
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
 from . import workloads
+from .answer import answer, json_argument
 from .checkout import provenance
 from .console import say
 from .options import (
@@ -57,10 +57,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="repeatable; show what --output has kept, and measure nothing",
     )  # fmt: skip
     engine_argument(parser)
+    json_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Measure, show the ratios and the JSON; 0 where every case was measured."""
+    """Measure, and show the ratios; 0 where every case was measured."""
     if given.metric not in WITHOUT_CONTROL:
         raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(WITHOUT_CONTROL)}")
     if bool(given.path) == bool(given.kept):
@@ -80,25 +81,23 @@ def run(given: argparse.Namespace) -> int:
     [reference, *_others] = ways([given.reference], given.entry)
     found = ratios(sessions, reference, given.metric)
     every = [one for records in sessions for one in records]
-    for number, work in enumerate(dict.fromkeys(map(work_of, every))):
+    tables = []
+    for work in dict.fromkeys(map(work_of, every)):
         rows = [
             row for row in found
             if work == work_name(row["preset"], row["tensor_parallel_size"], row["workload"])
         ]  # fmt: skip
-        print("\n" * (number > 0) + work)
-        print(ratio_table(rows, reference, given.metric))
+        tables.append(f"{work}\n{ratio_table(rows, reference, given.metric)}")
         cases = [one for one in together(sessions) if work_of(one) == work]
         shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
-        for text in filter(None, (one(cases) for one in shown)):
-            print(f"\n{text}")
+        tables += filter(None, (one(cases) for one in shown))
     variants = of_variants(sessions, given.metric)
-    for text in variant_tables(variants, given.metric):
-        print(f"\n{text}")
+    tables += variant_tables(variants, given.metric)
     failed = [one for one in every if one.status != MEASURED]
     for one in failed:
         say(f"{one.way} {one.workload['batch']}: {one.status}: {one.reason}")
-    answer = {"reference": reference, "metric": given.metric, "ratios": found, "variants": variants}
-    print(json.dumps(answer))
+    content = {"reference": reference, "metric": given.metric, "ratios": found, "variants": variants}
+    answer(given, "\n\n".join(tables), content)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""How the commands speak while they work: a line on standard error; tables and JSON go to standard output."""
+"""How the commands speak while they work: a line on standard error; tables or JSON go to standard output."""
 
 import sys
 

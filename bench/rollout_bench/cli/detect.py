@@ -1,7 +1,6 @@
-"""`rollout-perf detect`: every change point in results/, up and down; tables and a line of JSON."""
+"""`rollout-perf detect`: every change point in results/, up and down; tables, or JSON."""
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from ..errors import UsageError
 from ..history.detect import find_change_points, find_short, judged, metrics_of
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
+from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
 from .console import say
 
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", action="append", metavar="NAME", help="repeatable (default: all)")
     parser.add_argument("--metric", action="append", metavar="NAME", help="repeatable (default: all)")
     results_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print the line of JSON alone")
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -49,20 +49,15 @@ def run(given: argparse.Namespace) -> int:
         "folder": str(kept.folder),
         "warnings": list(results.warnings),
     }
-    if not given.json:
-        print(change_points_table(found, short, results))
-        print("\nread: {records} records of {commits} commits, {series} series, from {folder}".format(**read))
-    print(
-        json.dumps(
-            {
-                "change_points": [asdict(one) | {"key": one.key._asdict()} for one in found],
-                "short": dict(sorted(Counter(one.points for one in short).items())),
-                "damaged": [str(damage) for damage in results.damaged],
-                "read": read,
-                "outside": [commit.hash for commit in results.outside_commits],
-            }
-        )
-    )
+    line = "read: {records} records of {commits} commits, {series} series, from {folder}".format(**read)
+    content = {
+        "change_points": [asdict(one) | {"key": one.key._asdict()} for one in found],
+        "short": dict(sorted(Counter(one.points for one in short).items())),
+        "damaged": [str(damage) for damage in results.damaged],
+        "read": read,
+        "outside": [commit.hash for commit in results.outside_commits],
+    }
+    answer(given, f"{change_points_table(found, short, results)}\n\n{line}", content)
     return 1 if any(one.slower_still for one in found) else 0
 
 

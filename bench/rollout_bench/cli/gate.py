@@ -30,6 +30,7 @@ from ..schema.record import now
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
+from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
 from .gate_records import Records
@@ -44,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     judging_arguments(parser)
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the verdicts as Markdown")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+    answer_arguments(parser)
 
 
 def judging_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +101,7 @@ def run(given: argparse.Namespace) -> int:
         given.summary.write_text(gate_report.markdown(content))
     if given.junit:
         given.junit.write_text(gate_report.junit(content))
-    print(gate_report.text(content))
-    print(json.dumps(content))
+    answer(given, gate_report.text(content), content)
     return gate_report.exit_code(content)
 
 

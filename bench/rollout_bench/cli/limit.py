@@ -1,4 +1,4 @@
-"""`rollout-perf limit`: raise the batch until throughput saturates; a table a path and a line of JSON."""
+"""`rollout-perf limit`: raise the batch until throughput saturates; a table a path, or JSON."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from ..measure.tracked import FIXED
 from ..measure.workload import Workload
 from ..report.idle import limit_lines
 from . import workloads
+from .answer import answer, json_argument
 from .checkout import provenance
 from .console import say
 from .options import (
@@ -41,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     entry_argument(parser)
     engine_argument(parser)
     output_argument(parser)
+    json_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -74,13 +76,14 @@ def run(given: argparse.Namespace) -> int:
             deadline_seconds=given.deadline + CASE_DEADLINE_SECONDS,
             until_limit_seconds=given.deadline,
         )
-    limits = {}
+    limits, lines = {}, []
     for path in ways(given.path, given.entry):
         mine = [record for record in records if record.way == path]
         limits[path] = find_limit(mine)
-        print("\n".join(limit_lines(path, limits[path], mine)))
+        lines += limit_lines(path, limits[path], mine)
     found = {path: one and asdict(one) for path, one in limits.items()}
-    print(json.dumps({"limits": found, "records": [json.loads(record.to_json()) for record in records]}))
+    content = {"limits": found, "records": [json.loads(record.to_json()) for record in records]}
+    answer(given, "\n".join(lines), content)
     return 0 if all(limits.values()) else 1
 
 

@@ -1,4 +1,4 @@
-"""`rollout-perf measure`: one or more paths now, one engine start a path; tables and a line of JSON."""
+"""`rollout-perf measure`: one or more paths now, one engine start a path; tables, or JSON."""
 
 import argparse
 import json
@@ -24,6 +24,7 @@ from ..report.rollouts import rollout_table
 from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, REFERENCE
 from . import workloads
+from .answer import answer, json_argument
 from .checkout import provenance
 from .console import say
 from .options import (
@@ -49,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
     engine_argument(parser)
     output_argument(parser)
+    json_argument(parser)
     timeline_argument(parser)
     parser.add_argument("--profile", metavar="DIR", help="keep a torch trace of a few engine steps here")
     parser.add_argument(
@@ -59,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Measure, show the table and the JSON; 0 where every case was measured."""
+    """Measure, and show it; 0 where every case was measured."""
     gpus = machine.gpus()
     check_engine_paths(given.path, gpus)
     _check_device(given.device, gpus)
@@ -81,14 +83,15 @@ def run(given: argparse.Namespace) -> int:
             timeline=given.timeline,
         )
     reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
-    print(rollout_table(records, reference, given.metric))
-    variants = variant_tables(of_variants([records], given.metric), given.metric)
     shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
-    for text in filter(None, (*variants, *(one(records) for one in shown))):
-        print(f"\n{text}")
-    for line in (*_absent(records), *probe_lines(records), *_traces(records)):
-        print(line)
-    print(json.dumps({"records": [json.loads(one.to_json()) for one in records]}))
+    tables = [
+        rollout_table(records, reference, given.metric),
+        *variant_tables(of_variants([records], given.metric), given.metric),
+        *(one(records) for one in shown),
+    ]
+    lines = [*_absent(records), *probe_lines(records), *_traces(records)]
+    text = "\n".join(["\n\n".join(filter(None, tables)), *lines])
+    answer(given, text, {"records": [json.loads(one.to_json()) for one in records]})
     return 0 if all(one.status == MEASURED for one in records) else 1
 
 

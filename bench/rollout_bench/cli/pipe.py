@@ -1,8 +1,7 @@
-"""`rollout-perf pipe`: transports or entries alone, without a model; a table and a line of JSON."""
+"""`rollout-perf pipe`: transports or entries alone, without a model; a table, or JSON."""
 
 import argparse
 import importlib.util
-import json
 
 from rollout_perf.entries import ENTRIES
 from rollout_perf.transports import TRANSPORTS
@@ -14,6 +13,7 @@ from ..measure.pipe import run_pipe
 from ..measure.pipe_contenders import BARE
 from ..report.entry_pipe import entry_table
 from ..report.pipe import pipe_table
+from .answer import answer, answer_arguments
 from .checkout import provenance
 from .console import say
 from .options import check_paths, ways
@@ -29,10 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"repeatable; requests/s of entries instead: {', '.join(ENTRIES)}",
     )
     parser.add_argument("--blocks", type=int, default=9, help="timed blocks (default: 9)")
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Measure, show the table and the JSON; 0 where nothing failed."""
+    """Measure, and show it; 0 where nothing failed."""
     if given.entry:
         return _entries(given)
     gpus = machine.gpus()
@@ -49,8 +50,7 @@ def run(given: argparse.Namespace) -> int:
         result = run_pipe(paths, given.blocks, say=say, provenance=provenance())
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(pipe_table(result))
-    print(json.dumps(result))
+    answer(given, pipe_table(result), result)
     return 1 if result["failed"] else 0
 
 
@@ -61,6 +61,5 @@ def _entries(given: argparse.Namespace) -> int:
         raise UsageError(f"--blocks is {given.blocks}; it must be at least 1")
     ways([], given.entry)
     result = run_entries(list(dict.fromkeys(given.entry)), given.blocks, say, provenance=provenance())
-    print(entry_table(result))
-    print(json.dumps(result))
+    answer(given, entry_table(result), result)
     return 1 if result["failed"] else 0

@@ -1,7 +1,6 @@
 """`rollout-perf record`: makes a workload file of a run, from what vLLM or verl has left of it."""
 
 import argparse
-import json
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..errors import UsageError
 from ..measure import recordings
 from ..measure.recorder import write
 from . import workloads
+from .answer import answer, json_argument
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the workload, for --workload")
     parser.add_argument("--source", choices=recordings.SOURCES, help="what FILE is (default: as it looks)")
     parser.add_argument("--preset", help="a model folder with the tokenizer, for a rollout dump of verl")
+    json_argument(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -48,8 +49,8 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     left = len(found) - written
     lost = f"; {left} never ended, and are left out" if left else ""
-    print(f"{written} samples are in {output}{lost}")
+    said = [f"{written} samples are in {output}{lost}"]
     if source == recordings.DUMP:
-        print("verl writes texts without special tokens: lengths are without those of the chat template")
-    print(json.dumps({"source": source, "samples": written, "left_out": left}))
+        said.append("verl writes texts without special tokens: lengths are without the chat template's")
+    answer(given, "\n".join(said), {"source": source, "samples": written, "left_out": left})
     return 0

@@ -1,14 +1,14 @@
 """`rollout-perf releases PACKAGE`: a ledger of its releases, which every command measures; and a report."""
 
 import argparse
-import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
@@ -27,6 +27,7 @@ from ..report.releases import releases_report
 from ..report.table import table
 from ..schema import variables
 from ..schema.metrics import CONTROL_RATIO
+from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
 
@@ -64,6 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of the package: its commits, by the wheels of --index",
     )
     flavour_argument(parser)
+    answer_arguments(parser)
 
 
 def flavour_argument(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +91,7 @@ def run(given: argparse.Namespace) -> int:
     with only_writer(say, checkout_lock(ledger.folder)):
         ledger.take_sut(say)
         entries = _extended(ledger, chosen, offline, given.source is not None)
-    _show(ledger, entries)
+    answer(given, _shown(ledger, entries), _content(ledger, entries))
     return 0
 
 
@@ -172,32 +174,27 @@ def _chosen(root: Path, named: Named, given: argparse.Namespace) -> tuple[bool, 
     return offline, index.within(found, given.range, oldest)
 
 
-def _show(ledger: Ledger, entries: Sequence[Entry]) -> None:
+def _shown(ledger: Ledger, entries: Sequence[Entry]) -> str:
     rows = []
     for one in entries:
         state = one.reason or f"{len(pins(one.lock))} packages"
         rows.append([one.name, _day(one.published), state])
     place = os.path.relpath(ledger.folder, Path.cwd())
     free = shutil.disk_usage(ledger.folder).free / 1e9
-    print(table(["release", "published", "its lock"], rows))
-    print(
-        f"\nthe ledger: git -C {place} log --reverse\n"
+    head = table(["release", "published", "its lock"], rows)
+    return (
+        f"{head}\n\nthe ledger: git -C {place} log --reverse\n"
         f"to measure: (cd {place} && rollout-perf track {entries[0].name}..{entries[-1].name})\n"
         f"and there `gate A B`, `detect`, `report`, `publish`, `asv run` and `asv find`, by version\n"
         f"to show:    rollout-perf releases report {ledger.package} --flavour {ledger.flavour}\n"
         f"an environment takes {GIGABYTES[ledger.flavour]:g} GB, one for the release under measurement, one "
         f"for the control; {free:.0f} GB are free"
     )
-    print(
-        json.dumps(
-            {
-                "ledger": str(ledger.folder),
-                "releases": [
-                    {"release": one.name, "published": one.published, "reason": one.reason} for one in entries
-                ],
-            }
-        )
-    )
+
+
+def _content(ledger: Ledger, entries: Sequence[Entry]) -> dict[str, Any]:
+    releases = [{"release": one.name, "published": one.published, "reason": one.reason} for one in entries]
+    return {"ledger": str(ledger.folder), "releases": releases}
 
 
 def _day(seconds: int) -> str:
@@ -227,5 +224,7 @@ def _report(root: Path, given: argparse.Namespace) -> int:
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     points = find_change_points(results, ledger.folder, [CONTROL_RATIO, STEP_TIME])
-    print(releases_report(ledger.entries(), results, points))
+    entries = ledger.entries()
+    found = {"change_points": [asdict(one) | {"key": one.key._asdict()} for one in points]}
+    answer(given, releases_report(entries, results, points), _content(ledger, entries) | found)
     return 0

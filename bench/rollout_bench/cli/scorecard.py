@@ -1,13 +1,13 @@
-"""`rollout-perf scorecard`: the exam of `detect` over simulated series; a table and a line of JSON."""
+"""`rollout-perf scorecard`: the exam of `detect` over simulated series; a table, or JSON."""
 
 import argparse
-import json
 import os
 import time
 
 from ..errors import UsageError
 from ..report.exam import exam_table
 from ..stats import exam
+from .answer import answer, answer_arguments
 from .console import say
 
 _SERIES = 200
@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--series", type=int, default=_SERIES, help=f"of each kind (default: {_SERIES}); more tell more"
     )
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -27,10 +28,10 @@ def run(given: argparse.Namespace) -> int:
     answers = []
     begin = time.monotonic()
     detectors = {exam.OURS: exam.ours}
-    for answer in exam.examine(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
-        answers.append(answer)
-        say(f"[{time.monotonic() - begin:5.0f} s] {answer}")
-    print(f"{given.series} series of each kind; shares in % with their 95 % interval\n")
-    print(exam_table(answers))
-    print(json.dumps({"exam": [exam.as_json(answer) for answer in answers]}))
+    for one in exam.examine(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
+        answers.append(one)
+        say(f"[{time.monotonic() - begin:5.0f} s] {one}")
+    head = f"{given.series} series of each kind; shares in % with their 95 % interval"
+    content = {"exam": [exam.as_json(one) for one in answers]}
+    answer(given, f"{head}\n\n{exam_table(answers)}", content)
     return 0

@@ -1,7 +1,6 @@
 """`rollout-perf triage`: all regressions, and what is decided of one, kept in results/triage.json."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..history.detect import find_change_points
 from ..history.findings import Finding, findings
 from ..history.triage import FILE, Decision, State, read_triage, write_triage
 from ..report.findings import findings_table
+from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
 from .outputs import check_file
 
@@ -30,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     decided.add_argument("--reopen", action="store_true", help="forget what was decided")
     parser.add_argument("--note", metavar="TEXT", help="why, for whoever reads the site")
     results_argument(parser)
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -51,9 +52,9 @@ def run(given: argparse.Namespace) -> int:
             decisions[name] = _decision(given, kept.root)
         write_triage(kept.folder, decisions)
         found = [one for one in findings(points, decisions) if one.worse]
-    print(findings_table(found))
     state = {one.name: None if one.decision is None else one.decision.state for one in found}
-    print(json.dumps({"open": [one.name for one in found if one.is_open], "regressions": state}))
+    content = {"open": [one.name for one in found if one.is_open], "regressions": state}
+    answer(given, findings_table(found), content)
     return 0
 
 

@@ -1,7 +1,6 @@
 """`rollout-perf upgrade vllm==0.27.0`: is it slower with that package moved? Both locks side by side."""
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ..measure import machine
 from ..measure.alone import alone
 from ..measure.tracked import DEFAULT_SET, FLAVOURS, Tracked, read_tracked
 from ..measure.workload import Workload
+from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
 from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
@@ -37,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     flavour_argument(parser)
     judging_arguments(parser)
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def run(given: argparse.Namespace) -> int:
     questions = {name: question_of(given, engines) for name, (engines, _loads) in tables.items()}
     ledger = Ledger(root, f"upgrade-{named.flavour}", named.package, named.flavour)
     folder = verdicts_folder(ledger.folder, given.machine)
-    found = {}
+    found, texts = {}, []
     with alone(say, checkout_lock(ledger.folder)), ledger_environments(ledger.folder, given.keep):
         ledger.take_sut(say)
         say(f"{requirement}: resolving the lock with it")
@@ -67,9 +68,10 @@ def run(given: argparse.Namespace) -> int:
             say(f"{name}, {number} of {len(tables)}, {budget / 60:.0f} minutes at most")
             question = replace(questions[name], budget_seconds=budget)
             content = judge(ledger.folder, folder, question, measured, commits)
-            print(f"{name}: {requirement} against the lock of today\n{gate_report.text(content)}\n")
+            texts.append(f"{name}: {requirement} against the lock of today\n{gate_report.text(content)}")
+            say(f"{name}: {content['verdict']}")
             found[name] = content
-    print(json.dumps({"requirement": requirement, "gates": found}))
+    answer(given, "\n\n".join(texts), {"requirement": requirement, "gates": found})
     codes = [gate_report.exit_code(content) for content in found.values()]
     return 1 if 1 in codes else max(codes)
 

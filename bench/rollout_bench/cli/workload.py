@@ -1,7 +1,6 @@
-"""`rollout-perf workload`: what is in a workload, a trace above all; pictures and a line of JSON."""
+"""`rollout-perf workload`: what is in a workload, a trace above all; pictures, or JSON."""
 
 import argparse
-import json
 
 from rollout_perf.models import find_model
 
@@ -9,6 +8,7 @@ from ..errors import UsageError
 from ..measure.roofline import kv_token_bytes
 from ..report import workload as report
 from . import workloads
+from .answer import answer, answer_arguments
 from .console import say
 
 
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="of one sample, by which arrival times say how many are in flight",
     )
-    parser.add_argument("--json", action="store_true", help="the line of JSON alone")
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -41,10 +41,9 @@ def run(given: argparse.Namespace) -> int:
             token_bytes = kv_token_bytes(find_model(given.preset).config(), 2, given.tp)
         except ValueError as error:
             say(f"the KV cache of {given.preset} is of unknown size: {error}")
-    found = []
+    found, texts = [], []
     for load in workloads.choose(given):
         found.append(report.facts(load, token_bytes, given.tokens_per_second))
-        if not given.json:
-            print("\n".join(report.lines(load, found[-1], given.preset)), end="\n\n")
-    print(json.dumps({"workloads": found}))
+        texts.append("\n".join(report.lines(load, found[-1], given.preset)))
+    answer(given, "\n\n".join(texts), {"workloads": found})
     return 0

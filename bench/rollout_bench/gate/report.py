@@ -1,6 +1,6 @@
 """A gate's verdicts as JSON, table, Markdown and JUnit XML. Pure: one content in, text out.
 
-The content is what results/MACHINE/gates/*.json holds, and the last line of standard output.
+The content is what results/MACHINE/gates/*.json holds, and what `--json` prints.
 """
 
 import xml.etree.ElementTree as ET
