@@ -1,11 +1,13 @@
 """The command: bad input is one line and exit code 2, before anything is started; help is quick."""
 
+import argparse
 import json
 import re
 import shlex
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,16 @@ def nothing_starts(monkeypatch):
     ("arguments", "says"),
     [
         ([], "required"),
-        (["mesure"], "measure"),
+        (["mesure"], "unknown command 'mesure' (did you mean measure?); known: measure, compare"),
+        (["measure", "--path", "zmq,zmw"], "unknown path 'zmw' (did you mean zmq?); known: sync, vllm-mp"),
+        (["measure", "--path", ","], "',' is given, which names nothing"),
+        (["pipe", "--path", "bare-zmw"], "unknown path 'bare-zmw' (did you mean bare-zmq?)"),
+        ([*MEASURE, "--entry", "htp"], "unknown entry 'htp' (did you mean http?)"),
+        (
+            [*MEASURE, "--preset", "qwen-7b"],
+            "unknown preset 'qwen-7b' (did you mean qwen2.5-7b?)",
+        ),
+        ([*MEASURE, "--metric", "step_second"], "unknown metric 'step_second' (did you mean step_seconds?)"),
         (["measure"], "--path"),
         (["measure", "--path", "carrier-pigeon"], "zmq"),
         (["measure", "--path", "vllm-ray"], "refuses its Ray executor"),
@@ -53,7 +64,7 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--metric", "beauty"], "step_seconds"),
         ([*MEASURE, "--device", "cuda"], "no GPU"),
         ([*MEASURE, "--batch", "0"], "at least 1"),
-        ([*MEASURE, "--batch", "many"], "many"),
+        ([*MEASURE, "--batch", "8,many"], "invalid int value: '8,many'"),
         ([*MEASURE, "--batch", "9", "--samples", "2"], "multiple of --samples"),
         ([*MEASURE, "--samples", "0"], "at least 1"),
         ([*MEASURE, "--rollouts", "0"], "at least 1"),
@@ -78,7 +89,7 @@ def nothing_starts(monkeypatch):
         ([*MEASURE, "--engine-arg", "=1"], "NAME=JSON"),
         (
             [*MEASURE, "--workload", "gropo"],
-            "unknown workload 'gropo'; known: fixed, grpo, verl, turns, or a file",
+            "unknown workload 'gropo' (did you mean grpo?); known: fixed, grpo, verl, turns, or a file",
         ),
         ([*MEASURE, "--workload", "grpo", "--output-tokens", "0"], "--output-tokens is 0"),
         ([*MEASURE, "--workload", "grpo", "--batch", "9"], "multiple of --samples (4)"),
@@ -120,6 +131,53 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, says, capsys):
     assert err.startswith("rollout-perf: ")
     assert err.count("\n") == 1
     assert says in err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "values", "found"),
+    [
+        ("measure", "--path", ["zmq", "ray"], ["zmq", "ray"]),
+        ("pipe", "--path", ["zmq", "bare-zmq"], ["zmq", "bare-zmq"]),
+        ("compare", "--entry", ["local", "zmq"], ["local", "zmq"]),
+        ("measure", "--batch", ["1", "8"], [1, 8]),
+        ("compare", "--logprobs", ["none", "0"], [None, 0]),
+        ("measure", "--request", ["sample", "group"], ["sample", "group"]),
+        ("limit", "--path", ["zmq", "sync"], ["zmq", "sync"]),
+        ("gate", "--path", ["zmq", "sync"], ["zmq", "sync"]),
+        ("gate", "--metrics", ["wire_bytes", "wire_calls"], ["wire_bytes", "wire_calls"]),
+        ("upgrade", "--threshold", ["5", "wire_bytes=1"], ["5", "wire_bytes=1"]),
+        ("detect", "--machine", ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_a_list_is_the_option_again_or_commas(command, option, values, found):
+    other = {"gate": ["A", "B"], "upgrade": ["ray==2"]}.get(command, [])
+    other += ["--path", "zmq"] * (command == "measure" and option != "--path")
+    again = [command, *other, *(word for value in values for word in (option, value))]
+    commas = [command, *other, option, ",".join(values)]
+    first, second = (vars(cli._parser(words).parse_args(words)) for words in (again, commas))
+    assert first == second
+    assert found in first.values()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_says_what_an_option_is_where_it_is_not_given(command):
+    [of_commands] = cli._parser([command])._subparsers._group_actions
+    silent = [
+        action.option_strings
+        for action in of_commands.choices[command]._actions
+        if action.default not in (None, False, argparse.SUPPRESS) and action.default != []
+        and f"default: {str(action.default).removesuffix('.0')}" not in action.help
+    ]  # fmt: skip
+    assert silent == []
+
+
+def test_version_names_what_a_measurement_depends_on(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"rollout-perf", "rollout-bench", "asv", "vllm", "ray"} <= {line.split()[0] for line in lines}
+    assert f"asv {metadata.version('asv')}" in lines
 
 
 DOCUMENTS = ("*.md", "docs/*.md", ".github/workflows/*.yml")

@@ -17,8 +17,7 @@ from ..measure.sizing import at_once, split
 from ..report.idle import idle_table, stage_table, steady_table, tail_table, turn_table, way_table
 from ..report.names import work_name, work_of
 from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
-from ..schema.metrics import WITHOUT_CONTROL
-from ..schema.record import MEASURED, read_records
+from ..schema.record import MEASURED, REFERENCE, read_records
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
 from . import workloads
 from .answer import answer, json_argument
@@ -31,6 +30,7 @@ from .options import (
     engine_argument,
     engine_arguments,
     entry_argument,
+    metric_argument,
     output_file,
     timeline_argument,
     ways,
@@ -42,14 +42,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     case_arguments(parser, path_required=False)  # --from needs none
     entry_argument(parser)
     parser.add_argument(
-        "--reference", default="vllm-mp",
-        help="the path that the others are divided by, behind the local entry or else the first",
+        "--reference", default=REFERENCE, metavar="PATH",
+        help="the path that the others are divided by, behind the local entry or else the first "
+        f"(default: {REFERENCE})",
     )  # fmt: skip
     workloads.arguments(parser)
     parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
     parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
     parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")
-    parser.add_argument("--metric", default="step_seconds", help="what to compare")
+    metric_argument(parser, "what to compare")
     timeline_argument(parser)
     parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
     parser.add_argument(
@@ -62,8 +63,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and show the ratios; 0 where every case was measured."""
-    if given.metric not in WITHOUT_CONTROL:
-        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(WITHOUT_CONTROL)}")
     if bool(given.path) == bool(given.kept):
         raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
     if given.kept:

@@ -41,18 +41,19 @@ def _report(error: Exception, words: Sequence[str]) -> str:
         f"command:  {shlex.join(['rollout-perf', *words])}",
         f"python:   {platform.python_version()} ({sys.executable})",
         f"platform: {platform.platform()}",
-        *(f"{name} {version}" for name, version in _versions().items()),
+        *versions(),
         "",
         *traceback.format_exception(error),
     ]
     return "\n".join(line.rstrip("\n") for line in lines) + "\n"
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> list[str]:
+    """A line for each package that a measurement depends on."""
+    found = []
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
+            found.append(f"{name} not installed")
     return found

@@ -12,12 +12,15 @@ from ..schema.metrics import METRICS
 from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
 from .console import say
+from .names import MANY, listed, meant
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("--machine", action="append", metavar="NAME", help="repeatable (default: all)")
-    parser.add_argument("--metric", action="append", metavar="NAME", help="repeatable (default: all)")
+    for name in ("machine", "metric"):
+        parser.add_argument(
+            f"--{name}", action="extend", type=listed(), metavar="NAME", help=f"{MANY} (default: all)"
+        )
     results_argument(parser)
     answer_arguments(parser)
 
@@ -64,5 +67,7 @@ def run(given: argparse.Namespace) -> int:
 def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     for name in given or ():
         if name not in known:
-            raise UsageError(f"no results of the {what} {name!r}; known: {', '.join(known)}")
+            raise UsageError(
+                f"no results of the {what} {name!r}{meant(name, known)}; known: {', '.join(known)}"
+            )
     return list(dict.fromkeys(given or known))

@@ -34,8 +34,11 @@ from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout, provenance
 from .console import say
 from .gate_records import Records
+from .names import MANY, listed, named, preset, unknown
 from .options import check_model, keep_argument
 from .outputs import check_file, check_folder
+
+_ALL = "all"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def judging_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `question_of`, `engines_of` and `judge` read."""
     parser.add_argument(
-        "--paths", metavar="A,B", help="only these (default: those of the set default of the table, or all)"
+        "--path",
+        "--paths",
+        dest="paths",
+        action="extend",
+        type=listed(named("path", LABELS)),
+        metavar="NAME",
+        help=f"{MANY} (default: those of the set default of the table, or all)",
     )
     parser.add_argument(
         "--tracked",
@@ -60,20 +69,29 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch (default: the first table for this machine)",
     )
     parser.add_argument(
-        "--preset", help="or measure this preset or local model folder, and the workload below"
+        "--preset",
+        type=preset,
+        help="or measure this preset or local model folder, and the workload below",
     )
     parser.add_argument("--tp", type=int, help="tensor-parallel size (default: 1)")
     workloads.arguments(parser)
     parser.set_defaults(workload=None)
     parser.add_argument(
-        "--metrics", metavar="A,B", help=f"what to judge, or `all` (default: {STEP} and all exact ones)"
+        "--metric",
+        "--metrics",
+        dest="metrics",
+        action="extend",
+        type=listed(named("metric", [*WITHOUT_CONTROL, _ALL])),
+        metavar="NAME",
+        help=f"{MANY}, or `{_ALL}`: what to judge (default: {STEP} and all exact ones)",
     )
     parser.add_argument(
         "--threshold",
-        action="append",
+        action="extend",
+        type=listed(),
         default=[],
         metavar="[METRIC=]PERCENT",
-        help="a smaller change is `same`; repeatable (default: 1.5 for timings, 0 for exact metrics)",
+        help=f"a smaller change is `same`; {MANY} (default: 1.5 for timings, 0 for exact metrics)",
     )
     parser.add_argument(
         "--budget", type=float, default=60.0, metavar="MINUTES", help="to measure for, at most (default: 60)"
@@ -150,14 +168,12 @@ def question_of(given: argparse.Namespace, engines: Tracked) -> Question:
     """What is judged, and how. Raises UsageError."""
     exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
     tracked = engines.sets.get(DEFAULT_SET, engines.paths)
-    paths = _listed(given.paths, LABELS, "path") or list(tracked or LABELS)
-    for path in paths if given.paths else ():
+    paths = list(dict.fromkeys(given.paths or tracked or LABELS))
+    for path in given.paths or ():
         if reason := find_transport(path).absent(bool(machine.gpus())):
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
-    if given.metrics == "all":
-        judged = list(WITHOUT_CONTROL)
-    else:
-        judged = _listed(given.metrics, WITHOUT_CONTROL, "metric") or [STEP, *sorted(exact)]
+    asked = given.metrics or [STEP, *sorted(exact)]
+    judged = list(WITHOUT_CONTROL if _ALL in asked else dict.fromkeys(asked))
     own = dict(_threshold(text) for text in given.threshold)
     timing = own.pop("", THRESHOLD)
     for name in own:
@@ -205,10 +221,10 @@ def engines_of(
     if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
         given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"
         loads = workloads.choose(given)
-        preset = check_model(given.preset, given.tp or 1, loads, gpus)
-        return Tracked(preset, loads, tensor_parallel_size=given.tp or 1), loads
+        model = check_model(given.preset, given.tp or 1, loads, gpus)
+        return Tracked(model, loads, tensor_parallel_size=given.tp or 1), loads
     if name not in tracked:
-        raise UsageError(f"unknown --tracked {name!r}; known: {', '.join(tracked)}")
+        raise UsageError(unknown("--tracked", name, tracked))
     if any(option is not None for option in own):
         raise UsageError(
             f"--tracked {name} settles the rest: beside it give --workload and --batch alone, which choose"
@@ -226,18 +242,10 @@ def engines_of(
     return engines, loads
 
 
-def _listed(text: str | None, known: Mapping[str, Any], what: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-    return names
-
-
 def _threshold(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     if name and name not in WITHOUT_CONTROL:
-        raise UsageError(f"unknown metric {name!r}; known: {', '.join(WITHOUT_CONTROL)}")
+        raise UsageError(unknown("metric", name, WITHOUT_CONTROL))
     try:
         share = float(value.rstrip("% ")) / 100
     except ValueError:

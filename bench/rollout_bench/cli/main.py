@@ -31,7 +31,8 @@ from typing import Any, NoReturn
 from rollout_perf.errors import RolloutError
 
 from ..errors import BenchError, UsageError
-from .crash import crash_line
+from .crash import crash_line, versions
+from .names import unknown
 
 COMMANDS = {
     "demo": "compare three paths within a minute, with what it means",
@@ -59,6 +60,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
+class _Versions(argparse.Action):
+    """Prints them; looked up where they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print("\n".join(versions()))
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -69,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             elif number == signal.SIGINT:  # as a script's `&` has it: what is started is ended by it
                 signal.signal(number, lambda *_: None)
     try:
+        if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+            raise UsageError(unknown("command", words[0], COMMANDS))
         given = _parser(words).parse_args(words)
         code: int = given.run(given)
         sys.stdout.flush()
@@ -101,6 +112,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, with the options of the command that is asked for: the others need not be loaded."""
     parser = _Parser(prog="rollout-perf", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--version", nargs=0, action=_Versions, help="show the packages' versions, and end")
     commands = parser.add_subparsers(required=True, metavar=" | ".join(COMMANDS))
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)

@@ -21,7 +21,6 @@ from ..report.idle import (
 )
 from ..report.ratios import of_variants, variant_tables
 from ..report.rollouts import rollout_table
-from ..schema.metrics import WITHOUT_CONTROL
 from ..schema.record import MEASURED, REFERENCE
 from . import workloads
 from .answer import answer, json_argument
@@ -32,6 +31,7 @@ from .options import (
     check_engine_paths,
     engine_argument,
     entry_argument,
+    metric_argument,
     output_argument,
     sequence_arguments,
     timeline_argument,
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     entry_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
-    parser.add_argument("--metric", default="step_seconds", help="what to show and compare")
+    metric_argument(parser, "what to show and compare")
     engine_argument(parser)
     output_argument(parser)
     json_argument(parser)
@@ -65,8 +65,6 @@ def run(given: argparse.Namespace) -> int:
     gpus = machine.gpus()
     check_engine_paths(given.path, gpus)
     _check_device(given.device, gpus)
-    if given.metric not in WITHOUT_CONTROL:
-        raise UsageError(f"unknown metric {given.metric!r}; known: {', '.join(WITHOUT_CONTROL)}")
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)

@@ -14,8 +14,10 @@ from rollout_perf.transports import TRANSPORTS, find_transport
 from ..errors import UsageError
 from ..measure.labels import LABELS
 from ..measure.workload import Workload
+from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import way
 from .console import say
+from .names import MANY, listed, named, preset, unknown
 from .outputs import check_records_file
 
 
@@ -23,12 +25,15 @@ def case_arguments(parser: argparse.ArgumentParser, path_required: bool = True) 
     """Declare what a case is of, beside its workload: paths, a preset, a tensor-parallel size."""
     parser.add_argument(
         "--path",
-        action="append",
+        action="extend",
+        type=listed(),
         required=path_required,
         default=[],
-        help=f"repeatable; one of {', '.join(TRANSPORTS)}",
+        help=f"{MANY}: {', '.join(TRANSPORTS)}",
     )
-    parser.add_argument("--preset", default="nano", help="a preset, or a local model folder")
+    parser.add_argument(
+        "--preset", type=preset, default="nano", help="a preset, or a local model folder (default: nano)"
+    )
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
 
 
@@ -36,22 +41,33 @@ def entry_argument(parser: argparse.ArgumentParser) -> None:
     """Declare what `ways` reads beside paths."""
     parser.add_argument(
         "--entry",
-        action="append",
+        action="extend",
+        type=listed(),
         default=[],
-        help=f"repeatable; how a request reaches the engine: {', '.join(ENTRIES)} (default: {LOCAL})",
+        help=f"{MANY}; how a request reaches the engine: {', '.join(ENTRIES)} (default: {LOCAL})",
     )
 
 
 def ways(paths: Sequence[str], entries: Sequence[str]) -> list[str]:
     """Every path behind every entry, each once, the local entry's first.
 
-    Raises UsageError for an entry that cannot be taken here, ConfigurationError for an unknown one.
+    Raises UsageError for an entry that is unknown or cannot be taken here.
     """
     for name in entries:
+        if name not in ENTRIES:
+            raise UsageError(unknown("entry", name, ENTRIES))
         if reason := find_entry(name).absent():
             raise UsageError(f"the entry {name!r} cannot be taken here: {reason}")
     ordered = sorted(dict.fromkeys(entries or [LOCAL]), key=lambda name: name != LOCAL)
     return [way(path, entry) for entry in ordered for path in dict.fromkeys(paths)]
+
+
+def metric_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare one metric of a record."""
+    parser.add_argument(
+        "--metric", type=named("metric", WITHOUT_CONTROL), default=STEP, metavar="NAME",
+        help=f"{what} (default: {STEP})",
+    )  # fmt: skip
 
 
 def output_argument(parser: argparse.ArgumentParser) -> None:
@@ -111,17 +127,23 @@ def _engine_argument(text: str) -> tuple[str, Any]:
 
 
 def check_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
-    """Raise UsageError for a path that cannot be taken here, ConfigurationError for an unknown one."""
+    """Raise UsageError for a path that is unknown or cannot be taken here."""
     for path in paths:
+        _check_known(path)
         reason = find_transport(path).absent(bool(gpus))
         if reason:
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
 
 
+def _check_known(path: str) -> None:
+    if path not in TRANSPORTS:
+        raise UsageError(unknown("path", path, TRANSPORTS))
+
+
 def check_engine_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
     """Raise as `check_paths` does, and UsageError where no engine can start or no record could be checked."""
     for path in paths:
-        find_transport(path)
+        _check_known(path)
         if path not in LABELS:
             raise UsageError(
                 f"the path {path!r} has no label, and whether it was really taken could not be checked: "
@@ -133,13 +155,13 @@ def check_engine_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
 
 
 def check_model(
-    preset: str, tensor_parallel_size: int, workloads: Sequence[Workload], gpus: Sequence[Any]
+    name: str, tensor_parallel_size: int, workloads: Sequence[Workload], gpus: Sequence[Any]
 ) -> str:
     """The preset's name or the model's folder, for a process elsewhere.
 
     Raises UsageError where the model does not take the tensor-parallel size or a workload's lengths.
     """
-    model = find_model(preset)
+    model = find_model(name)
     config = model.config()
     heads, longest = config.get("num_attention_heads"), config.get("max_position_embeddings")
     if tensor_parallel_size < 1 or (heads and heads % tensor_parallel_size):
@@ -154,8 +176,8 @@ def check_model(
             f"a prompt of {prompt} tokens (--prompt-tokens) and its answer of {answer} (--output-tokens) "
             f"make {prompt + answer}; {model.name} takes {longest} at most"
         )
-    if preset in PRESETS:
-        return preset
+    if name in PRESETS:
+        return name
     if not model.has_weights:
         say(f"{model.folder} has no weights: vLLM makes random ones, which are as fast")
     return str(model.folder)
@@ -168,7 +190,7 @@ def sequence_arguments(
 
     Raises UsageError as `check_model`, `output_file` and `engine_arguments` do.
     """
-    preset = check_model(given.preset, given.tp, workloads, gpus)
+    model = check_model(given.preset, given.tp, workloads, gpus)
     keep, arguments = output_file(given.output), engine_arguments(given.engine_arg)
-    cases = (preset, ways(given.path, given.entry), workloads, given.tp)
+    cases = (model, ways(given.path, given.entry), workloads, given.tp)
     return cases, {"say": say, "rollouts": given.rollouts, "keep": keep, "arguments": arguments}

@@ -16,17 +16,19 @@ from ..report.pipe import pipe_table
 from .answer import answer, answer_arguments
 from .checkout import provenance
 from .console import say
+from .names import MANY, listed, unknown
 from .options import check_paths, ways
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("--path", action="append", help="repeatable (default: all)")
+    parser.add_argument("--path", action="extend", type=listed(), help=f"{MANY} (default: all)")
     parser.add_argument(
         "--entry",
-        action="append",
+        action="extend",
+        type=listed(),
         default=[],
-        help=f"repeatable; requests/s of entries instead: {', '.join(ENTRIES)}",
+        help=f"{MANY}; requests/s of entries instead: {', '.join(ENTRIES)}",
     )
     parser.add_argument("--blocks", type=int, default=9, help="timed blocks (default: 9)")
     answer_arguments(parser)
@@ -41,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     paths = list(dict.fromkeys(given.path or known))
     for path in paths:
         if path not in known:
-            raise UsageError(f"unknown path {path!r}; known: {', '.join(known)}")
+            raise UsageError(unknown("path", path, known))
         if given.path and path in BARE and importlib.util.find_spec(BARE[path]) is None:
             raise UsageError(f"the path {path!r} cannot be taken here: {BARE[path]} is not installed")
     if given.path:

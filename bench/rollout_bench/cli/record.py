@@ -11,6 +11,7 @@ from ..measure import recordings
 from ..measure.recorder import write
 from . import workloads
 from .answer import answer, json_argument
+from .names import preset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the workload, for --workload")
     parser.add_argument("--source", choices=recordings.SOURCES, help="what FILE is (default: as it looks)")
-    parser.add_argument("--preset", help="a model folder with the tokenizer, for a rollout dump of verl")
+    parser.add_argument(
+        "--preset", type=preset, help="a model folder with the tokenizer, for a rollout dump of verl"
+    )
     json_argument(parser)
 
 

@@ -11,6 +11,7 @@ from ..history.results import Commit
 from ..report.commits import report
 from .checkout import kept_results, results_argument
 from .console import say
+from .names import meant
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,8 @@ def run(given: argparse.Namespace) -> int:
     if given.machine is not None:
         if given.machine not in results.machines:
             known = ", ".join(results.machines)
-            raise UsageError(f"no machine {given.machine!r} in results/; there are: {known}")
+            near = meant(given.machine, results.machines)
+            raise UsageError(f"no machine {given.machine!r}{near} in results/; there are: {known}")
         results = results.of_machines([given.machine])
         if not results.points and not results.outside:
             raise UsageError(
@@ -47,7 +49,8 @@ def run(given: argparse.Namespace) -> int:
             results = results.with_outside(commit)
     metrics = sorted({name for point in results.points for name in point.record.metrics})
     if given.metric not in metrics:
-        raise UsageError(f"no record has the metric {given.metric!r}; there are: {', '.join(metrics)}")
+        near = meant(given.metric, metrics)
+        raise UsageError(f"no record has the metric {given.metric!r}{near}; there are: {', '.join(metrics)}")
     print(report(results, commits, points, given.markdown, given.metric))
     return 0
 

@@ -10,13 +10,16 @@ from ..report import workload as report
 from . import workloads
 from .answer import answer, answer_arguments
 from .console import say
+from .names import preset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("workload", metavar="NAME|FILE", help=workloads.WHAT)
     parser.add_argument(
-        "--preset", help="a preset, or a local model folder: whether it takes it, and its KV cache"
+        "--preset",
+        type=preset,
+        help="a preset, or a local model folder: whether it takes it, and its KV cache",
     )
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel size (default: 1)")
     workloads.size_arguments(parser)

@@ -19,6 +19,7 @@ from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO, TURNS
 from ..measure.workload import GROUP, LOGPROBS, VARIANTS, VOCABULARY, Workload
+from .names import MANY, listed, named, unknown
 from .options import engine_arguments
 
 NAMES = ("fixed", "grpo", "verl", "turns")
@@ -44,12 +45,18 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says how large a workload is, and how a file is read."""
     parser.add_argument(
         "--batch",
-        type=int,
-        action="append",
-        help="sequences in a rollout; repeatable (default: 8, or its own)",
+        type=listed(int),
+        action="extend",
+        metavar="N",
+        help=f"sequences in a rollout; {MANY} (default: 8, or its own)",
     )
-    parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt; where they differ, the cap")
-    parser.add_argument("--output-tokens", type=int, help="tokens of each answer; where they differ, the cap")
+    for name, text in (("prompt", "prompt"), ("output", "answer")):
+        parser.add_argument(
+            f"--{name}-tokens",
+            type=int,
+            metavar="N",
+            help=f"tokens of each {text}; where they differ, the cap (default: its own)",
+        )
     parser.add_argument(
         "--samples", type=int, help="sequences for each prompt (default: 1, or 16), or turns of a session (4)"
     )
@@ -57,24 +64,27 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     for name, tokens in (("logprobs", "the answer's"), ("prompt-logprobs", "the prompt's")):
         parser.add_argument(
             f"--{name}",
-            action="append",
-            type=_count_or_none,
+            action="extend",
+            type=listed(_count_or_none),
             metavar="K",
             help=f"ask for the log-probabilities of {tokens} tokens, and of the K most probable ones beside "
-            "each; repeatable, and with `none` too what they cost is seen (default: none)",
+            f"each; {MANY}, and with `none` too what they cost is seen (default: none)",
         )
     parser.add_argument(
         "--request",
-        action="append",
-        choices=["sample", GROUP],
-        help="what a request is for: a sample, or all samples of a prompt; repeatable (default: sample)",
+        action="extend",
+        type=listed(named("request", ["sample", GROUP])),
+        metavar="WHAT",
+        help=f"what a request is for: a `sample`, or all samples of a prompt, `{GROUP}`; {MANY} "
+        "(default: sample)",
     )
     parser.add_argument(
         "--arrival",
-        action="append",
+        action="extend",
+        type=listed(),
         metavar="WAY",
         help=f"when requests are sent: {WAYS}: N in flight, R a second (Poisson), when the rows of the file "
-        "say; repeatable (default: batch, all at once)",
+        f"say; {MANY} (default: batch, all at once)",
     )
     parser.add_argument(
         "--chat-column",
@@ -194,7 +204,7 @@ def _of_turns(given: argparse.Namespace) -> list[Workload]:
 
 def _from_file(given: argparse.Namespace, path: Path) -> list[Workload]:
     if not path.is_file():
-        raise UsageError(f"unknown workload {given.workload!r}; known: {', '.join(NAMES)}, or a file")
+        raise UsageError(f"{unknown('workload', given.workload, NAMES)}, or a file")
     model = None if given.preset is None else find_model(given.preset)
     longest = None if model is None else model.config().get("max_position_embeddings")
     form = replay.recognised(path, given.chat_column, given.workload_format)

@@ -1,0 +1,53 @@
+"""Names on a command's line: one that nobody knows and what was meant by it, and lists of them."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rollout_perf.models import PRESETS
+
+MANY = "repeatable, or several with commas"
+
+
+def unknown(what: str, given: str, known: Iterable[str]) -> str:
+    """What is said of a name that nobody knows."""
+    known = list(known)
+    return f"unknown {what} {given!r}{meant(given, known)}; known: {', '.join(known)}"
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """The nearest known name as a question; nothing where none is near."""
+    return "".join(f" (did you mean {near}?)" for near in difflib.get_close_matches(given, known, 1))
+
+
+def named(what: str, known: Iterable[str]) -> Callable[[str], str]:
+    """For argparse: a name that is known."""
+
+    def check(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(unknown(what, text, known))
+        return text
+
+    return check
+
+
+def preset(text: str) -> str:
+    """For argparse: a preset or a folder; `find_model` looks at it, and cannot say what else was meant."""
+    if text not in PRESETS and meant(text, PRESETS) and not Path(text).expanduser().is_dir():
+        raise argparse.ArgumentTypeError(unknown("preset", text, PRESETS))
+    return text
+
+
+def listed(kind: Callable[[str], Any] = str) -> Callable[[str], list[Any]]:
+    """For argparse, with `action="extend"`: one or more of a kind, with commas between them."""
+
+    def split(text: str) -> list[Any]:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise argparse.ArgumentTypeError(f"{text!r} is given, which names nothing")
+        return [kind(part) for part in parts]
+
+    split.__name__ = kind.__name__  # argparse says: invalid int value
+    return split
