@@ -12,8 +12,8 @@
     rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
 Progress goes to standard error, tables to standard output; with --json, which all but `demo`, `track`,
-`publish` and `report` take, one JSON object goes there alone. Exit code 0: all is well; 1: something failed or
-is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
+`publish` and `report` take, one JSON object goes there alone. Exit code 0: all is well; 1: something failed
+or is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
 nothing is left running; 141: the reader of the output has gone. `gate` and `upgrade` have their own: 0
 nothing is worse, 1 something is, 2 something could not be measured; a crash of them is 3 too.
