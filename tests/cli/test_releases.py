@@ -1,6 +1,7 @@
 """`rollout-perf releases`: what becomes a ledger, and what cannot be asked."""
 
 import json
+import shutil
 
 import pytest
 from ledgers import enter, git, resolve_at_once, write_wheel
@@ -52,6 +53,15 @@ def test_what_cannot_be_resolved_is_a_release_with_a_reason_and_is_tried_again(r
     assert [one["reason"] for one in json.loads(shown.out)["releases"]] == [None] * 3
 
 
+def test_a_package_of_which_no_release_is_known_as_the_oldest_needs_a_range(root, monkeypatch, capsys):
+    monkeypatch.setattr("rollout_bench.cli.releases.OLDEST", {})
+    resolve_at_once(monkeypatch)
+    assert cli.main(["releases", "ray"]) == 2
+    said = "--range says which releases of ray, such as 2.60.0..; newest: 2.50.0, 2.58.0, 2.60.0"
+    assert said in capsys.readouterr().err
+    assert cli.main(["releases", "ray", "--range", "2.60.0.."]) == 0
+
+
 @pytest.mark.parametrize("of", [["ray"], ["ray-cuda"], ["ray", "--flavour", "cuda"]])
 def test_the_report_of_a_ledger_is_of_a_package_or_of_the_ledgers_name(root, monkeypatch, capsys, of):
     resolve_at_once(monkeypatch)
@@ -85,6 +95,15 @@ def test_without_a_network_what_is_known_is_used_and_the_rest_is_named(root, mon
         "2.58.0",
         "2.60.0",
     ]
+    shutil.rmtree(root / ".asv")  # as in a clone on a host without a network, which has the bundle alone
+    assert cli.main(["releases", "ray"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "PyPI cannot be reached: no route: releases are those of the ledger\n"
+    assert [one["release"] for one in json.loads(shown.out.splitlines()[-1])["releases"]] == [
+        "2.58.0",
+        "2.60.0",
+    ]
+    assert (root / ".asv/releases/ray-cuda/sut/rollout_perf").is_dir()
     assert cli.main(["releases", "vllm"]) == 2
     assert capsys.readouterr().err == "rollout-perf: PyPI cannot be reached: no route\n"
 

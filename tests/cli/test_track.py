@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ledgers import LOCK, enter
 from rollout_bench.cli import main as cli
 from rollout_bench.history import asv_runs
+from rollout_bench.history.ledger import Entry, Ledger
 from rollout_bench.measure import machine
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import MEASURED, Record
@@ -77,3 +79,25 @@ def test_what_asv_passes_over_is_measured_too(words, chosen, first, classes, che
         hashes, bench = asked[1]
         assert Path(hashes.removeprefix("HASHFILE:")).read_text() == f"{checkout.hash}\n"
         assert bench == of(classes)[0]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_in_a_ledger_each_release_is_measured_and_no_environment_is_left(keep, tmp_path, monkeypatch):
+    root = enter(monkeypatch, tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = Ledger(root, "ray-cuda", "ray", "cuda")
+    made.write([Entry(version, 1_700_000_000, f"ray {version}", LOCK) for version in ("2.50.0", "2.58.0")])
+    environment, asked = made.folder / ".asv" / "env" / "1", []
+
+    def run_asv(at, asked_now, commits, *_rest):
+        asked.append((at, asked_now[0], [one.subject for one in commits]))
+        environment.mkdir(parents=True)
+        return 0
+
+    monkeypatch.setattr(asv_runs, "run_asv", run_asv)
+    monkeypatch.chdir(made.folder)
+    words = ["--no-publish", "--machine", "box", "--bench", "Nano", *["--keep"] * keep]
+    assert cli.main(["track", "2.50.0..2.58.0", *words]) == 1  # nothing was measured
+    assert asked == [(made.folder, "2.50.0..2.58.0", ["ray 2.58.0"])]
+    assert environment.exists() == keep
+    assert (root / "releases" / "ray-cuda" / "box").is_dir()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from rollout_bench import git
 from rollout_bench.cli.checkout import provenance
+from rollout_bench.errors import UsageError
 from rollout_bench.history import environments
 from rollout_bench.history.environments import Build, PythonBuild
 from simulated import write_repository
@@ -70,6 +71,17 @@ def test_asv_finds_the_python_that_is_asked_for_else_the_one_that_runs_it(enviro
     assert found == [str(Path(wanted.executable if wanted else sys.executable).parent)]
     assert os.environ["PATH"] == before
     assert built.python_build == PythonBuild.of(sys.executable)
+
+
+def test_a_release_that_could_not_be_installed_is_not_measured_by_a_gate(environment, monkeypatch):
+    """Its installer ends well, so that asv has a point with the reason."""
+    made = SimpleNamespace(
+        dir_name="no-such-folder", create=lambda: None, install_project=lambda *_arguments: None
+    )
+    monkeypatch.setattr("asv.environment.get_environments", lambda *_arguments: [made])
+    monkeypatch.setattr(environments, "why_not_installed", lambda _folder: "torch is gone")
+    with pytest.raises(UsageError, match=r"the head, HEAD, cannot be built: torch is gone \(all of it: "):
+        environments.build(ROOT, "head", "HEAD", "-head", print)
 
 
 @pytest.fixture

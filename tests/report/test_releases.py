@@ -54,3 +54,4 @@ def test_a_ledger_that_nobody_has_measured_shows_its_locks(tmp_path):
     assert shown.startswith("no release has been measured: `rollout-perf track` in the ledger does so\n\n")
     assert "  0.1.0: vllm 0.0.0 -> 0.1.0, a0 1 -> absent, " in shown
     assert shown.endswith(", and 9 more")
+    assert "a19" not in shown

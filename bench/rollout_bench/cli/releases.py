@@ -99,6 +99,10 @@ def _extended(ledger: Ledger, chosen: Sequence[Release], offline: bool, by_date:
     """The releases of a ledger, with those that are chosen and can be resolved now."""
     entries = {one.name: one for one in ledger.entries()}
     left: list[str] = []
+
+    def ordered() -> list[Entry]:
+        return sorted(entries.values(), key=lambda one: one.published if by_date else Version(one.name))
+
     for release in chosen:
         if release.name in entries and entries[release.name].reason is None:
             continue
@@ -108,13 +112,12 @@ def _extended(ledger: Ledger, chosen: Sequence[Release], offline: bool, by_date:
             left.append(release.name)
             continue
         entries[release.name] = Entry(release.name, release.published, release.subject, lock)
+        ledger.write(ordered())  # at once: all of them take minutes
     if not entries:
         raise UsageError(f"no release can be resolved without a network: {', '.join(left)}")
-    ordered = sorted(entries.values(), key=lambda one: one.published if by_date else Version(one.name))
-    ledger.write(ordered)
     if left:
         say(f"not in the ledger, since there is no network and no cache of them: {', '.join(left)}")
-    return ordered
+    return ordered()
 
 
 @dataclass(frozen=True)
@@ -161,10 +164,17 @@ def _chosen(root: Path, named: Named, given: argparse.Namespace) -> tuple[bool, 
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(index.as_json(found))
     except index.Unreachable as error:
-        if given.index is not None or not kept.exists():
+        ledger = root / "releases" / named.folder / "ledger.bundle"
+        if given.index is not None or not (kept.exists() or ledger.exists()):
             raise
-        found, offline = index.from_json(kept.read_text()), True
-        say(f"{error}: releases are those that were known when it was last reached")
+        offline = True
+        if kept.exists():
+            found = index.from_json(kept.read_text())
+            say(f"{error}: releases are those that were known when it was last reached")
+        else:
+            entries = Ledger(root, named.folder, named.package, named.flavour).entries()
+            found = [Release(one.name, one.published, "", one.subject) for one in entries]
+            say(f"{error}: releases are those of the ledger")
     oldest = OLDEST.get(named.package)
     if given.range is None and oldest is None and given.index is None:
         newest = ", ".join(one.name for one in found[-5:])
