@@ -440,7 +440,7 @@ def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
     progress.asv("             path        1             8")
     assert said == [
         "[  0:00] commit 2 of 2 (bbbbbbbb) zmq nano: batch 8: rollout 1/7 0.652 s",
-        "[  0:00] asv: Setting up rollout:84                               ok",
+        "[  0:00] asv: Setting up rollout:84                               ok …",
     ]
 
 

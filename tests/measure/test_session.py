@@ -231,13 +231,18 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
 ):
     """Sample i of every record is still of one round, and whose rounds stay spoilt says so."""
     states = iter(rounds)
+    said = []
     monkeypatch.setattr(rounds_module, "between", lambda _before, _after: next(states))
-    monkeypatch.setattr(rounds_module, "say", lambda _text: None)
+    monkeypatch.setattr(rounds_module, "say", said.append)
     contestants = [Answers("vllm-mp"), Answers("zmq")]
     running = rounds_module._Rounds(SimpleNamespace(look=lambda: None), "seed")
     running.up += contestants
     running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 2)
     assert next(states, None) is None
+    assert [line for line in said if not line.endswith("…") and "spoilt" not in line] == [
+        f"{load}: {len(rounds)} rounds, median vllm-mp 0.100 s, zmq 0.100 s"
+        for load in ("fixed 8", "fixed-logprobs-0 8")
+    ]
     for one in contestants:
         *rollouts, before, last = one.orders
         alternate = [(0, 1), (1, 0)] * 3
@@ -273,7 +278,7 @@ def test_a_record_has_the_samples_of_the_rounds_that_count_and_says_how_the_host
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
     said: list[str] = []
     [record] = run_session("nano", [Contestant("zmq")], fixed("nano", [1]), 2, 1, said.append)
-    times = [line.rpartition(" ")[2] for line in said if "round " in line and line.startswith("fixed")]
+    times = [line.split()[-2] for line in said if "round " in line and line.startswith("fixed")]
     assert len(set(times)) == 3
     assert [f"{one:.3f}" for one in record.metrics["step_seconds"]] == times[1:]
     host = record.observed["host"]

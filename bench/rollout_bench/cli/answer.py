@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .console import show
 from .outputs import check_file
 
 
@@ -28,7 +29,7 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
 def answer(given: argparse.Namespace, text: str, content: Mapping[str, Any]) -> None:
     """Print the text, or what --json asks for; and write what --output does."""
     line = json.dumps(content)
-    print(line if given.json else text)
+    show(line if given.json else text)
     if file := getattr(given, "json_file", None):
         file.write_text(f"{line}\n")
 

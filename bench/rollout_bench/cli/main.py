@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 from rollout_perf.errors import RolloutError
 
 from ..errors import BenchError, UsageError
+from .console import end
 from .crash import crash_line, versions
 from .names import unknown
 
@@ -81,7 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] not in COMMANDS and not words[0].startswith("-"):
             raise UsageError(unknown("command", words[0], COMMANDS))
         given = _parser(words).parse_args(words)
-        code: int = given.run(given)
+        try:
+            code: int = given.run(given)
+        finally:
+            end()
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads, such as `head`, has read enough

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..site.publish import publish
 from .checkout import kept_results, results_argument
-from .console import say
+from .console import say, show
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,5 +20,5 @@ def run(given: argparse.Namespace) -> int:
     """Write the site, and print its first page."""
     kept = kept_results(given.results)
     page = publish(kept.folder, kept.root, say, given.folder)
-    print(f"site: {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}")
+    show(f"site: {page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page}")
     return 0

@@ -10,7 +10,7 @@ from ..history.detect import find_change_points
 from ..history.results import Commit
 from ..report.commits import report
 from .checkout import kept_results, results_argument
-from .console import say
+from .console import say, show
 from .names import meant
 
 
@@ -51,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
     if given.metric not in metrics:
         near = meant(given.metric, metrics)
         raise UsageError(f"no record has the metric {given.metric!r}{near}; there are: {', '.join(metrics)}")
-    print(report(results, commits, points, given.markdown, given.metric))
+    show(report(results, commits, points, given.markdown, given.metric))
     return 0
 
 

@@ -21,7 +21,7 @@ from ..schema.record import FAILED, REFERENCE, Record
 from ..site.link import link
 from ..site.publish import check_tools, publish
 from .checkout import checkout_lock, find_checkout
-from .console import say
+from .console import say, show
 from .options import keep_argument
 from .outputs import check_folder
 
@@ -83,7 +83,7 @@ def run(given: argparse.Namespace) -> int:
     failed = _show(results, name, commits, log)
     if site is not None:
         mine = [point for point in results.points if point.machine == name]
-        print(f"site: {link(site, mine)}")
+        show(f"site: {link(site, mine)}")
     return 1 if failed or code else 0
 
 
@@ -139,15 +139,15 @@ def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) 
         any_failed |= failed or empty
         if number >= _SHOWN_COMMITS and not failed and not empty:
             continue
-        print(f"commit {commit}")
+        show(f"commit {commit}")
         if empty:
-            print(f"failed: nothing was measured; see {log}")
+            show(f"failed: nothing was measured; see {log}")
         tables = (f"{group}\n{rollout_table(some, REFERENCE)}" for group, some in by_group.items())
-        print("\n\n".join(tables))
+        show("\n\n".join(tables))
         if pipes:
-            print()
-            print(pipe_table(pipes[-1].result))
-        print()
+            show("")
+            show(pipe_table(pipes[-1].result))
+        show("")
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
     return any_failed

@@ -240,7 +240,8 @@ class _Progress:
     def asv(self, line: str) -> None:
         """Pass on what says where asv is; values are in the tables, all of it in the log."""
         if re.match(r"(\[ *[\d.]+%\] )?·", line) and not re.search(r"·+ =|\.track_|For parameters", line):
-            self._tell(re.sub(r"^(\[ *[\d.]+%\] )?·+ *", "asv: ", line))
+            said = re.sub(r"^(\[ *[\d.]+%\] )?·+ *", "asv: ", line)
+            self._tell(f"{said} …" if line.startswith("[") else said)  # a benchmark; the rest is environments
 
     def case(self, line: str) -> None:
         """Pass on "TIME COMMIT what is going on"."""

@@ -172,7 +172,7 @@ class Cases:
 
     async def _measure(self, door: Door) -> None:
         begin = time.perf_counter()
-        self.say("starting the engine")
+        self.say("starting the engine …")
         arguments = self.request["engine_arguments"]
         stamps = Path(f"timeline-{os.getpid()}").resolve()
         if self.options["timeline"]:
@@ -189,7 +189,7 @@ class Cases:
             **arguments,
         ) as rollout:
             start_seconds = time.perf_counter() - begin
-            self.say(f"engine started in {start_seconds:.1f} s")
+            self.say(f"engine started in {start_seconds:.1f} s …")
             found = await facts(rollout)
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
             watch = drive.Watch(rollout, found, [worker["pid"] for worker in workers])

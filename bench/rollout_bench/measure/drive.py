@@ -159,7 +159,7 @@ async def compare_probe(
         for name in sorted(seconds, reverse=bool(number % 2)):
             await (watch.begin() if name == "on_step_seconds" else watch.remove())
             seconds[name].append((await run_rollout(rollout, sampling, workload, number)).step_seconds)
-        say(f"{workload.name} {workload.batch}: with and without the probe {number + 1}/{rollouts}")
+        say(f"{workload.name} {workload.batch}: with and without the probe {number + 1}/{rollouts} …")
     await watch.begin()
     costs = [json.loads(reply) for reply in await rollout.call_workers("probe_cost")]
     return {**seconds, "seconds_for_each_step": max(costs)}

@@ -117,7 +117,7 @@ async def _measure(asked: dict[str, Any]) -> dict[str, Any]:
     failed: dict[str, str] = {}
     async with contextlib.AsyncExitStack() as stack:
         for name in asked["entries"]:
-            say(f"starting {name}")
+            say(f"starting {name} …")
             try:
                 engine = await stack.enter_async_context(open_entry(name, _FACTORY))
                 opened[name] = _Entry(engine, await engine.describe(), sampling)
@@ -136,7 +136,8 @@ async def _measure(asked: dict[str, Any]) -> dict[str, Any]:
                     continue
                 if number >= 0:
                     opened[name].samples.setdefault(in_flight, []).append(block)
-                say(f"round {number + 1}, {in_flight}: {name} {block['requests_per_second']:.0f} requests/s")
+                speed = f"{name} {block['requests_per_second']:.0f} requests/s"
+                say(f"{in_flight} in flight: round {number + 1}/{asked['blocks']}: {speed} …")
     return {
         "entries": {
             name: {str(size): _summary(blocks) for size, blocks in one.samples.items()}

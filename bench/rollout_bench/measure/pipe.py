@@ -120,7 +120,7 @@ class Pipes:
 
     def start(self, path: str) -> None:
         """Open a path, or note why it is not open."""
-        say(f"starting {path}")
+        say(f"starting {path} …")
         try:
             self.add(path, open_contender(path, self.folder, self.stack))
             for payload_bytes, _count in self.round_trips:
@@ -139,7 +139,7 @@ class Pipes:
         """Time a block of every open path at every payload, `rounds` times, after one untimed round."""
         self.times = {path: {size: [] for size, _count in self.round_trips} for path in self.open}
         for number in range(-1, rounds):
-            say("warming up" if number < 0 else f"round {number + 1}/{rounds}")
+            say("warming up …" if number < 0 else f"round {number + 1}/{rounds} …")
             paths = list(self.open)
             first = number % max(1, len(paths))  # so that no path always follows the same one
             for path in paths[first:] + paths[:first]:

@@ -214,7 +214,10 @@ def start_beside(
 
 
 def say(text: str) -> None:
-    """Report progress to whoever waits, as a line of standard output."""
+    """Report progress to whoever waits, as a line of standard output.
+
+    One that ends in … says what goes on now, and is not kept: there is one for each rollout.
+    """
     log(f"{_PROGRESS}{text}")
 
 

@@ -12,9 +12,11 @@ import random
 import select
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, groupby, product
+from statistics import median
 from typing import Any
 
 from ..schema.record import way
@@ -84,6 +86,7 @@ class _Rounds:
         self._host = host
         self._draw = random.Random(seed)
         self._last: _Channel | None = None
+        self._seconds: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def run(self, workload: int, title: str) -> bool:
         """One round of a workload, in an order drawn anew; whether anyone has generated a rollout."""
@@ -96,8 +99,9 @@ class _Rounds:
             elif answer != PASSED:
                 self._last = one
                 times.append(f"{one.name} {float(answer):.3f}")
+                self._seconds[workload][one.name].append(float(answer))
         if times:
-            say(f"{title}: {', '.join(times)}")
+            say(f"{title}: {', '.join(times)} …")
         return bool(times)
 
     def _order(self) -> list[_Channel]:
@@ -121,6 +125,7 @@ class _Rounds:
         title = " and ".join(loads.values())
         rounds: list[dict[str, Any]] = []
         quiet = 0
+        self._seconds.clear()
         before = self._host.look()
         while quiet < wanted and len(rounds) < wanted + repeats:
             count = f"round {len(rounds) + 1}/{wanted + min(len(rounds) - quiet, repeats)}"
@@ -134,6 +139,10 @@ class _Rounds:
             if reason := rounds[-1]["spoilt"]:
                 say(f"{title}: others have spoilt that round: {reason}")
             quiet += reason is None
+        for workload, load in loads.items():
+            found = ((one.name, self._seconds[workload].get(one.name)) for one in self.up)
+            medians = (f"{name} {median(seconds):.3f} s" for name, seconds in found if seconds)
+            say(f"{load}: {len(rounds)} rounds, median {', '.join(medians)}")
         chosen = quietest(rounds, wanted)
         for one, workload in product(self.up, loads):
             one.ask(workload=workload, rounds=chosen, host=observed(rounds, chosen))
