@@ -132,6 +132,16 @@ def test_results_that_cannot_be_written_are_refused(words, checkout, capsys):
     assert "cannot be written" in line
 
 
+@pytest.mark.parametrize(("name", "ignored"), [("cpu-box", True), ("h100-9x", False)])
+@pytest.mark.parametrize("words", [["gate", "HEAD~1", "HEAD"], ["track", "--no-publish"]])
+def test_results_that_git_ignores_are_said(words, name, ignored, checkout, capsys):
+    """Neither is there yet, and .gitignore names folders."""
+    shutil.copy(ROOT / ".gitignore", checkout)
+    assert cli.main([*words, "--machine", name]) == 3  # started
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("git ignores")]
+    assert [f"{checkout}/results/{name}" in line for line in said] == [True] * ignored
+
+
 @pytest.mark.parametrize("words", [["gate", "HEAD~1", "HEAD"], ["track", "--no-publish"]])
 def test_a_broken_file_of_machines_is_named(words, checkout, tmp_path, capsys):
     (tmp_path / "home" / ".asv-machine.json").write_text("{broken")

@@ -430,6 +430,18 @@ def test_the_machine_is_described_without_what_changes_often(tmp_path, monkeypat
     assert json.loads((tmp_path / ".asv-machine.json").read_text())["box"]["gpu"] == "kept"
 
 
+@pytest.mark.parametrize(("asked", "found"), [(None, "nightly"), ("box", "box")])
+def test_a_runner_whose_host_name_changes_can_have_a_name_in_its_environment(
+    asked, found, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ROLLOUT_PERF_MACHINE", "nightly")
+    assert track.name_machine(asked, []) == found
+    monkeypatch.setenv("ROLLOUT_PERF_MACHINE", "../box")
+    with pytest.raises(UsageError, match=r"^ROLLOUT_PERF_MACHINE is '../box'; a name is of letters"):
+        track.name_machine(None, [])
+
+
 def test_progress_says_which_commit_and_leaves_the_lookups_to_the_log():
     said = []
     progress = track._Progress([Commit("a" * 40, "new"), Commit("b" * 40, "old")], said.append)

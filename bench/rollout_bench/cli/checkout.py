@@ -10,6 +10,7 @@ from ..errors import UsageError
 from ..history.asv_runs import results_folder
 from ..history.order import read_in_order
 from ..history.results import Results
+from ..schema import variables
 from .console import say
 from .outputs import check_folder
 
@@ -57,6 +58,16 @@ def provenance() -> dict[str, str]:
     if commit is None:
         return facts
     return facts | {"commit": f"{commit}-dirty" if git.changed_files(root) else commit}
+
+
+def say_ignored(root: Path, folder: Path) -> None:
+    """Say where git ignores what is about to be written, as .gitignore has it for machines of no name."""
+    # The / is for a folder that is not there yet: .gitignore is of folders.
+    if git.answer(root, "check-ignore", "--no-index", f"{folder}/"):
+        say(
+            f"git ignores {folder}: results are kept there, and are not committed. .gitignore names the "
+            f"machines whose results are; --machine or {variables.MACHINE} names this one"
+        )
 
 
 @dataclass(frozen=True)

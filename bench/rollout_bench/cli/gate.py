@@ -25,13 +25,14 @@ from ..measure.labels import LABELS
 from ..measure.sizing import at_once
 from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
+from ..schema import variables
 from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import now
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
 from .answer import answer, answer_arguments
-from .checkout import checkout_lock, find_checkout, provenance
+from .checkout import checkout_lock, find_checkout, provenance, say_ignored
 from .console import say
 from .gate_records import Records
 from .names import MANY, listed, named, preset, unknown
@@ -97,7 +98,9 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", type=float, default=60.0, metavar="MINUTES", help="to measure for, at most (default: 60)"
     )
     parser.add_argument(
-        "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
+        "--machine",
+        metavar="NAME",
+        help=f"the machine's name in results/ (default: {variables.MACHINE}, or the host's)",
     )
     keep_argument(parser)
 
@@ -127,6 +130,7 @@ def verdicts_folder(root: Path, name: str | None) -> Path:
     """Where this machine's verdicts go. Raises UsageError where they cannot, or the disk is too small."""
     entry = asv_runs.machine_entry(name, machine.gpus())
     folder = _folder(asv_runs.results_folder(root), entry)
+    say_ignored(root, folder)
     ledger.check_room(root, len(replicates.BUILDS))
     return folder
 

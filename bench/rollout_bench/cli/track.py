@@ -20,7 +20,7 @@ from ..schema import variables
 from ..schema.record import FAILED, REFERENCE, Record
 from ..site.link import link
 from ..site.publish import check_tools, publish
-from .checkout import checkout_lock, find_checkout
+from .checkout import checkout_lock, find_checkout, say_ignored
 from .console import say, show
 from .options import keep_argument
 from .outputs import check_folder
@@ -32,7 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("range", nargs="?", metavar="RANGE", help="as in git (default: HEAD~2..HEAD)")
     parser.add_argument(
-        "--machine", metavar="NAME", help="the machine's name in results/ (default: the host's)"
+        "--machine",
+        metavar="NAME",
+        help=f"the machine's name in results/ (default: {variables.MACHINE}, or the host's)",
     )
     parser.add_argument(
         "--set", default=DEFAULT_SET, metavar="NAME", help=f"of the paths in {FILE} (default: {DEFAULT_SET})"
@@ -55,6 +57,7 @@ def run(given: argparse.Namespace) -> int:
     name = asv_runs.name_machine(given.machine, gpus)
     check_folder("the folder of results", asv_runs.results_folder(root))
     check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
+    say_ignored(root, asv_runs.results_folder(root) / name)
     lock = checkout_lock(root)
     ledger.check_room(root, 2)  # a release's, and the control's
     say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")

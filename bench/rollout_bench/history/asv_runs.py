@@ -102,11 +102,11 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
         from asv.util import UserError
     except ImportError:
         raise UsageError("asv is not installed here: run `make setup`") from None
-    asked = name or Machine.get_unique_machine_name()
+    asked = name or os.environ.get(variables.MACHINE) or Machine.get_unique_machine_name()
     if not _MACHINE_NAME.fullmatch(asked):
         raise UsageError(
-            f"--machine is {asked!r}; a name is of letters, digits, spaces and . _ + @ - and begins with a "
-            "letter or digit, since results/ has a folder of it"
+            f"{'--machine' if name else variables.MACHINE} is {asked!r}; a name is of letters, digits, "
+            "spaces and . _ + @ - and begins with a letter or digit, since results/ has a folder of it"
         )
     try:
         return dict(MachineCollection.load(asked))

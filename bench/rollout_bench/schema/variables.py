@@ -40,6 +40,10 @@ FLAVOUR = "ROLLOUT_PERF_FLAVOUR"
 """The lock that counts, `cpu` or `cuda`, where it is not that of the hardware. People set it;
 requirements/install.py and `cli.releases` read it."""
 
+MACHINE = "ROLLOUT_PERF_MACHINE"
+"""The machine's name in results/ where --machine does not say it: a runner that is made anew for each run has
+another host name each time. People and CI set it; `history.asv_runs` reads it."""
+
 CONTROL_PACKAGES = "ROLLOUT_PERF_CONTROL_PACKAGES"
 """The PYTHONPATH of the control where ASV_PYTHONPATH lends the packages of a ledger's release: the control's
 stay what they are. People set it; `measure.control` reads it."""
