@@ -258,7 +258,7 @@ def test_measure_shows_a_table_or_the_records_as_json_alone(statuses, code, monk
     run_instead(measure_cases, monkeypatch)
     assert cli.main(MEASURE) == code
     text = capsys.readouterr().out
-    assert text.startswith("path")
+    assert text.startswith("rollouts: ratios are of rounds in one session")
     assert ("failed: why" in text, "{" in text) == ("failed" in statuses, False)
     assert cli.main([*MEASURE, "--json"]) == code
     records = json.loads(capsys.readouterr().out)["records"]

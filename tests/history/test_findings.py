@@ -122,7 +122,7 @@ def test_triage_lists_regressions_and_keeps_what_is_decided(tmp_path, monkeypatc
         out = capsys.readouterr()
         return out.err if code else out.out.splitlines()
 
-    assert said()[1].startswith(f"{name}  open   +")
+    assert said()[2].startswith(f"{name}  open   +")
     assert json.loads(*said("--json")) == {"open": [name], "regressions": {name: None}}
     assert "'1a2b', which is no commit here" in said(name, "--fixed-by", "1a2b", code=2)
     assert f"no regression 'x'; there are: {name}" in said("x", "--expected", code=2)

@@ -20,7 +20,7 @@ def test_a_real_run_has_requests_and_cpu_of_every_entry(monkeypatch):
     for name in ("caller_cpu_seconds", "front_cpu_seconds"):
         assert 0 < zmq[name] * zmq["requests_per_second"] < 2
     assert {"command", "measured_at", "machine"} <= set(result["provenance"])
-    lines = entry_table(result).splitlines()
+    _caption, *lines = entry_table(result).splitlines()
     assert [line.split()[0] for line in lines if line] == ["entry", "local", "zmq", "telepathy"]
 
 

@@ -56,7 +56,7 @@ def test_ratios_of_a_busy_host_say_so_in_each_value_and_over_all_replicates():
         one.observed["host"] = {"spoilt": 1}
     rows = ratios(replicates, "vllm-mp", "step_seconds")
     assert [row["spoilt_rounds"] for row in rows] == [1, 1]
-    _title, reference, zmq, *notes = ratio_table(rows, "vllm-mp", "step_seconds").splitlines()
+    _caption, _title, reference, zmq, *notes = ratio_table(rows, "vllm-mp", "step_seconds").splitlines()
     assert "1.00 s¹" in reference
     assert "900 ms¹" in zmq
     assert "0.90 [0.90 .. 0.90]¹²" in zmq
@@ -133,7 +133,7 @@ def test_kept_records_are_shown_again_replicate_by_replicate(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "0.99 [0.28 .. 3.56]" in shown
     assert shown.count("30.0 %") == 2
-    assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["vllm-mp", "zmq"]
+    assert [line.split()[0] for line in shown.splitlines()[3:5]] == ["vllm-mp", "zmq"]
     assert cli.main(["compare", *files, "--json"]) == 0
     found = {row["path"]: row for row in json.loads(capsys.readouterr().out)["ratios"]}
     assert found["zmq"]["by_replicate"] == pytest.approx([1.1, 0.9])

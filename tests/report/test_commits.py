@@ -68,7 +68,7 @@ def test_where_a_control_was_measured_the_ratio_to_it_is_what_changed(here, chec
     ]  # fmt: skip
     text = report(replace(results, points=points), [commits[0], commits[2]])
     [row] = [line for line in text.splitlines() if line.split()[:2] == ["8", "zmq"]]
-    assert "over the control's [99 %]" in text
+    assert "  over the control's   ratio to" in text  # its [99 %] is below
     assert "]  4           1.26 [1.26 .. 1.26]" in row  # of four replicates
     assert "  1.05 [1.05 .. 1.05]" in row
 

@@ -15,7 +15,7 @@ def test_the_pipe_has_a_row_a_payload_and_a_column_a_path():
         "absent": {"ray": "ray not installed (pip install ray)"},
         "failed": {"bare-ray": "RayError: gone\nmore of it"},
     }
-    assert pipe_table(result).splitlines() == [
+    assert pipe_table(result).splitlines()[1:] == [
         "p50 / p99                zmq           bare-zmq",
         "64 B         200 µs / 600 µs    100 µs / 300 µs",
         "1 MiB      2.00 ms / 10.0 ms  2.00 ms / 10.0 ms",
@@ -31,7 +31,7 @@ def test_the_pipe_has_a_row_a_payload_and_a_column_a_path():
 def test_columns_that_do_not_fit_come_below():
     result = {"paths": {f"path-{n}": percentiles(0.0002, 0.0006) for n in range(6)}}
     lines = pipe_table(result).splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert max(map(len, lines)) <= WIDTH
 
 

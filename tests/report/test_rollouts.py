@@ -33,7 +33,7 @@ def test_every_record_is_a_row_and_the_reason_of_a_failed_one_is_shown_in_full()
         ],
         "vllm-mp",
     )
-    assert text.splitlines() == [
+    assert text.splitlines()[1:] == [
         "path     batch  step time [99 %]     tokens/s  engine step  ratio to vllm-mp [95 %]  replicates",
         "sync         8  430 ms [400 .. 460]       595      13.4 ms  0.812 [0.799 .. 0.826]            4",
         "vllm-mp      8  530 ms [500 .. 560]       483      16.6 ms  1                                 4",
@@ -57,7 +57,7 @@ def test_a_path_is_compared_with_the_reference_at_its_own_batch():
         ],
         "vllm-mp",
     )
-    assert [line.split("ms  ")[-1].split("  ")[0] for line in text.splitlines()[3:]] == [
+    assert [line.split("ms  ")[-1].split("  ")[0] for line in text.splitlines()[4:]] == [
         "1.00 [1.00 .. 1.00]",
         "1.231 [1.211 .. 1.252]",
     ]
@@ -69,7 +69,7 @@ def test_a_ratio_is_of_the_rounds_of_both_so_that_what_drifts_falls_out():
     text = rollout_table(
         [record("vllm-mp", drifting), record("zmq", [1.1 * one for one in drifting])], "vllm-mp"
     )
-    assert "  1.10 [1.10 .. 1.10]  " in text.splitlines()[2]
+    assert "  1.10 [1.10 .. 1.10]  " in text.splitlines()[3]
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -90,7 +90,7 @@ def test_paths_that_found_no_room_together_are_compared_over_the_control_of_both
         records.append(record(path, steps, control_ratio=[over] * 4))
         records[-1].observed["replicates"]["session"] = [f"{path} {number}" for number in range(4)]
         records[-1].observed["control"] = {"commit": "c", "lock": its, "metrics": {"step_seconds": steps}}
-    row, *notes = rollout_table(records, "vllm-mp").splitlines()[2:]
+    row, *notes = rollout_table(records, "vllm-mp").splitlines()[3:]
     assert (f"ms  {ratio} " in row) == (ratio is not None)
     assert bool(notes) == (ratio is not None)
 
@@ -99,7 +99,7 @@ def test_a_metric_that_a_path_does_not_give_is_absent():
     text = rollout_table(
         [record("vllm-mp", SLOW), record("zmq", FAST, wire_bytes=[2048.0])], "vllm-mp", "wire_bytes"
     )
-    assert text.splitlines() == [
+    assert text.splitlines()[1:] == [
         "path     batch  wire_bytes [99 %]  tokens/s  engine step  ratio to vllm-mp [95 %]  replicates",
         "vllm-mp      8  absent: this path does not give wire_bytes",
         "zmq          8  2.00 KiB                595      13.4 ms                                    4",
@@ -125,11 +125,11 @@ def test_a_warning_is_marked_at_each_value_and_said_once_below():
         one.observed["engine_starts"] = 1
         del one.observed["replicates"]
     records[1].observed["counted"].clear()
-    steps = rollout_table(records, "vllm-mp").splitlines()
+    _caption, *steps = rollout_table(records, "vllm-mp").splitlines()
     assert ["430 ms [400 .. 460]¹ " in line for line in steps[1:3]] == [True, True]
     assert steps[2].endswith("1.00 [1.00 .. 1.00]")  # marked beside it already
     assert " ".join(line.strip() for line in steps[3:]) == f"¹ {WARNINGS[ONE_REPLICATE]}"
-    counts = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
+    _caption, *counts = rollout_table(records, "vllm-mp", "wire_bytes").splitlines()
     assert "2.00 KiB [2.00 .. 2.00] " in counts[1]  # exact: the same at every start
     assert "]¹²" in counts[2]
     assert counts[3] == f"¹ {WARNINGS[NOT_GATED]}"

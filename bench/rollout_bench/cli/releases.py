@@ -191,7 +191,8 @@ def _shown(ledger: Ledger, entries: Sequence[Entry]) -> str:
         rows.append([one.name, _day(one.published), state])
     place = os.path.relpath(ledger.folder, Path.cwd())
     free = shutil.disk_usage(ledger.folder).free / 1e9
-    head = table(["release", "published", "its lock"], rows)
+    caption = f"releases of {ledger.package} in the ledger; which of them are measured `releases report` says"
+    head = table(["release", "published", "its lock"], rows, caption=caption)
     return (
         f"{head}\n\nthe ledger: git -C {place} log --reverse\n"
         f"to measure: (cd {place} && rollout-perf track {entries[0].name}..{entries[-1].name})\n"

@@ -65,7 +65,7 @@ def report(
         parts.append("\n".join(items(lines) if markdown else map(wrapped, lines)))
     for pipe in [pipe for pipe in results.pipes if pipe.commit == head][-1:]:
         text = pipe_table(pipe.result)
-        parts.append(f"The pipe alone:\n\n```\n{text}\n```" if markdown else f"the pipe alone\n{text}")
+        parts.append(f"```\n{text}\n```" if markdown else text)
     found = [point for point in points if point.first == head]
     if found:
         parts.append(_change_points(found, markdown))
@@ -111,7 +111,8 @@ def _table(
             pair = (new, old) if new and old else alone
             row += _since(*pair, metric, notes)
         rows.append(row)
-    return table(titles, rows, right=[0], markdown=markdown)
+    caption = "each case by itself, with its spread; which path is faster only rounds side by side say"
+    return table(titles, rows, right=[0], markdown=markdown, caption=caption)
 
 
 def _since(value: Estimate, before: Estimate | None, metric: str, notes: Footnotes) -> list[str]:
@@ -137,7 +138,7 @@ def _sessions(some: Sequence[Answer], metric: str, markdown: bool) -> list[str]:
         if answer.sessions is not None:
             by_reference.setdefault(answer.sessions.reference, []).extend(answer.sessions.rows)
     tables = [ratio_table(rows, reference, metric) for reference, rows in by_reference.items()]
-    return [f"Side by side:\n\n```\n{one}\n```" if markdown else f"side by side\n{one}" for one in tables]
+    return [f"```\n{one}\n```" if markdown else one for one in tables]
 
 
 def _change_points(points: Sequence[ChangePoint], markdown: bool) -> str:

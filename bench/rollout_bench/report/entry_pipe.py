@@ -11,6 +11,9 @@ from .table import GAP, table, wrapped
 _TITLES = ["entry", "in flight", "requests/s", "tokens/s", "caller CPU, us a request", "front CPU"]
 
 
+_CAPTION = "entries alone, medians over blocks, before an engine without a model, whose time is not in it"
+
+
 def entry_table(result: Mapping[str, Any]) -> str:
     """Medians over blocks; and why an entry has none."""
     tokens = result.get("work", {}).get("output_tokens", 0)
@@ -26,7 +29,7 @@ def entry_table(result: Mapping[str, Any]) -> str:
         for name, by_size in result["entries"].items()
         for size, one in by_size.items()
     ]
-    lines = [table(_TITLES, rows, right=range(1, len(_TITLES)))] if rows else []
+    lines = [table(_TITLES, rows, right=range(1, len(_TITLES)), caption=_CAPTION)] if rows else []
     for status in (ABSENT, FAILED):
         for name, reason in (result.get(status) or {}).items():
             lines.append(wrapped(f"{name}{GAP}{status}: {first_line(reason)}"))

@@ -35,4 +35,5 @@ def findings_table(found: Sequence[Finding]) -> str:
     if not found:
         return "no regression was found"
     rows = [[one.name, state(one), summary(one), f"cause: {environment(one.environment)}"] for one in found]
-    return table(["name", "state", "what", ""], rows)
+    caption = "regressions, by the range of commits and the cause; gains are in `rollout-perf detect` alone"
+    return table(["name", "state", "what", ""], rows, caption=caption)

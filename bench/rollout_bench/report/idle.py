@@ -25,7 +25,8 @@ def tail_table(records: Sequence[Record]) -> str:
     """
     at_once = [record for record in records if not {"arrival", "session"} & record.workload.keys()]
     titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
-    return _table(titles, at_once, _tail)
+    caption = "when the samples of a rollout were done, medians; which path is faster the ratios say"
+    return _table(caption, titles, at_once, _tail)
 
 
 def _tail(values: dict[str, float]) -> list[str]:
@@ -46,7 +47,11 @@ def idle_table(records: Sequence[Record]) -> str:
 
     Who computes and idles is the GPU, or without one the worker.
     """
-    return _table(["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"], records, _idle)
+    titles = ["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"]
+    caption = (
+        "busy and idle, medians; `pipe <=`: at most so much of it the pipe; roofline: of the memory's speed"
+    )
+    return _table(caption, titles, records, _idle)
 
 
 def steady_table(records: Sequence[Record]) -> str:
@@ -56,7 +61,8 @@ def steady_table(records: Sequence[Record]) -> str:
     """
     steady = [record for record in records if "steady_token_seconds" in record.metrics]
     titles = ["path", "batch", "warm-up", "a token", "idle", "first token", "99 %", "answer", "99 %"]
-    return _table(titles, steady, _steady)
+    caption = "requests as they arrive, at steady state, medians; counted from when each was due"
+    return _table(caption, titles, steady, _steady)
 
 
 def _steady(values: dict[str, float]) -> list[str]:
@@ -80,7 +86,8 @@ def turn_table(records: Sequence[Record]) -> str:
     """
     turns = [record for record in records if "turn_p50_seconds" in record.metrics]
     titles = ["path", "batch", "a turn", "99 %", "later first token", "99 %", "history lost", "cached"]
-    return _table(titles, turns, _turn)
+    caption = "turns of sessions, medians; counted from when each was due, without the time of tools"
+    return _table(caption, titles, turns, _turn)
 
 
 def _turn(values: dict[str, float]) -> list[str]:
@@ -118,7 +125,8 @@ def stage_table(records: Sequence[Record]) -> str:
     `turn` is from an output until the worker begins the first step that was scheduled with it.
     """
     timed = [record for record in records if f"stage_{_STAGES[0]}_seconds" in record.metrics]
-    return _table(["path", "batch", *_STAGES], timed, _stage)
+    caption = "stages of an engine step, medians; `turn` holds others of them, so they do not add up"
+    return _table(caption, ["path", "batch", *_STAGES], timed, _stage)
 
 
 def _stage(values: dict[str, float]) -> list[str]:
@@ -126,7 +134,10 @@ def _stage(values: dict[str, float]) -> list[str]:
 
 
 def _table(
-    titles: list[str], records: Sequence[Record], cells: Callable[[dict[str, float]], list[str]]
+    caption: str,
+    titles: list[str],
+    records: Sequence[Record],
+    cells: Callable[[dict[str, float]], list[str]],
 ) -> str:
     rows = [
         [
@@ -137,7 +148,7 @@ def _table(
         for record in records
         if record.status == MEASURED
     ]
-    return table(titles, rows, right=range(1, len(titles))) if rows else ""
+    return table(titles, rows, right=range(1, len(titles)), caption=caption) if rows else ""
 
 
 def _idle(values: dict[str, float]) -> list[str]:

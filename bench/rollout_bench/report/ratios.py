@@ -148,4 +148,6 @@ def ratio_table(rows: Sequence[dict[str, Any]], reference: str, metric: str, com
             cells[1] = interval(found) + notes.mark(found)
             cells[2] = " ".join(f"{one:.{digits}f}" for one in row["by_replicate"])
         lines.append(start + cells)
-    return "\n".join([table(titles, lines, right=(1, 2, 5)), *map(wrapped, notes.lines())])
+    caption = "side by side: ratios are of rounds in one session; medians of sessions apart do not compare"
+    shown = table(titles, lines, right=(1, 2, 5), caption=caption)
+    return "\n".join([shown, *map(wrapped, notes.lines())])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..schema.record import MEASURED, Record
-from .table import WIDTH, wrapped
+from .table import width, wrapped
 
 _MOST_LINES = 30
 
@@ -28,5 +28,5 @@ def whole_reasons(records: Iterable[Record]) -> list[str]:
 
 def indented(reason: str) -> list[str]:
     """A reason's lines, set in and wrapped."""
-    parts = [part for line in reason.splitlines() for part in wrapped(line, WIDTH - 4).splitlines() or [""]]
+    parts = [part for line in reason.splitlines() for part in wrapped(line, width() - 4).splitlines() or [""]]
     return [f"    {line}".rstrip() for line in parts[:_MOST_LINES]]

@@ -15,6 +15,9 @@ from .table import table, wrapped
 STEP_TIME, ENGINE_STEP = "step_seconds", "engine_step_seconds"
 
 
+_CAPTION = "rollouts: ratios are of rounds in one session; times of sessions apart are not to be compared"
+
+
 def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_TIME) -> str:
     """One row a record: what was measured, and its ratio to `reference`, of rounds of both; or why not.
 
@@ -42,7 +45,7 @@ def rollout_table(records: Sequence[Record], reference: str, metric: str = STEP_
             rows.append([*start, shown, *_speed(record), "1" if record.way == reference else against])
             rows[-1] += [str(engine_starts(record))] * several
     lines = [*map(wrapped, notes.lines()), *whole_reasons(records)]
-    return "\n".join([table(titles, rows, right=(1, 3, 4, 6)), *lines])
+    return "\n".join([table(titles, rows, right=(1, 3, 4, 6), caption=_CAPTION), *lines])
 
 
 def batch(record: Record) -> str:

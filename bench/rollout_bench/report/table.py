@@ -1,8 +1,10 @@
-"""Rows and columns as text: plain, aligned to WIDTH columns, or Markdown. Knows no records. Pure."""
+"""Rows and columns as text: plain, in the terminal's width or WIDTH, or Markdown. Knows no records."""
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 WIDTH = 100
 GAP = "  "
@@ -14,29 +16,52 @@ def table(
     rows: Iterable[Sequence[str]],
     right: Iterable[int] = (),
     markdown: bool = False,
+    caption: str = "",
 ) -> str:
-    """A table, the columns `right` set to the right; a plain line that is longer than WIDTH goes on below.
+    """A table, the columns `right` set to the right, below what it is; too wide, its widest ones are folded.
 
     A plain row with fewer cells than titles ends with free text, which may run on. Markdown is escaped here.
     """
     lines = [list(titles), *map(list, rows)]
     columns = set(right)
-    return "\n".join(_markdown(lines, columns) if markdown else _plain(lines, columns))
+    if markdown:
+        return "\n".join([f"{escaped(caption)}\n"] * bool(caption) + _markdown(lines, columns))
+    return "\n".join([wrapped(caption)] * bool(caption) + _plain(lines, columns))
+
+
+def width() -> int:
+    """Columns of the terminal that standard output goes to, WIDTH at most and where it is none."""
+    return min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
 
 
 def _plain(lines: list[list[str]], right: set[int]) -> list[str]:
     aligned = [line if len(line) == len(lines[0]) else line[:-1] for line in lines]
     columns = range(len(lines[0]))
-    widths = [max(len(line[place]) for line in aligned if place < len(line)) for place in columns]
+    held = [[line[place] for line in aligned if place < len(line)] for place in columns]
+    widths = [max(map(len, column)) for column in held]
+    words = [max((len(word) for cell in column for word in cell.split()), default=0) for column in held]
+    titles = [max(len(one) for one in (*column[1:], *column[0].split(), "")) for column in held]
+    for least in (titles, words):  # first those that a title alone makes wide
+        while sum(widths) + len(GAP) * (len(widths) - 1) > width():
+            wide = [place for place in columns if widths[place] > least[place]]
+            if not wide:
+                break
+            widths[max(wide, key=widths.__getitem__)] -= 1
     made = []
     for line, cells in zip(lines, aligned, strict=True):
-        placed = [
-            cell.rjust(wide) if place in right else cell.ljust(wide)
-            for place, (cell, wide) in enumerate(zip(cells, widths, strict=False))
-        ]
-        text = GAP.join([*placed, *line[len(cells) :]]).rstrip()
-        made.append(wrapped(text))
+        folded = [_folded(cell, wide) for cell, wide in zip(cells, widths, strict=False)]
+        for number, parts in enumerate(zip_longest(*folded, fillvalue="")):
+            placed = [
+                part.rjust(widths[place]) if place in right else part.ljust(widths[place])
+                for place, part in enumerate(parts)
+            ]
+            rest = line[len(cells) :] if number == 0 else []
+            made.append(wrapped(GAP.join([*placed, *rest]).rstrip()))
     return made
+
+
+def _folded(cell: str, wide: int) -> list[str]:
+    return [cell] if len(cell) <= wide else wrapped(cell, wide, "").splitlines()
 
 
 def _markdown(lines: list[list[str]], right: set[int]) -> list[str]:
@@ -68,6 +93,8 @@ def in_xml(text: str) -> str:
     return _NOT_IN_XML.sub("?", text)
 
 
-def wrapped(text: str, width: int = WIDTH) -> str:
-    """Text in lines of `width`, all but the first set in; a word that is longer stays whole."""
-    return textwrap.fill(text, width, subsequent_indent=GAP, break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str, wide: int | None = None, indent: str = GAP) -> str:
+    """Text in lines of that width, all but the first set in; a word that is longer stays whole."""
+    return textwrap.fill(
+        text, wide or width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
