@@ -63,7 +63,7 @@ def test_a_real_run_has_samples_of_every_path_and_payload():
             assert 0 < one["p50_seconds"] <= one["p99_seconds"] < 1
     assert result["observed"]["zmq"]["channel"].startswith("zmq")
     assert {"command", "measured_at", "versions", "machine"} <= set(result["provenance"])
-    assert "round 7/7" in said
+    assert "round 7/7 …" in said
 
 
 def test_a_process_that_dies_fails_every_path_with_its_last_words(monkeypatch):
