@@ -48,9 +48,7 @@ def idle_table(records: Sequence[Record]) -> str:
     Who computes and idles is the GPU, or without one the worker.
     """
     titles = ["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"]
-    caption = (
-        "busy and idle, medians; `pipe <=`: at most so much of it the pipe; roofline: of the memory's speed"
-    )
+    caption = "busy and idle, medians; pipe: its part of that at most; roofline: share of the memory's speed"
     return _table(caption, titles, records, _idle)
 
 
