@@ -110,7 +110,9 @@ def way_table(records: Sequence[Record]) -> str:
         return ""
     return _table(["path", "batch", "way in", "way back", "caller CPU", "front CPU"], records, _way)
 
-
+    caption = "the way of a request to the engine and back, and what it costs whom, medians"
+    titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU"]
+    return _table(caption, titles, records, _way)
 def _way(values: dict[str, float]) -> list[str]:
     front = "front_cpu_seconds"
     names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds")
