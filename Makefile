@@ -79,8 +79,9 @@ actionlint: setup ## install actionlint, for the test of the workflows
 pictures: setup ## take the README's pictures of the site; needs a Chromium
 	python docs/pictures.py
 
-reference: setup ## write the table of metrics in docs/glossary.md, and docs/reference, from the code
+reference: setup ## write docs/reference, and the table of metrics in docs/glossary.md, from the code
 	python -m rollout_bench.report.reference
+	python -m rollout_bench.cli.reference
 
 lock: $(VENV)/bin/uv ## compile requirements/*.in to *.lock; UPGRADE=1 takes the newest versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)

@@ -18,7 +18,7 @@ from ..errors import UsageError
 from .agents import turns
 from .labels import LABELS
 from .rl import grpo, verl
-from .workload import LOGPROBS, Workload
+from .workload import Workload
 
 FILE = "tracked.toml"
 
@@ -144,11 +144,16 @@ def first_of(tracked: Mapping[str, Tracked], on_gpu: bool) -> str:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What a key of the file may be."""
+class Kind:
+    """What a key of the file may be, and what it says."""
 
     words: str
     holds: Callable[[Any], bool]
+    meaning: str = ""
+
+    def of(self, meaning: str) -> "Kind":
+        """The same for a key that says this."""
+        return replace(self, meaning=meaning)
 
 
 def _is_count(value: Any) -> bool:
@@ -168,43 +173,64 @@ def _is_paths(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) and one in LABELS for one in value)
 
 
-_TEXT = _Kind("a text", lambda value: isinstance(value, str) and value != "")
-_COUNT = _Kind("a whole number of 1 or more", _is_count)
-_LOGPROBS = _Kind("a whole number of 0 or more", lambda value: type(value) is int and value >= 0)
-_BATCHES = _Kind("a list of rising whole numbers of 1 or more", _is_rising)
-_SECONDS = _Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
-_TABLE = _Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
-_PATHS = _Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
-_FLAVOUR = _Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
+_TEXT = Kind("a text", lambda value: isinstance(value, str) and value != "")
+_COUNT = Kind("a whole number of 1 or more", _is_count)
+_LOGPROBS = Kind("a whole number of 0 or more", lambda value: type(value) is int and value >= 0)
+_BATCHES = Kind("a list of rising whole numbers of 1 or more", _is_rising)
+_SECONDS = Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
+_TABLE = Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
+_PATHS = Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
+_FLAVOUR = Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
-_ASKED = dict.fromkeys(LOGPROBS, _LOGPROBS) | {"arrival": _TEXT}
-_LIMIT_KEYS = {"batches": _BATCHES, "prompt_tokens": _COUNT, "output_tokens": _COUNT}
-_GRPO_KEYS = {"prompts": _COUNT, "samples": _COUNT, "prompt_cap": _COUNT, "output_cap": _COUNT, **_ASKED}
-_WORKLOADS: dict[str, dict[str, _Kind]] = {
+_PROMPT = _COUNT.of("tokens of every prompt")
+_OUTPUT_CAP = _COUNT.of("most tokens of an answer")
+_ASKED = {
+    "logprobs": _LOGPROBS.of("most probable tokens of an answer whose log-probabilities come along"),
+    "prompt_logprobs": _LOGPROBS.of("the same of a prompt"),
+    "arrival": _TEXT.of("when requests arrive, as `--arrival` takes it"),
+}
+_LIMIT_KEYS = {
+    "batches": _BATCHES.of("sequences in a rollout, a series each"),
+    "prompt_tokens": _PROMPT,
+    "output_tokens": _COUNT.of("tokens of every answer"),
+}
+_GRPO_KEYS = {
+    "prompts": _COUNT.of("prompts of a rollout"),
+    "samples": _COUNT.of("answers to each prompt"),
+    "prompt_cap": _COUNT.of("most tokens of a prompt"),
+    "output_cap": _OUTPUT_CAP,
+    **_ASKED,
+}
+WORKLOADS: dict[str, dict[str, Kind]] = {
     "fixed": _LIMIT_KEYS | _ASKED,
     "grpo": _GRPO_KEYS,
     "verl": _GRPO_KEYS,
     "turns": {
-        **dict.fromkeys(("sessions", "turns", "prompt_tokens", "added_tokens", "output_cap"), _COUNT),
-        "delay_seconds": _SECONDS,
+        "sessions": _COUNT.of("sessions of a rollout"),
+        "turns": _COUNT.of("turns of a session"),
+        "prompt_tokens": _PROMPT.of("tokens of the first prompt"),
+        "added_tokens": _COUNT.of("tokens that each later turn adds"),
+        "output_cap": _OUTPUT_CAP,
+        "delay_seconds": _SECONDS.of("time of a tool between two turns"),
         **_ASKED,
     },
-    "limit": _LIMIT_KEYS | {"seconds": _SECONDS},
+    "limit": _LIMIT_KEYS | {"seconds": _SECONDS.of("to search in, for each path")},
 }
-_WORKLOAD = _Kind(", ".join(_WORKLOADS), lambda value: isinstance(value, str) and value in _WORKLOADS)
-_KEYS = {
-    "flavour": _FLAVOUR,
-    "preset": _TEXT,
-    "tensor_parallel_size": _COUNT,
-    "replicates": _COUNT,
-    "engine_arguments": _TABLE,
-    "paths": _TABLE,
-    "classes": _TABLE,
+WORKLOAD = Kind(", ".join(WORKLOADS), lambda value: isinstance(value, str) and value in WORKLOADS)
+KEYS = {
+    "flavour": _FLAVOUR.of("where it is measured: on a GPU, or where there is none"),
+    "preset": _TEXT.of("a preset, or a model's folder (a / is in it)"),
+    "tensor_parallel_size": _COUNT.of("GPUs of an engine"),
+    "replicates": _COUNT.of("sessions that measure it, with fresh engines each"),
+    "engine_arguments": _TABLE.of("of vLLM, added to those that the harness gives every engine"),
+    "paths": _TABLE.of("the paths of each set: `paths.default = [...]`"),
+    "classes": _TABLE.of("asv's classes, a workload each: `classes.Name = {...}`"),
 }
+NEEDED = ("flavour", "preset", "paths", "classes")
 _NAME, _CLASS = re.compile(r"\w[\w.+-]*"), re.compile(r"[A-Z][A-Za-z0-9]*")
 
 
-def _checked(where: str, table: Any, kinds: Mapping[str, _Kind], needed: Sequence[str]) -> dict[str, Any]:
+def _checked(where: str, table: Any, kinds: Mapping[str, Kind], needed: Sequence[str]) -> dict[str, Any]:
     """A table of which every key is known and what it may be, and those that are needed are there."""
     if not isinstance(table, dict):
         raise UsageError(f"{where} is {table!r}; it must be a table")
@@ -224,7 +250,7 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         raise UsageError(
             f"{where}: a table's name, of which files are named, is of letters, digits and . _ + -"
         )
-    table = _checked(where, table, _KEYS, ("flavour", "preset", "paths", "classes"))
+    table = _checked(where, table, KEYS, NEEDED)
     sets = _checked(f"{where} paths", table["paths"], dict.fromkeys(table["paths"], _PATHS), ())
     preset = table["preset"]
     is_folder = "/" in preset
@@ -265,9 +291,9 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
 
 
 def _checked_class(where: str, content: Any) -> dict[str, Any]:
-    kinds = {"workload": _WORKLOAD}
-    if isinstance(content, dict) and _WORKLOAD.holds(content.get("workload")):
-        kinds |= _WORKLOADS[content["workload"]]
+    kinds = {"workload": WORKLOAD}
+    if isinstance(content, dict) and WORKLOAD.holds(content.get("workload")):
+        kinds |= WORKLOADS[content["workload"]]
     return _checked(where, content, kinds, [key for key in kinds if key in ("workload", "batches")])
 
 
