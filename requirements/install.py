@@ -399,6 +399,11 @@ def main() -> None:
     parser.add_argument("--tools", action="store_true", help="tools.lock too: tests, linters, asv")
     parser.add_argument("--flavour", help="cpu or cuda (default: ROLLOUT_PERF_FLAVOUR, else by the hardware)")
     parser.add_argument(
+        "--image",
+        action="store_true",
+        help="build an image: the machine that will run it has the GPU of --flavour cuda",
+    )
+    parser.add_argument(
         "--release",
         metavar="PACKAGE",
         help="the lock is of its release: one that cannot be installed leaves the reason in the environment",
@@ -438,7 +443,7 @@ def bring_there(environment: Environment, given: argparse.Namespace) -> None:
         )
     else:
         asked = given.flavour or os.environ.get("ROLLOUT_PERF_FLAVOUR")
-        flavour = choose_flavour(asked, asked != "cpu" and gpu_visible())
+        flavour = choose_flavour(asked, given.image or (asked != "cpu" and gpu_visible()))
         apply_locks(environment, installer, given.locks, [flavour, "tools"] if given.tools else [flavour])
     installer.install_project(given.wheel, given.editable)
 

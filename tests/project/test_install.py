@@ -9,6 +9,7 @@ import sys
 import threading
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rollout_bench.measure import machine
@@ -62,6 +63,19 @@ class TestFlavour:
         with pytest.raises(install.InstallError, match=says) as caught:
             install.choose_flavour(asked, has_gpu=False)
         assert caught.value.status == 2
+
+    def test_an_image_for_a_gpu_can_be_built_where_none_is(self, monkeypatch, tmp_path):
+        taken = []
+        monkeypatch.setattr(install, "gpu_visible", lambda: False)
+        monkeypatch.setattr(install, "Installer", lambda environment: SimpleNamespace(install_project=print))
+        monkeypatch.setattr(install, "apply_locks", lambda *given: taken.extend(given[-1]))
+        monkeypatch.delenv("ASV_PYTHONPATH", raising=False)
+        here = install.Environment(tmp_path / "python", tmp_path, (3, 12), {}, {}, None)
+        given = {"flavour": "cuda", "tools": True, "locks": tmp_path, "wheel": None, "editable": []}
+        install.bring_there(here, SimpleNamespace(**given, image=True))
+        assert taken == ["cuda", "tools"]
+        with pytest.raises(install.InstallError, match="no NVIDIA GPU"):
+            install.bring_there(here, SimpleNamespace(**given, image=False))
 
     def test_the_hardware_is_what_the_harness_finds(self, monkeypatch):
         """With another flavour than the one that is tracked here, nothing could be measured."""

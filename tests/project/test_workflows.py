@@ -73,7 +73,7 @@ def test_actions_are_pinned_to_a_commit(name):
     """A tag can be moved to other code."""
     for line in (FOLDER / f"{name}.yml").read_text().splitlines():
         if "uses:" in line:
-            assert re.search(r"uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+$", line), line
+            assert re.search(r"uses: (\./|[\w/-]+@[0-9a-f]{40} # v[\d.]+)$", line), line
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)
