@@ -27,6 +27,7 @@ LOCAL = ("file:", "data:", "blob:")
 NASTY = '<img src=x onerror="window.pwned=1">'
 BARE = "bare"
 H200 = "#machine=h200-1x"
+AXE = ROOT / ".asv" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
 COMMITS = [Commit(f"{number:x}" * 40, f"change {number} {NASTY}", 1_700_000_000) for number in range(1, 15)]
 
 
@@ -124,6 +125,24 @@ def simulated(tmp_path_factory):
         folder / "html", results, datetime.now(UTC), found_points, [gate], facts={"asv": False}
     )
     return page, found_points
+
+
+UNFOLDED = """async () => {
+  const folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((one) => (one.open = true));
+  const found = await axe.run({preload: false, resultTypes: ["violations"]});
+  folded.forEach((one) => (one.open = false));
+  return found;
+}"""
+
+
+def barriers(tab):
+    """What keeps people from reading the page, by axe with everything unfolded."""
+    if not AXE.is_file():
+        pytest.skip("npm could not fetch axe-core")
+    tab.evaluate(AXE.read_text())
+    found = tab.evaluate(UNFOLDED)["violations"]
+    return [(one["id"], node["html"]) for one in found for node in one["nodes"]]
 
 
 def charts(tab):
@@ -323,6 +342,7 @@ def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit)
         "rollout-perf measure --path zmq",
     ):
         assert part in said
+    assert barriers(tab) == []
     tab.keyboard.press("Escape")
     assert not tab.locator("#origin").is_visible()
     tab.click("#history-numbers >> xpath=../summary")
@@ -350,6 +370,7 @@ def test_both_colour_schemes_and_the_button_between_them(scheme, committed, visi
 
     light, dark = ["rgb(244, 246, 248)", "rgb(22, 32, 43)"], ["rgb(16, 22, 29)", "rgb(232, 237, 242)"]
     assert look() == (light if scheme == "light" else dark)
+    assert barriers(tab) == []
     tab.click("#theme")
     tab.wait_for_selector("body[data-drawn=all]", state="attached")
     assert look() == (dark if scheme == "light" else light)
@@ -373,8 +394,10 @@ def test_words_lead_to_the_glossary_and_the_documents_can_be_searched(committed,
     pytest.importorskip("mkdocs")
     tab = visit(committed, H200)
     tab.click("h2 a:text-is('Change points')")
-    tab.wait_for_selector("tr:target:has-text('a change of level in a series')")
-    tab.fill("input.md-search__input", "saturation")
+    tab.wait_for_selector("tr:target td:text-is('change point')")
+    tab.focus("input.md-search__input")  # which loads the index
+    tab.wait_for_selector(".md-search-result__meta:text('Type to start')", state="attached")
+    tab.keyboard.type("saturation")
     tab.wait_for_selector(".md-search-result__item a[href*='glossary.html']", state="attached")
     tab.keyboard.press("Escape")
     tab.click(".md-header a.md-logo")
@@ -399,6 +422,7 @@ def test_with_every_metric_there_every_chart_is_drawn(simulated, visit):
     tab = visit(simulated[0], f"#machine={MACHINE}")
     assert set(charts(tab)) == {"history", "compare", "breakdown", "limit", "idle", "roofline", "tail"}
     assert "has not been measured" in text(tab, "#pipe-absent")
+    assert barriers(tab) == []
     for part in ("GPU", "encode", "send", "wait", "receive", "decode", "rest of the host"):
         assert part in text(tab, "#breakdown-key")
     parts = tab.evaluate(
@@ -424,6 +448,7 @@ def test_a_change_point_is_marked_listed_and_has_its_page(simulated, visit):
     assert "0.27.0" in text(point, "#environment")
     assert COMMITS[7].hash[:8] in text(point, "#range")
     assert "asv does not track this workload" in text(point, "#commands")
+    assert barriers(point) == []
     point.click("#numbers >> xpath=../summary")
     point.click("#numbers .ask >> nth=0")
     assert "7, from 1 engine start" in text(point, "#origin")
@@ -439,6 +464,7 @@ def test_a_regression_is_one_however_many_series_show_it(simulated, visit):
     assert section.locator("details tbody tr").count() == len(found_points) - 2 == 2
     assert "vllm 0.26.0" in section.inner_text()
     assert f"rollout-perf triage {section.get_attribute('id')} --acknowledged" in section.inner_text()
+    assert barriers(tab) == []
     tab.goto(tab.url.partition("#")[0] + f"#{section.get_attribute('id')}")
     section.locator("tbody a").first.click()
     tab.wait_for_selector("body[data-drawn=all]", state="attached")
@@ -455,6 +481,7 @@ def test_two_commits_stand_side_by_side_by_a_link(simulated, visit):
     [row] = tab.locator("#cases tbody tr").all_inner_texts()
     assert "1.29 ×" in row  # of the gate, and not of what was measured apart
     assert "side by side: worse" in row
+    assert barriers(tab) == []
     tab.click("#cases td button:text('parts')")
     tab.wait_for_selector("#origin[open]")
     assert "pipe: wait" in text(tab, "#origin")

@@ -105,7 +105,7 @@ function fact(name, value, more, figure) {
   return RP.el(
     "div",
     { class: "fact" },
-    RP.el("h3", {}, name, figure ? RP.askButton(figure) : null),
+    RP.el("h2", {}, name, figure ? RP.askButton(figure) : null),
     RP.el("p", { class: "big" }, value),
     RP.el("p", {}, more.filter(Boolean)),
   );

@@ -26,7 +26,7 @@
     RP.el(
       "div",
       { class: "fact" },
-      RP.el("h3", {}, name),
+      RP.el("h2", {}, name),
       RP.el("p", { class: "big" }, value),
       RP.el("p", {}, more),
     );

@@ -15,7 +15,7 @@ RP.table = function (titles, rows) {
   const head = RP.el(
     "tr",
     {},
-    titles.map((title) => RP.el("th", { scope: "col" }, RP.word(title))),
+    titles.map((title) => (title ? RP.el("th", { scope: "col" }, RP.word(title)) : RP.el("td"))),
   );
   const line = (row) =>
     RP.el(
