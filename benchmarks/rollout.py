@@ -176,6 +176,19 @@ _TURNS = (
 """Metrics of sessions of turns."""
 
 
+_INTERRUPTED = (
+    "control_ratio",
+    "step_seconds",
+    "quiet_seconds",
+    "resume_seconds",
+    "resent_share",
+    "recomputed_share",
+    "engine_step_seconds",
+    "engine_cpu_seconds",
+)
+"""And of one that is interrupted."""
+
+
 class _Fixed:
     """The fixed workload at some batches."""
 
@@ -229,6 +242,8 @@ def _classes(table: str, tracked: Tracked) -> dict[str, type]:
         base, metrics, method = _KINDS[its.kind]
         if its.workloads[0].arrival:
             metrics = _STEADY
+        if its.workloads[0].interrupt:
+            metrics = _INTERRUPTED
         content = {
             "__module__": __name__,
             "workload": its.workloads[0].name,

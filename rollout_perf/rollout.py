@@ -24,6 +24,8 @@ from .transports.run import Run
 
 _END_SECONDS = 10.0
 
+PAUSE_MODES = ("abort", "wait", "keep")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -132,6 +134,28 @@ class Rollout:
             for samples in results
             for sample in samples
         ]
+
+    async def abort(self, share: float = 1.0) -> int:
+        """End a share of the requests under way, evenly spread in the order of their arrival; how many.
+
+        Their sequences come with what they have by then, and "abort" as the reason why they finished. Raises
+        ConfigurationError where the path takes a batch at a time.
+        """
+        return await self._engine.abort(share)
+
+    async def pause(self, mode: str = "keep") -> None:
+        """Have the engine compute nothing from now on until `resume`, as for a weight update.
+
+        Requests under way are ended as by `abort` ("abort"), waited for ("wait") or kept ("keep"); new ones
+        wait. Returns when the engine is quiet. Raises ConfigurationError where this vLLM or the path cannot.
+        """
+        if mode not in PAUSE_MODES:
+            raise ConfigurationError(f"unknown mode {mode!r}; known: {', '.join(PAUSE_MODES)}")
+        await self._engine.pause(mode)
+
+    async def resume(self) -> None:
+        """Go on after a pause."""
+        await self._engine.resume()
 
     async def call_workers(self, method: str, *args: Any) -> list[Any]:
         """Call a method of every worker (see vLLM's `worker_extension_cls`); replies in rank order."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import inspect
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ..errors import EngineError, RolloutError, Stalled
+from ..errors import ConfigurationError, EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Result, Took, VllmEngine, translated
@@ -35,6 +36,7 @@ class AsyncEngine(VllmEngine):
         manager = self._llm.engine_core.resources.engine_manager
         self._processes: list[Any] = list(manager.processes) if manager is not None else []
         self._asked_at = -LOOK_SECONDS
+        self._under_way: dict[str, None] = {}  # names, in the order of their arrival
         super().__init__(row, run, self._llm.vllm_config)
 
     async def generate(self, requests: list[Request], took: Took) -> None:
@@ -52,6 +54,7 @@ class AsyncEngine(VllmEngine):
                 done.set_exception(output)
             elif output.finished:
                 unfinished.discard(name)
+                self._under_way.pop(name, None)
                 took(place, self._results(index, output))
                 if not unfinished:
                     done.set_result(None)
@@ -66,6 +69,8 @@ class AsyncEngine(VllmEngine):
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)
             if unfinished:
+                for name in unfinished:
+                    self._under_way.pop(name, None)
                 with contextlib.suppress(Exception):  # an engine that is dead has none
                     await self._llm.abort(list(unfinished))
 
@@ -73,6 +78,7 @@ class AsyncEngine(VllmEngine):
         for place, (name, _index, prompt, sampling, sample) in enumerate(requests):
             # As vLLM's renderer makes it: another prompt would pass through a thread.
             rendered: Any = {"type": "token", "prompt_token_ids": prompt}
+            self._under_way[name] = None
             collector = await self._llm.add_request(name, rendered, self._sampling(sampling, sample))
             collector.put = partial(take, place)
             if (early := collector.output) is not None:
@@ -106,23 +112,44 @@ class AsyncEngine(VllmEngine):
                     return EngineError(f"the engine's process ({process.pid}) ended {how}")
         return translated(error, self._run)
 
-    async def call_workers(self, method: str, args: tuple) -> list[Any]:
-        deadline = self._run.start_deadline_seconds
-        calling = asyncio.create_task(self._llm.collective_rpc(method, args=args))
+    async def abort(self, share: float) -> int:
+        numbered = enumerate(self._under_way, 1)
+        chosen = [name for place, name in numbered if int(place * share) > int((place - 1) * share)]
+        await self._done(self._llm.abort(chosen), self._run.step_deadline_seconds)
+        return len(chosen)
+
+    async def pause(self, mode: str) -> None:
+        if "mode" not in inspect.signature(self._llm.pause_generation).parameters:
+            raise ConfigurationError("this vLLM cannot be paused in a mode")
+        pausing = self._llm.pause_generation(mode=mode, clear_cache=False)
+        await self._done(pausing, self._run.step_deadline_seconds)
+
+    async def resume(self) -> None:
+        await self._done(self._llm.resume_generation(), self._run.step_deadline_seconds)
+
+    async def _done(self, call: Coroutine[Any, Any, Any], deadline_seconds: float) -> Any:
+        """What a call of vLLM's returns, which never does where the engine's process dies meanwhile."""
+        calling = asyncio.create_task(call)
         try:
-            await asyncio.wait_for(self._all_of([calling], deadline), deadline)
+            await self._all_of([calling], deadline_seconds)
             return calling.result()
-        except TimeoutError:
-            raise Stalled(f"the workers did not answer {method!r} in time") from None
         except Exception as error:
             raise await self._cause(error) from error
         finally:
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
 
+    async def call_workers(self, method: str, args: tuple) -> list[Any]:
+        deadline = self._run.start_deadline_seconds
+        calling = self._done(self._llm.collective_rpc(method, args=args), deadline)
+        try:
+            return await asyncio.wait_for(calling, deadline)
+        except TimeoutError:
+            raise Stalled(f"the workers did not answer {method!r} in time") from None
+
     def serve_http(self, listener: socket.socket, key: str) -> asyncio.Task[Any]:
         finals, model = self._finals, self._config.model_config.model
-        return serve_http(self._llm, model, listener, key, finals.__setitem__)
+        return serve_http(self._llm, model, listener, key, finals.__setitem__, self._under_way)
 
     def served(self, names: list[str]) -> list[Result]:
         return [self._results(0, self._finals.pop(name)) for name in names]

@@ -5,6 +5,7 @@ Knows the objects that go into vLLM and come out of it; not how an engine is sta
 
 import asyncio
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ Result = list[dict[str, Any]]
 
 Took = Callable[[int, Result], None]
 """Takes the result of a request and its place in the list, in the event loop."""
+
+
+_NOT_INTERRUPTED = "this path takes a batch at a time, and none can be interrupted"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ class Engine(ABC):
     @abstractmethod
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         """Call a method of every worker; replies in rank order."""
+
+    async def abort(self, share: float) -> int:
+        """End a share of the requests under way, which have what they have by then; how many.
+
+        Under way is what the engine has; what waits to be sent to it is not.
+        """
+        raise ConfigurationError(_NOT_INTERRUPTED)
+
+    async def pause(self, mode: str) -> None:
+        """Have the engine compute nothing until `resume`; returns when it is quiet."""
+        raise ConfigurationError(_NOT_INTERRUPTED)
+
+    async def resume(self) -> None:
+        """Go on."""
+        raise ConfigurationError(_NOT_INTERRUPTED)
 
     @abstractmethod
     async def describe(self) -> dict[str, Any]:
@@ -130,17 +149,17 @@ class VllmEngine(Engine):
     @staticmethod
     def _results(index: int, output: Any) -> Result:
         """Fields of each Sequence from vLLM's RequestOutput and its RequestStateStats."""
-        times = output.metrics
+        times, now = output.metrics, time.monotonic()  # one aborted before its first token has no times: 0.0
         return [
             {
                 "prompt": index,
                 "token_ids": list(completion.token_ids),
                 "finish_reason": completion.finish_reason,
-                "queue_seconds": times.scheduled_ts - times.queued_ts,
+                "queue_seconds": max(0.0, times.scheduled_ts - times.queued_ts),
                 "first_token_seconds": times.first_token_latency,
                 "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
-                "queued_at": times.queued_ts,
-                "done_at": times.last_token_ts,
+                "queued_at": times.queued_ts or now,
+                "done_at": times.last_token_ts or now,
                 "text": completion.text or None,
                 "logprobs": _values(completion.logprobs),
                 "prompt_logprobs": _values(output.prompt_logprobs),

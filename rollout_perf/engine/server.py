@@ -15,24 +15,35 @@ _KEPT_SECONDS = "3600"
 
 
 class _Client:
-    """vLLM's AsyncLLM, as the server calls it; each request's last output is shown to `final`."""
+    """vLLM's AsyncLLM, as the server calls it; each request's last output is shown to `final`, and its name
+    as vLLM knows it is among those `under_way` until then."""
 
-    def __init__(self, llm: Any, final: Callable[[str, Any], None]):
+    def __init__(self, llm: Any, final: Callable[[str, Any], None], under_way: dict[str, None]):
         self._llm = llm
         self._final = final
+        self._under_way = under_way
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._llm, name)
 
     async def generate(self, prompt: Any, sampling: Any, name: str, **more: Any) -> AsyncIterator[Any]:
-        async for output in self._llm.generate(prompt, sampling, name, **more):
-            if output.finished:
-                self._final(name.removeprefix(_PREFIX), output)
-            yield output
+        self._under_way[name] = None
+        try:
+            async for output in self._llm.generate(prompt, sampling, name, **more):
+                if output.finished:
+                    self._final(name.removeprefix(_PREFIX), output)
+                yield output
+        finally:
+            del self._under_way[name]
 
 
 def serve_http(
-    llm: Any, model: str, listener: socket.socket, key: str, final: Callable[[str, Any], None]
+    llm: Any,
+    model: str,
+    listener: socket.socket,
+    key: str,
+    final: Callable[[str, Any], None],
+    under_way: dict[str, None],
 ) -> asyncio.Task[Any]:
     """Serve at a socket that listens, to whoever has the key, until the task is cancelled."""
     os.environ["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] = _KEPT_SECONDS
@@ -44,5 +55,7 @@ def serve_http(
     words = ["--model", model, "--api-key", key, "--host", host, "--port", str(port), "--tokens-only"]
     quiet = ["--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"]
     args = make_arg_parser(FlexibleArgumentParser()).parse_args([*words, *quiet])
-    serving = build_and_serve(_Client(llm, final), f"http://{host}:{port}", listener, args, backlog=_BACKLOG)
+    serving = build_and_serve(
+        _Client(llm, final, under_way), f"http://{host}:{port}", listener, args, backlog=_BACKLOG
+    )
     return asyncio.create_task(serving)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine import Engine, Request, Result
 from ..errors import RolloutError
-from .remote import CALL_WORKERS, DESCRIBE, SERVED
+from .remote import ABORT, CALL_WORKERS, DESCRIBE, PAUSE, RESUME, SERVED
 
 Give = Callable[[list[tuple[int, int, Result]]], None]
 """Takes results, each with the number of its part and its place there."""
@@ -80,6 +80,8 @@ async def answer(engine: Engine, what: str, args: tuple) -> Any:
         return await engine.describe() | {"front_pid": os.getpid()}
     if what == SERVED:
         return engine.served(*args)
+    if what in (ABORT, PAUSE, RESUME):
+        return await getattr(engine, what)(*args)
     return None
 
 

@@ -22,6 +22,7 @@ MOST_IN_FLIGHT = 16384
 """Requests that a front has at once."""
 
 LIVE, DESCRIBE, CALL_WORKERS, SERVED = "live", "describe", "call_workers", "served"
+ABORT, PAUSE, RESUME = "abort", "pause", "resume"
 """What a front is asked beside requests."""
 
 
@@ -144,6 +145,16 @@ class RemoteEngine(Engine):
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         replies: list[Any] = await self._answer(CALL_WORKERS, method, args)
         return replies
+
+    async def abort(self, share: float) -> int:
+        count: int = await self._answer(ABORT, share)
+        return count
+
+    async def pause(self, mode: str) -> None:
+        await self._answer(PAUSE, mode)
+
+    async def resume(self) -> None:
+        await self._answer(RESUME)
 
     async def describe(self) -> dict[str, Any]:
         facts: dict[str, Any] = await self._answer(DESCRIBE)

@@ -127,7 +127,18 @@ def test_where_the_gpus_are_unknown_every_case_is_absent_with_the_reason(monkeyp
     ("kind", "file", "asked"),
     [
         ("Nano", "nano", ["fixed", "fixed"]),
-        ("NanoGrpo", "nano-rl", ["grpo", "grpo-logprobs-0", "grpo-window-16", *["fixed"] * 4]),
+        (
+            "NanoGrpo",
+            "nano-rl",
+            [
+                "grpo",
+                "grpo-logprobs-0",
+                "grpo-abort-0.5",
+                "grpo-pause-keep",
+                "grpo-window-16",
+                *["fixed"] * 4,
+            ],
+        ),
     ],
 )
 def test_each_setup_cache_has_a_file_of_its_own(kind, file, asked, monkeypatch, tmp_path):

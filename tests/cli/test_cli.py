@@ -76,6 +76,10 @@ def nothing_starts(monkeypatch):
             [*MEASURE, "--arrival", "window:9"],
             "arrival is window:9; a window is of 1 to all 8 requests",
         ),
+        (
+            [*MEASURE, "--interrupt", "pause:nap"],
+            "interrupt is 'pause:nap'; give none, abort:SHARE or pause:MODE",
+        ),
         ([*MEASURE, "--request", "group"], "takes more than one sample for a prompt (--samples)"),
         ([*MEASURE, "--workload", "grpo", "--request", "group"], "those of grpo-request-group differ; take"),
         ([*MEASURE, "--logprobs", "few"], "'few' is given; give a whole number, or none"),

@@ -16,7 +16,7 @@ from simulated import write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoWindow|NanoLimit|NanoTurns"
+ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoAbort|NanoPause|NanoWindow|NanoLimit|NanoTurns"
 
 
 def of(classes):

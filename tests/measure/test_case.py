@@ -134,10 +134,11 @@ def test_what_the_commit_cannot_be_asked_for_is_absent_and_the_rest_measured(not
 
 def test_requests_that_arrive_one_by_one_are_timed_and_not_counted_and_too_few_are_not_steady(notes):
     load = fixed("nano", [2])[0].asking(arrival="window:1")
-    records = measure_cases(
-        "nano", ["zmq"], [load, fixed("nano", [2])[0]], say=print, rollouts=1, repeat_share=0.0
-    )
-    record, batch = records
+    plain = fixed("nano", [2])[0]
+    loads = [plain.asking(interrupt="pause:keep"), load, plain]
+    records = measure_cases("nano", ["zmq"], loads, say=print, rollouts=1, repeat_share=0.0)
+    older, record, batch = records
+    assert (older.status, older.reason) == (ABSENT, "this commit's rollouts cannot be interrupted")
     assert (record.status, batch.status) == (MEASURED, MEASURED), record.reason
     assert "steady state" not in batch.observed["absent"]
     assert tail_table(records).count("zmq") == 1

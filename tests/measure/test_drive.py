@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import virtual_time
-from rollout_bench.measure.drive import UnequalWork, run_rollout
-from rollout_bench.measure.samples import RequestTimes
+from rollout_bench.measure.interruption import Interruption, interruption_metrics
+from rollout_bench.measure.samples import Counts, RequestTimes
+from rollout_bench.measure.submit import UnequalWork, run_rollout
 from rollout_bench.measure.workload import Workload
 
 
@@ -59,6 +60,107 @@ def test_a_turn_is_sent_when_the_one_before_is_done_and_its_delay_over_and_has_i
         RequestTimes(1.0, 1.0, 1, done_seconds=1.0, sent_seconds=0.0),
         RequestTimes(1.0, 1.0, 1, done_seconds=3.5, sent_seconds=2.5, history_tokens=6),
     ]
+
+
+class Stoppable:
+    """A rollout that a second is a token in, and that can be interrupted."""
+
+    def __init__(self):
+        self.under_way, self.sent, self.paused = [], [], []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def generate(self, prompts, samplings):
+        [prompt], [sampling] = prompts, samplings
+        self.sent.append((len(prompt), sampling.max_tokens))
+        mine = {"aborted": False}
+        self.under_way.append(mine)
+        tokens = 0
+        while tokens < sampling.max_tokens and not mine["aborted"]:
+            await self.go.wait()
+            await asyncio.sleep(1)
+            tokens += 1
+        return [
+            SimpleNamespace(
+                token_ids=[7] * tokens,
+                first_token_seconds=1.0,
+                latency_seconds=float(tokens),
+                finish_reason="abort" if mine["aborted"] else "length",
+                way_in_seconds=len(prompt) / 4,
+                way_back_seconds=tokens / 8,
+            )
+        ]
+
+    async def abort(self, share):
+        assert share == 0.5
+        self.under_way[1]["aborted"] = True
+
+    async def pause(self, mode):
+        self.paused.append(mode)
+        self.go.clear()
+        await asyncio.sleep(0.75)
+
+    async def resume(self):
+        self.go.set()
+
+
+@pytest.mark.parametrize(
+    ("way", "sent", "seconds", "quiet_at", "resent"),
+    [
+        ("abort:0.5", [(4, 6), (4, 6), (7, 3)], 6.0, 2.5, [0, 7]),  # it had three tokens, and gets three more
+        (
+            "pause:keep",
+            [(4, 6), (4, 6)],
+            6.25,
+            3.25,
+            [0, 0],
+        ),  # a quarter for whoever was at its third token
+    ],
+)
+def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, quiet_at, resent, monkeypatch):
+    load = Workload(prompts=2, prompt_tokens=4, output_tokens=6).asking(interrupt=way)
+    rollout = Stoppable()
+    rolled = virtual_time.run(run_rollout(rollout, sampling, load, 0, 2.5), monkeypatch)
+    assert rollout.sent == sent
+    assert rolled.step_seconds == seconds
+    assert rolled.interruption == Interruption(2.5, quiet_at)
+    assert [one.tokens for one in rolled.samples] == [6, 6]
+    assert [one.resent_tokens for one in rolled.samples] == resent
+    assert [one.ways_seconds for one in rolled.samples] == [(1.0, 0.75), (1.0, 0.375 if resent[1] else 0.75)]
+    assert rollout.paused == ["keep"] * (way == "pause:keep")
+    assert virtual_time.run(run_rollout(Stoppable(), sampling, load, 0), monkeypatch).interruption is None
+
+
+def test_what_is_too_short_and_was_not_aborted_is_not_sent_again(monkeypatch):
+    class Stops(Stoppable):
+        async def generate(self, prompts, samplings):
+            return await super().generate(prompts, [sampling(max(1, samplings[0].max_tokens - 1))])
+
+    load = Workload(prompts=2, prompt_tokens=4, output_tokens=6).asking(interrupt="pause:keep")
+    with pytest.raises(UnequalWork, match="2 of 5 to 5, 10 in all, came"):
+        virtual_time.run(run_rollout(Stops(), sampling, load, 0), monkeypatch)
+
+
+def test_what_an_interruption_costs_is_counted():
+    """Of 100 prompt tokens 20 were cached and 64 are of the prompts: 16 were computed twice."""
+    counts = Counts(
+        1, 0.0, 0, prompt_tokens=100, cached_tokens=20, steps=[[(9.9, 0.1), (10.75, 0.1), (11.0, 0.1)]]
+    )
+    assert interruption_metrics(Interruption(10.0, 10.5), counts, 40, 64, 200) == {
+        "quiet_seconds": 0.5,
+        "resume_seconds": 0.25,
+        "resent_share": 0.2,
+        "recomputed_share": 0.08,
+    }
+
+
+@pytest.mark.parametrize("way", ["abort:0", "abort:1.5", "abort:few", "pause:nap", "restart"])
+def test_an_interruption_that_cannot_be_is_refused_in_a_line(way):
+    with pytest.raises(ValueError, match=f"interrupt is '{way}'; give none, abort:SHARE or pause:MODE"):
+        Workload(prompts=2).asking(interrupt=way)
+    for more in ({"arrival": "window:1"}, {"blocks": ((1,), (1,))}):
+        with pytest.raises(ValueError, match="is a batch of which nothing else is asked, and without shared"):
+            Workload(prompts=2, interrupt="pause:keep", **more)
 
 
 class Answers:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from rollout_bench.measure import entry_pipe
-from rollout_bench.measure.drive import UnequalWork
+from rollout_bench.measure.submit import UnequalWork
 from rollout_bench.report.entry_pipe import entry_table
 
 

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 from rollout_bench.measure import gated as exact
 from rollout_bench.measure import machine
-from rollout_bench.measure.drive import UnequalWork, Watch
+from rollout_bench.measure.drive import Watch
 from rollout_bench.measure.gated import Exact
 from rollout_bench.measure.probe import Probe
 from rollout_bench.measure.sequence import measure_cases
+from rollout_bench.measure.submit import UnequalWork
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED

@@ -86,7 +86,7 @@ def test_single_tokens_have_no_time_between_two():
 
 
 def done(*seconds: float) -> list[RequestTimes]:
-    return [RequestTimes(0.1, 0.2, 2, one, (0.1, 0.1)) for one in seconds]
+    return [RequestTimes(0.1, 0.2, 2, one, ways_seconds=(0.1, 0.1)) for one in seconds]
 
 
 def test_the_tail_of_ten_samples_by_hand():
@@ -192,6 +192,7 @@ EVERYTHING = replace(
     front_cpu_seconds=0.1,
 )
 NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share", "history_miss_share"}
+NOT_OF_A_ROLLOUT |= {"quiet_seconds", "resume_seconds", "resent_share", "recomputed_share"}
 NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith(("steady_", "turn_", "later_"))}
 
 

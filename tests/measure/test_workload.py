@@ -60,6 +60,7 @@ CHANGED = {
     "prompt_logprobs": 0,
     "request": "group",
     "arrival": "window:2",
+    "interrupt": "pause:keep",
 }
 
 

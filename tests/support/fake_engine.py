@@ -29,7 +29,7 @@ class FakeEngine(ModelFreeEngine):
     def __init__(self, token_seconds: float = 0.0):
         super().__init__(token_seconds)
         self.finals: dict[str, dict] = {}
-        self.seen = SimpleNamespace(now=0, most=0, aborted=[])
+        self.seen = SimpleNamespace(now=0, most=0, aborted=[], told=[])
 
     async def generate(self, requests, took):
         answered = set()
@@ -105,6 +105,18 @@ class FakeEngine(ModelFreeEngine):
 
     async def call_workers(self, method, args):
         return [method, *args]
+
+    async def abort(self, share):
+        self.seen.told.append(f"abort {share}")
+        return 3
+
+    async def pause(self, mode):
+        if mode == "nap":
+            raise ConfigurationError("no time to nap")
+        self.seen.told.append(f"pause {mode}")
+
+    async def resume(self):
+        self.seen.told.append("resume")
 
     async def describe(self):
         return vars(self.seen)

@@ -1,12 +1,14 @@
 """The asynchronous engine over a fake AsyncLLM: results are taken where vLLM puts them, without tasks."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from rollout_perf import EngineError, Sampling
 from rollout_perf.engine.asynchronous import AsyncEngine
+from rollout_perf.engine.server import _PREFIX, _Client
 
 REQUESTS = [(f"r{index}", index, [index], Sampling(1), 0) for index in range(3)]
 
@@ -42,6 +44,9 @@ class Llm:
 
     async def abort(self, names):
         self.aborted += names
+        for name in names:
+            if name in self.collectors:
+                self.collectors[name].put(final(name))
 
     async def is_sleeping(self):
         return False
@@ -53,7 +58,7 @@ def final(name):
 
 def engine(llm) -> AsyncEngine:
     made = AsyncEngine.__new__(AsyncEngine)
-    made._llm, made._processes = llm, []
+    made._llm, made._processes, made._under_way = llm, [], {}
     made._run = SimpleNamespace(step_deadline_seconds=60.0, failure=lambda: None)
     made._sampling = lambda *_: None
     made._results = lambda index, output: [(index, output.name)]
@@ -62,10 +67,14 @@ def engine(llm) -> AsyncEngine:
 
 async def generate(llm, then) -> dict:
     took: dict = {}
-    generating = asyncio.create_task(engine(llm).generate(REQUESTS, took.__setitem__))
+    under = engine(llm)
+    generating = asyncio.create_task(under.generate(REQUESTS, took.__setitem__))
     await asyncio.sleep(0.01)
     then(generating)
-    await generating
+    try:
+        await generating
+    finally:
+        assert under._under_way == {}
     return took
 
 
@@ -94,3 +103,52 @@ def test_what_is_cancelled_is_aborted_and_what_was_answered_is_not():
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(generate(llm, lambda generating: generating.cancel()))
     assert sorted(llm.aborted) == ["r1", "r2"]
+
+
+@pytest.mark.parametrize(
+    ("share", "aborted"), [(1.0, ["r0", "r2", "r3", "r4"]), (0.5, ["r2", "r4"]), (0.25, ["r4"]), (0.2, [])]
+)
+def test_a_share_of_what_is_under_way_is_aborted_evenly_spread_and_comes_to_the_caller(share, aborted):
+    llm, took = Llm(early="r1"), {}
+
+    async def interrupt():
+        under = engine(llm)
+        asked = [(f"r{index}", index, [index], Sampling(1), 0) for index in range(5)]
+        generating = asyncio.create_task(under.generate(asked, took.__setitem__))
+        await asyncio.sleep(0.01)
+        assert await under.abort(share) == len(aborted)
+        assert [result[0][1] for result in took.values()] == ["r1", *aborted]
+        generating.cancel()
+        await asyncio.gather(generating, return_exceptions=True)
+
+    asyncio.run(interrupt())
+
+
+def test_what_the_server_generates_is_under_way_until_it_is_done():
+    under_way, finals = {}, {}
+
+    class Serves:
+        async def generate(self, _prompt, _sampling, name):
+            assert list(under_way) == [name]
+            yield final(name)
+
+    async def serve():
+        async for _output in _Client(Serves(), finals.__setitem__, under_way).generate(0, 0, f"{_PREFIX}r7"):
+            pass
+
+    asyncio.run(serve())
+    assert (list(finals), under_way) == (["r7"], {})
+
+
+def test_what_is_aborted_before_its_first_token_is_done_when_it_is_taken():
+    """vLLM has no times of it, and 0.0 in their place."""
+    none = SimpleNamespace(
+        scheduled_ts=0.0, queued_ts=0.0, first_token_latency=0.0, first_token_ts=0.0, last_token_ts=0.0
+    )
+    completion = SimpleNamespace(token_ids=[], finish_reason="abort", text="", logprobs=None)
+    begin = time.monotonic()
+    [result] = AsyncEngine._results(
+        0, SimpleNamespace(metrics=none, outputs=[completion], prompt_logprobs=None)
+    )
+    assert begin <= result["queued_at"] <= result["done_at"] <= time.monotonic()
+    assert (result["queue_seconds"], result["latency_seconds"]) == (0.0, 0.0)

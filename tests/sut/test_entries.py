@@ -161,6 +161,16 @@ def test_workers_are_called_through_it(entered):
     assert entered.run(entered.engine.call_workers("nap", (1.5, "two"))) == ["nap", 1.5, "two"]
 
 
+def test_an_interruption_reaches_the_engine_and_what_it_says_the_caller(entered):
+    engine = entered.engine
+    assert entered.run(engine.abort(0.5)) == 3
+    entered.run(engine.pause("keep"))
+    entered.run(engine.resume())
+    with pytest.raises(ConfigurationError, match="no time to nap"):
+        entered.run(engine.pause("nap"))
+    assert entered.run(engine.describe())["told"] == ["abort 0.5", "pause keep", "resume"]
+
+
 def test_requests_beyond_what_a_front_takes_wait_and_none_is_dropped(entered, monkeypatch):
     if entered.name == LOCAL:
         pytest.skip("there is nothing between the caller and the engine")

@@ -93,6 +93,24 @@ def only_what_costs_memory() -> Any:
     return nothing_left(only=("process", "shared memory"))
 
 
+async def interrupted(rollout: Rollout) -> Any:
+    """All requests aborted under way, and others that a pause has kept; or why the path refuses both."""
+    generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG, ignore_eos=True)))
+    await asyncio.sleep(0.5)
+    try:
+        count = await rollout.abort()
+    except ConfigurationError as error:
+        generating.cancel()
+        return str(error)
+    aborted = await generating
+    kept = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True)))
+    await asyncio.sleep(0.05)
+    await rollout.pause("keep")
+    waits = not (await asyncio.wait([kept], timeout=0.3))[0]
+    await rollout.resume()
+    return SimpleNamespace(count=count, aborted=aborted, waits=waits, kept=await kept)
+
+
 async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen: SimpleNamespace) -> None:
     """Generate, break something meanwhile, and note how long the caller then waited."""
     generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG, ignore_eos=True)))
@@ -177,6 +195,7 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
         with pytest.raises(ConfigurationError) as caught:
             await rollout.generate([[]], Sampling(16))
         seen.empty = str(caught.value)
+        seen.interrupted = await interrupted(rollout)
         seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.facts = await rollout.describe()
         if path in BREAKS:
@@ -268,6 +287,19 @@ def test_prompts_that_cannot_be_taken_are_refused_and_the_engine_goes_on(path):
     assert "prompt 0 has 0 tokens" in seen.empty
     assert "prompt_logprobs is 21; this engine gives 20 at most" in seen.too_many
     assert tokens(seen.again) == tokens(seen.greedy)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_interrupted_has_what_it_had_and_nothing_is_left_waiting(path):
+    seen = visit(path).interrupted
+    if path == FLOOR:
+        assert seen == "this path takes a batch at a time, and none can be interrupted"
+        return
+    assert seen.count == len(PROMPTS)
+    assert {sequence.finish_reason for sequence in seen.aborted} == {"abort"}
+    assert all(0 < len(ids) < LONG for ids in tokens(seen.aborted))
+    assert seen.waits
+    assert tokens(seen.kept) == tokens(visit(path).greedy)
 
 
 EXECUTORS = {

@@ -14,7 +14,15 @@ from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
 from ..measure.session import Contestant, run_session
 from ..measure.sizing import at_once, split
-from ..report.idle import idle_table, stage_table, steady_table, tail_table, turn_table, way_table
+from ..report.idle import (
+    idle_table,
+    interruption_table,
+    stage_table,
+    steady_table,
+    tail_table,
+    turn_table,
+    way_table,
+)
 from ..report.names import work_name, work_of
 from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
 from ..schema.record import MEASURED, REFERENCE, read_records
@@ -88,7 +96,7 @@ def run(given: argparse.Namespace) -> int:
         ]  # fmt: skip
         tables.append(f"{work}\n{ratio_table(rows, reference, given.metric)}")
         cases = [one for one in together(sessions) if work_of(one) == work]
-        shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
+        shown = tail_table, steady_table, turn_table, interruption_table, idle_table, stage_table, way_table
         tables += filter(None, (one(cases) for one in shown))
     variants = of_variants(sessions, given.metric)
     tables += variant_tables(variants, given.metric)

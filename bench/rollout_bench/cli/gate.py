@@ -221,6 +221,7 @@ def engines_of(
         given.prompt_logprobs,
         given.request,
         given.arrival,
+        given.interrupt,
     ]
     if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
         given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"

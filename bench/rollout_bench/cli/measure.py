@@ -12,6 +12,7 @@ from ..measure.alone import alone
 from ..measure.sequence import measure_cases
 from ..report.idle import (
     idle_table,
+    interruption_table,
     probe_lines,
     stage_table,
     steady_table,
@@ -81,7 +82,7 @@ def run(given: argparse.Namespace) -> int:
             timeline=given.timeline,
         )
     reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
-    shown = tail_table, steady_table, turn_table, idle_table, stage_table, way_table
+    shown = tail_table, steady_table, turn_table, interruption_table, idle_table, stage_table, way_table
     tables = [
         rollout_table(records, reference, given.metric),
         *variant_tables(of_variants([records], given.metric), given.metric),

@@ -16,6 +16,7 @@ from ..measure import prompts, replay
 from ..measure.agents import turns
 from ..measure.arrival import WAYS
 from ..measure.formats import FORMATS, TEXT, Format
+from ..measure.interruption import WAYS as INTERRUPTIONS
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO, TURNS
 from ..measure.workload import GROUP, LOGPROBS, VARIANTS, VOCABULARY, Workload
@@ -87,6 +88,12 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
         f"say; {MANY} (default: batch, all at once)",
     )
     parser.add_argument(
+        "--interrupt",
+        action="append",
+        metavar="WAY",
+        help=f"in the middle of a rollout: {INTERRUPTIONS}; repeatable (default: none)",
+    )
+    parser.add_argument(
         "--chat-column",
         metavar="NAME",
         help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
@@ -137,7 +144,7 @@ def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload
         for value in getattr(given, name) or ():
             _check_logprobs(f"--{name.replace('_', '-')}", value, given)
     asked = {name: dict.fromkeys(getattr(given, name) or [None]) for name in VARIANTS}
-    for name, plain in (("request", "sample"), ("arrival", "batch")):
+    for name, plain in (("request", "sample"), ("arrival", "batch"), ("interrupt", "none")):
         asked[name] = dict.fromkeys(None if one == plain else one for one in asked[name])
     combined = [dict(zip(VARIANTS, values, strict=True)) for values in product(*asked.values())]
     return [load.asking(**more) for load in loads for more in combined]

@@ -22,7 +22,8 @@ from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, Record, Status, now
 from . import drive, machine, probe, timeline
 from . import gated as exact
 from .arrival import TRACE
-from .door import Door, NoDoor, Rollout, door_entries, facts, lacks, open_door
+from .door import Door, NoDoor, Rollout, door_entries, facts, interrupts, lacks, open_door
+from .interruption import interruption_metrics
 from .labels import check_label
 from .marked import signal_all
 from .pinning import cores_for, pin
@@ -31,6 +32,7 @@ from .rounds import KEPT, PASSED, READY
 from .samples import gather, rollout_metrics, without_exact
 from .saturation import NOT_TRIED, Search
 from .steady import NotSteady, steady_metrics
+from .submit import UnequalWork, run_rollout
 from .workload import Workload
 
 Keep = Callable[[Record], None]
@@ -71,6 +73,7 @@ class Cases:
         self._exact: dict[Workload, exact.Exact] = {}
         self._samples: dict[Workload, list[dict[str, float]]] = {}
         self._not_steady: dict[Workload, str] = {}
+        self._least_seconds: dict[Workload, float] = {}
         self._orders, self._answers = orders, answers
 
     def say(self, text: str) -> None:
@@ -117,6 +120,8 @@ class Cases:
             reason = lacks(door, load.asked)
             if not load.is_batch and door.TRANSPORTS[self.path].in_process:
                 reason = "it takes a batch at a time: no request can arrive while others run"
+            elif load.interrupt and not interrupts(door):
+                reason = "this commit's rollouts cannot be interrupted"
             if reason:
                 self._turn_to(load)
                 self.done(ABSENT, reason)
@@ -204,7 +209,7 @@ class Cases:
             def forced(tokens: int, **asked: Any) -> Any:
                 return door.Sampling(max_tokens=tokens, ignore_eos=True, **asked)
 
-            await self._take_orders(_Engine(rollout, forced, watch, start_seconds))
+            await self._take_orders(_Engine(rollout, forced, watch, start_seconds, door.ConfigurationError))
 
     async def _take_orders(self, engine: "_Engine") -> None:
         """Generate a rollout whenever one is ordered, until the end; the workers are stopped meanwhile.
@@ -233,8 +238,11 @@ class Cases:
                         answer = await self._keep_record(engine, workload, order)
                     else:
                         answer = await self._rollout(engine, workload)
-                except drive.UnequalWork as error:
+                except UnequalWork as error:
                     self.done(FAILED, str(error))
+                    answer = PASSED
+                except engine.refusal as error:
+                    self.done(ABSENT, str(error))
                     answer = PASSED
                 signal_all(workers, signal.SIGSTOP)
                 self._answer(answer)
@@ -262,14 +270,30 @@ class Cases:
             self._exact[workload] = await exact.count(
                 engine.rollout, engine.forced, workload, engine.watch, -warmups - 1
             )
-            return f"{self._search.spend(workload.name, time.perf_counter() - begin):.6f}"
+            self._least_seconds[workload] = time.perf_counter() - begin
+            return f"{self._search.spend(workload.name, self._least_seconds[workload]):.6f}"
         samples = self._samples.setdefault(workload, [])
         await engine.watch.begin()
-        rolled = await drive.run_rollout(engine.rollout, engine.forced, workload, len(samples) - warmups)
+        rolled = await run_rollout(
+            engine.rollout,
+            engine.forced,
+            workload,
+            len(samples) - warmups,
+            self._least_seconds[workload] / 2,
+        )
+        self._least_seconds[workload] = min(self._least_seconds[workload], rolled.step_seconds)
         if rolled.samples[0].done_seconds is None:
             engine.watch.absent["tail"] = "this commit does not say when a sample was done"
         counts = await engine.watch.end(workload)
         samples.append(rollout_metrics(rolled.step_seconds, rolled.samples, counts))
+        if rolled.interruption is not None:
+            samples[-1] |= interruption_metrics(
+                rolled.interruption,
+                counts,
+                sum(one.resent_tokens for one in rolled.samples),
+                workload.computed_prompt_tokens(counts.cached_tokens is not None),
+                workload.tokens,
+            )
         if workload.arrival not in (None, TRACE):
             try:
                 samples[-1] |= steady_metrics(rolled.samples, rolled.began, counts)
@@ -341,6 +365,8 @@ class _Engine:
     """Samples so many tokens, and what is asked of them besides."""
     watch: drive.Watch
     start_seconds: float
+    refusal: type[Exception]
+    """Raised for what this engine cannot be asked for."""
 
 
 def _versions() -> dict[str, str]:

@@ -107,6 +107,18 @@ class Rollout(Protocol):
         """Facts; `facts` types them."""
 
 
+class Interruptible(Rollout, Protocol):
+    """A rollout of commits whose Rollout has `pause`."""
+
+    async def abort(self, share: float, /) -> int:
+        """End a share of the requests under way; their samples come with what they have."""
+
+    async def pause(self, mode: str, /) -> None:
+        """Return when the engine is quiet; it computes nothing until `resume`."""
+
+    async def resume(self) -> None: ...
+
+
 class Reply(Protocol):
     """The replies of workers to one call."""
 
@@ -218,6 +230,11 @@ def open_door() -> Door:
     return cast(Door, module)
 
 
+def interrupts(door: Door) -> bool:
+    """Whether the rollouts of this commit can be interrupted."""
+    return hasattr(getattr(door, "Rollout", None), "pause")
+
+
 def lacks(door: Door, asked: Iterable[str]) -> str | None:
     """Which parameters this commit's Sampling does not take, in a line; None where it takes them all."""
     missing = [name for name in asked if name not in inspect.signature(door.Sampling).parameters]
@@ -266,6 +283,11 @@ def ways_seconds(sample: Sample) -> tuple[float, float] | None:
     """What a sample took to the engine's queue and back from it; None at commits that do not say so."""
     ways = cast(Any, sample)
     return (ways.way_in_seconds, ways.way_back_seconds) if hasattr(sample, "way_in_seconds") else None
+
+
+def is_aborted(sample: Sample) -> bool:
+    """Whether an interruption has ended a sample; of commits whose rollouts can be interrupted."""
+    return bool(cast(Any, sample).finish_reason == "abort")
 
 
 def done_seconds(sample: Sample) -> float | None:

@@ -1,34 +1,28 @@
-"""The load: submits a rollout's requests, at once or as they arrive, and waits for all, again and again.
+"""What is read of the processes of an engine before and after each rollout, outside the time that is taken.
 
-Between rollouts nothing is in flight. Probe and counters are read before and after each one,
-outside the time that is taken.
+Between rollouts nothing is in flight.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from .arrival import send_all, window
-from .door import Facts, Rollout, Sample, SampleWithLogprobs, done_seconds, facts, ways_seconds
+from .door import Facts, Rollout, facts
 from .roofline import Device, device, floor_seconds
-from .samples import Counts, RequestTimes
+from .samples import Counts
+from .submit import run_rollout
 from .timeline import Stamps
-from .workload import LOGPROBS, Workload
+from .workload import Workload
 
 PROFILED_STEPS = 8
 
 
 _WIRE_SECONDS = ("encode_seconds", "send_seconds", "wait_seconds", "receive_seconds", "decode_seconds")
 """Counters of a transport; older commits do not have all of them."""
-
-
-class UnequalWork(Exception):
-    """A rollout did not generate what its workload forces."""
 
 
 class Watch:
@@ -174,111 +168,6 @@ async def profile(
     await rollout.call_workers("probe_profile_begin", max(1, middle), PROFILED_STEPS)
     await run_rollout(rollout, sampling, workload, 0)
     return [json.loads(reply) for reply in await rollout.call_workers("probe_profile_end", str(prefix))]
-
-
-@dataclass(frozen=True)
-class Rolled:
-    """A rollout that is over."""
-
-    began: float
-    """When, of perf_counter."""
-    step_seconds: float
-    samples: list[RequestTimes]
-    """The times of every sample."""
-
-
-async def run_rollout(
-    rollout: Rollout, sampling: Callable[..., Any], workload: Workload, number: int
-) -> Rolled:
-    """Submit a workload's rollout, as its requests arrive, and wait for its end.
-
-    Raises UnequalWork where it did not generate exactly what the workload forces.
-    """
-    requests = workload.requests(number)
-    prompts = [prompt for prompt, _tokens, _samples in requests]
-    samplings = [
-        sampling(tokens, **workload.asked, **({"samples": samples} if samples > 1 else {}))
-        for _prompt, tokens, samples in requests
-    ]
-    due, chains, before = workload.due_seconds(number), workload.chains(), workload.requests_before()
-    begin = time.perf_counter()
-    if workload.is_batch:
-        sequences = await rollout.generate(prompts, samplings)
-        step_seconds = time.perf_counter() - begin
-        times = [_times_of_engine(sequence) for sequence in sequences]
-    else:
-        answers: dict[int, list[tuple[Sample, RequestTimes]]] = {}
-
-        async def send(place: int, at: float) -> None:
-            history: list[int] = []
-            if place in before:
-                earlier, _tokens = before[place]
-                history = prompts[earlier] + list(answers[earlier][0][0].token_ids)
-                prompts[place][: len(history)] = history
-            found = await rollout.generate([prompts[place]], [samplings[place]])
-            done = time.perf_counter()
-            answers[place] = [
-                (one, _times_since_due(one, at - begin, done - at, len(history))) for one in found
-            ]
-
-        await send_all(send, chains, window(workload.arrival), due)
-        step_seconds = time.perf_counter() - begin
-        ordered = [one for _place, found in sorted(answers.items()) for one in found]
-        sequences, times = [one for one, _times in ordered], [one for _sequence, one in ordered]
-    lengths, forced = [len(sequence.token_ids) for sequence in sequences], workload.output_lengths()
-    if lengths != forced:
-        raise UnequalWork(
-            f"the workload forces {len(forced)} sequences of {min(forced)} to {max(forced)} tokens, "
-            f"{sum(forced)} in all; {len(lengths)} of {min(lengths, default=0)} to "
-            f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
-        )
-    _check_logprobs(workload, sequences)
-    return Rolled(begin, step_seconds, times)
-
-
-def _times_of_engine(sequence: Sample) -> RequestTimes:
-    return RequestTimes(
-        sequence.first_token_seconds,
-        sequence.latency_seconds,
-        len(sequence.token_ids),
-        done_seconds(sequence),
-        ways_seconds=ways_seconds(sequence),
-    )
-
-
-def _times_since_due(
-    sequence: Sample, sent_seconds: float, latency_seconds: float, history_tokens: int
-) -> RequestTimes:
-    """Times as whoever sends requests one by one has them: from when it was due until its answer came."""
-    decoding = sequence.latency_seconds - sequence.first_token_seconds
-    return RequestTimes(
-        latency_seconds - decoding,
-        latency_seconds,
-        len(sequence.token_ids),
-        sent_seconds + latency_seconds,
-        sent_seconds,
-        history_tokens,
-        ways_seconds(sequence),
-    )
-
-
-def _check_logprobs(workload: Workload, sequences: Sequence[Sample]) -> None:
-    """Raise UnequalWork where tokens lack log-probabilities that the workload asks for."""
-    wanted = {
-        "logprobs": workload.output_lengths(),
-        "prompt_logprobs": [length - 1 for length in workload.prompt_lengths()],
-    }
-    for name in LOGPROBS:
-        if (most_probable := getattr(workload, name)) is None:
-            continue
-        least = max(1, most_probable)
-        for tokens, sample in zip(wanted[name], sequences, strict=True):
-            found = getattr(cast(SampleWithLogprobs, sample), name) or ()
-            there = sum(len(one) >= least for one in found)
-            if there != tokens:
-                raise UnequalWork(
-                    f"{there} tokens came with {name} of {least} or more, and {tokens} should have"
-                )
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -23,8 +23,9 @@ from typing import Any
 from ..schema.record import now
 from . import machine
 from .door import NoDoor, open_door, open_entry
-from .drive import UnequalWork, cpu_seconds
+from .drive import cpu_seconds
 from .process import run_module, say
+from .submit import UnequalWork
 
 IN_FLIGHT = (64, 256, 1024)
 BLOCKS = 7

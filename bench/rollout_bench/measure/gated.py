@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .door import Rollout
-from .drive import Watch, cpu_seconds, run_rollout
+from .drive import Watch, cpu_seconds
 from .probe import GO, HELD
 from .samples import Counts
+from .submit import run_rollout
 from .workload import Workload
 
 _HOLD_SECONDS = 60.0

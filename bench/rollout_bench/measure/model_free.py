@@ -72,7 +72,7 @@ class ModelFreeEngine:
         def final(name: str, output: Any) -> None:
             self._finals[name] = output.metrics
 
-        return serve_http(llm, folder, listener, key, final)
+        return serve_http(llm, folder, listener, key, final, {})
 
     def served(self, names: list[str]) -> "list[Result]":
         """The results of requests that were served by HTTP."""

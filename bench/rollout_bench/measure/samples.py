@@ -27,6 +27,8 @@ class RequestTimes:
     """Of its prompt's tokens those of earlier turns."""
     ways_seconds: tuple[float, float] | None = None
     """From submitting the rollout to the engine's queue, and from the last token to who submitted it."""
+    resent_tokens: int = 0
+    """Tokens of its prompt and of what it had, as often as it was sent again with them."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
         "max_num_seqs": most,
         "max_num_batched_tokens": max(8192, *(workload.length for workload in workloads)),
         # As RL has it, where samples share a prompt; real prompts would be found from rollout to rollout.
-        "enable_prefix_caching": any(workload.shares_prefixes for workload in tailed),
+        "enable_prefix_caching": any(
+            load.shares_prefixes for load in workloads if load.kind != "fixed" or load.interrupt
+        ),
     }
     if machine.gpus():
         graphs = batches | {size for size in _GRAPHS if tailed and size <= most}

@@ -188,6 +188,7 @@ _ASKED = {
     "logprobs": _LOGPROBS.of("most probable tokens of an answer whose log-probabilities come along"),
     "prompt_logprobs": _LOGPROBS.of("the same of a prompt"),
     "arrival": _TEXT.of("when requests arrive, as `--arrival` takes it"),
+    "interrupt": _TEXT.of("what happens in the middle of a rollout, as `--interrupt` takes it"),
 }
 _LIMIT_KEYS = {
     "batches": _BATCHES.of("sequences in a rollout, a series each"),

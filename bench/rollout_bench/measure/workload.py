@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from statistics import median
 from typing import Any
 
-from . import arrival, chains
+from . import arrival, chains, interruption
 
 _FIRST_ID = 100
 """Ids below are rarely of words."""
@@ -18,7 +18,7 @@ VOCABULARY = 2000
 """Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
 
 LOGPROBS = ("logprobs", "prompt_logprobs")
-VARIANTS = (*LOGPROBS, "request", "arrival")
+VARIANTS = (*LOGPROBS, "request", "arrival", "interrupt")
 """Fields of a workload that make it a variant of another."""
 
 GROUP = "group"
@@ -76,6 +76,8 @@ class Workload:
     """GROUP: what a request is for."""
     arrival: str | None = None
     """When requests are sent, of `arrival.WAYS`; None: at once, as a batch."""
+    interrupt: str | None = None
+    """How it is interrupted, of `interruption.WAYS`."""
 
     def __post_init__(self) -> None:
         # JSON, in which a workload reaches the process that measures it, knows lists alone.
@@ -107,13 +109,19 @@ class Workload:
                     "differ; take the workload fixed"
                 )
         self.due_seconds()
+        if self.interrupt:
+            interruption.check(self.interrupt)
+            if self.asked or self.arrival or self.turns_before() or self.blocks:
+                raise ValueError(
+                    "what is interrupted is a batch of which nothing else is asked, and without shared blocks"
+                )
 
     def asking(self, **more: Any) -> "Workload":
         """A variant: the same work with more asked of the engine (None: not so), and a name that says it."""
         more = {name: value for name, value in more.items() if value is not None}
         words = [f"{name.replace('_', '-')}-{value}" for name, value in more.items()]
-        name = "-".join([self.name, *words]).replace("arrival-", "").replace(":", "-")
-        return replace(self, name=name, **more)
+        name = "-".join([self.name, *words]).replace("arrival-", "").replace("interrupt-", "")
+        return replace(self, name=name.replace(":", "-"), **more)
 
     @property
     def plain(self) -> "Workload":
@@ -139,8 +147,8 @@ class Workload:
 
     @property
     def is_batch(self) -> bool:
-        """Whether all requests are sent at once."""
-        return self.arrival is None and not self.turns_before()
+        """Whether all requests are sent at once, and none again."""
+        return self.arrival is None and self.interrupt is None and not self.turns_before()
 
     @property
     def at_once(self) -> int:
@@ -172,7 +180,7 @@ class Workload:
     @property
     def shares_prefixes(self) -> bool:
         """Whether a prefix cache finds something within a rollout, and nothing of the rollout before."""
-        shared = self.grouped or self.blocks is not None or bool(self.turns_before())
+        shared = self.grouped or self.blocks is not None or bool(self.turns_before() or self.interrupt)
         return shared and self.ids is None
 
     @property
@@ -183,6 +191,10 @@ class Workload:
     def prompt_lengths(self) -> list[int]:
         """Prompt tokens of every sequence."""
         return [length for length, count in self._prompts() for _ in range(count)]
+
+    def computed_prompt_tokens(self, prefix_caching: bool) -> int:
+        """Tokens of the prompts; of each once where the prefix cache has it for the later samples."""
+        return sum(length * (1 if prefix_caching else count) for length, count in self._prompts())
 
     def output_lengths(self) -> list[int]:
         """Forced output tokens of every sequence."""

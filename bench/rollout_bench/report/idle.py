@@ -23,7 +23,9 @@ def tail_table(records: Sequence[Record]) -> str:
     `cached` the share of the prompt tokens that the prefix cache had. Where requests arrive one after another
     there is no tail.
     """
-    at_once = [record for record in records if not {"arrival", "session"} & record.workload.keys()]
+    at_once = [
+        record for record in records if not {"arrival", "session", "interrupt"} & record.workload.keys()
+    ]
     titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
     caption = "when the samples of a rollout were done, medians; which path is faster the ratios say"
     return _table(caption, titles, at_once, _tail)
@@ -113,10 +115,28 @@ def way_table(records: Sequence[Record]) -> str:
     caption = "the way of a request to the engine and back, and what it costs whom, medians"
     titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU"]
     return _table(caption, titles, records, _way)
+
+
 def _way(values: dict[str, float]) -> list[str]:
     front = "front_cpu_seconds"
     names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds")
     return [*(_quantity(values, name) for name in names), _quantity(values, front) if front in values else ""]
+
+
+def interruption_table(records: Sequence[Record]) -> str:
+    """One row a record of rollouts that are interrupted, medians: until the engine was quiet and until it
+    went on, and what was sent again and computed twice, over the tokens that a rollout generates."""
+    interrupted = [record for record in records if "quiet_seconds" in record.metrics]
+    return _table(
+        ["path", "batch", "until quiet", "goes on", "sent again", "twice"], interrupted, _interruption
+    )
+
+
+def _interruption(values: dict[str, float]) -> list[str]:
+    return [
+        *(_quantity(values, name) for name in ("quiet_seconds", "resume_seconds")),
+        *(_share(values.get(name)) for name in ("resent_share", "recomputed_share")),
+    ]
 
 
 def stage_table(records: Sequence[Record]) -> str:

@@ -254,6 +254,24 @@ METRICS: dict[str, Metric] = {
         "history that is computed again",
         "share of the tokens of earlier turns, in whole blocks, that the prefix cache no longer had",
     ),
+    "quiet_seconds": Metric(
+        "seconds", "until quiet", "from interrupting a rollout until the engine was paused, or had aborted"
+    ),
+    "resume_seconds": Metric(
+        "seconds",
+        "until it goes on",
+        "from when the engine was quiet to its next engine step",
+    ),
+    "resent_share": Metric(
+        "share",
+        "sent again",
+        "tokens of what was sent again, over those that the rollout generates",
+    ),
+    "recomputed_share": Metric(
+        "share",
+        "computed twice",
+        "prompt tokens computed beyond the prompts themselves, over the tokens that the rollout generates",
+    ),
     "warm_up_share": Metric(
         "share",
         "warm-up, share of the arrivals",
