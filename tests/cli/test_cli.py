@@ -46,7 +46,7 @@ def nothing_starts(monkeypatch):
     ("arguments", "says"),
     [
         ([], "required"),
-        (["mesure"], "unknown command 'mesure' (did you mean measure?); known: measure, compare"),
+        (["mesure"], "unknown command 'mesure' (did you mean measure?); known: demo, measure, compare"),
         (["measure", "--path", "zmq,zmw"], "unknown path 'zmw' (did you mean zmq?); known: sync, vllm-mp"),
         (["measure", "--path", ","], "',' is given, which names nothing"),
         (["pipe", "--path", "bare-zmw"], "unknown path 'bare-zmw' (did you mean bare-zmq?)"),

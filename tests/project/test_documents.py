@@ -16,7 +16,7 @@ SCRIPTS = [ROOT / "Makefile", *sorted(ROOT.glob(".ci/*")), *sorted(ROOT.glob(".g
 IDS = {"ids": lambda path: str(path.relative_to(ROOT))}
 
 ELSEWHERE = {"tests/workers/rollout/perf/vllm_async_rollout.py": "verl's"}
-MADE = ("html/", "asv/", "gate/", ".asv/", "results/triage.json")
+MADE = ("html/", "asv/", "gate/", ".asv/", "results/triage.json", "docs/index.html")
 """What a command makes, or the site has, begins so."""
 
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:srcset|src)=\"([^\"]+)\"")

@@ -110,8 +110,6 @@ def way_table(records: Sequence[Record]) -> str:
     """
     if not any(record.entry for record in records):
         return ""
-    return _table(["path", "batch", "way in", "way back", "caller CPU", "front CPU"], records, _way)
-
     caption = "the way of a request to the engine and back, and what it costs whom, medians"
     titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU"]
     return _table(caption, titles, records, _way)
@@ -127,9 +125,9 @@ def interruption_table(records: Sequence[Record]) -> str:
     """One row a record of rollouts that are interrupted, medians: until the engine was quiet and until it
     went on, and what was sent again and computed twice, over the tokens that a rollout generates."""
     interrupted = [record for record in records if "quiet_seconds" in record.metrics]
-    return _table(
-        ["path", "batch", "until quiet", "goes on", "sent again", "twice"], interrupted, _interruption
-    )
+    caption = "rollouts that were interrupted, medians"
+    titles = ["path", "batch", "until quiet", "goes on", "sent again", "twice"]
+    return _table(caption, titles, interrupted, _interruption)
 
 
 def _interruption(values: dict[str, float]) -> list[str]:
