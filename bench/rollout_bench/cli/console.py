@@ -59,7 +59,10 @@ class _View:
         )
 
     def keep(self, text: str) -> None:
-        self._begun().console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if self._live is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def end(self) -> None:
         if self._live is not None:
