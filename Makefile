@@ -15,7 +15,7 @@ help: ## list the targets
 
 setup: $(VENV)/ready ## make .venv hold what the locks name, and this checkout
 
-demo: setup ## compare three paths side by side, in a minute, and say what it means
+demo: setup ## compare three paths in one short session, and say what it means
 	rollout-perf demo
 
 track: setup ## measure COMMITS (default HEAD~2..HEAD: the last two) with asv

@@ -1,4 +1,4 @@
-"""`rollout-perf demo`: the first value, within a minute: three paths side by side, and how to read that."""
+"""`rollout-perf demo`: the first value: three paths side by side in one short session, and how to read it."""
 
 import argparse
 

@@ -36,7 +36,7 @@ from .crash import crash_line, versions
 from .names import unknown
 
 COMMANDS = {
-    "demo": "compare three paths within a minute, with what it means",
+    "demo": "compare three paths in one short session, with what it means",
     "measure": "measure a rollout over one or more paths, now",
     "compare": "compare paths rollout by rollout, all engines up at once",
     "limit": "raise the batch until throughput stops growing or memory is full",
