@@ -23,7 +23,7 @@ from rollout_perf.transports.base import Transport
 # Tests run beside each other, and none waits for another's lock.
 os.environ[variables.ALONE] = "the tests"
 # Tables are as wide as they may be, and not as the terminal that xdist was started in.
-os.environ["COLUMNS"] = "1000"
+os.environ["COLUMNS"] = "200"
 
 
 LONGEST = ["test_rollout.py", "test_asv.py", "test_gate_exam.py", "test_wheels.py", "test_probe_engine.py"]

@@ -78,13 +78,7 @@ def run(given: argparse.Namespace) -> int:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
         raise
-<<<<<<< ours
-=======
-    finally:
-        if not given.keep:
-            ledger.remove_environments(root)
     end()  # the view has a thread, and the site is written by forks
->>>>>>> theirs
     log = asv_runs.log_file(root)
     if code not in (0, 2):
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
