@@ -135,7 +135,8 @@ class Rollout:
         ]
 
     async def call_workers(self, method, *arguments):
-        return [getattr(self.worker, method)(*arguments)]
+        # In a thread: a worker that is held waits for what this one sends meanwhile.
+        return [await asyncio.to_thread(getattr(self.worker, method), *arguments)]
 
     async def describe(self):
         engine = {"kv_cache_blocks": 100, "block_size": 16, "prefix_caching": False}
