@@ -16,18 +16,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import zmq
 
-from ..engine import Engine, EngineSpec, Limits, Request, Result
+from ..engine import Engine, EngineSpec, Request
 from ..errors import EngineError, RolloutError, Stalled
-from ..rollout import Sampling
 from ..transports.base import CLOSE_SECONDS
 from ..transports.processes import CUT, WorkerProcesses, end_at_once, take_bootstrap
 from ..transports.run import Run
 from ..transports.zeromq.endpoint import LARGEST_FRAME_BYTES, Endpoint, enlarge_buffer, with_large_buffers
 from ..transports.zeromq.keys import Authenticator, Keys
 from . import load
+from .channel import Answer, Ask, Cancel, Channel, Close, Ended, Generate, Ready, Results
 from .front import Front, answer, described
 from .remote import RemoteEngine, error_of
 
@@ -35,100 +34,6 @@ _PURPOSE = "requests"
 _IDENTITY = b"front"
 _CLOSE_SECONDS = 20.0
 """How long a front may take to end its engine."""
-
-
-class Generate(msgspec.Struct, array_like=True, tag=0):
-    """To the front: a part."""
-
-    number: int
-    requests: list[tuple[str, int, list[int], Sampling, int]]
-
-
-class Cancel(msgspec.Struct, array_like=True, tag=1):
-    """To the front: abort a part."""
-
-    number: int
-
-
-class Ask(msgspec.Struct, array_like=True, tag=2):
-    """To the front: a question."""
-
-    number: int
-    what: str
-    args: list[Any]
-
-
-class Close(msgspec.Struct, array_like=True, tag=3):
-    """To the front: end."""
-
-
-class Ready(msgspec.Struct, array_like=True, tag=4):
-    """From the front: the engine has started; what it takes, and what else is to be known."""
-
-    limits: Limits
-    facts: dict[str, Any]
-
-
-class Results(msgspec.Struct, array_like=True, tag=5):
-    """From the front: results, each with the number of its part and its place there."""
-
-    results: list[tuple[int, int, Result]]
-
-
-class Ended(msgspec.Struct, array_like=True, tag=6):
-    """From the front: a part that has failed or was cancelled, a question that failed, or 0: no start."""
-
-    number: int
-    kind: str
-    text: str
-
-
-class Answer(msgspec.Struct, array_like=True, tag=7):
-    """From the front: the answer to a question."""
-
-    number: int
-    value: Any
-
-
-class Channel:
-    """A socket in an event loop, without a task: `take` is called with each message that comes."""
-
-    def __init__(
-        self,
-        socket: zmq.Socket,
-        types: Any,
-        take: Callable[[Any], None],
-        broken: Callable[[EngineError], None],
-    ):
-        self._socket = socket
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(types).decode
-        self._take = take
-        self._broken = broken
-        self._loop = asyncio.get_running_loop()
-        self._descriptor = socket.fileno()
-        self._loop.add_reader(self._descriptor, self._look)
-
-    def send(self, message: Any, *before: bytes) -> None:
-        """Send a message, behind the frames `before`."""
-        self._socket.send_multipart([*before, self._encode(message)], flags=zmq.NOBLOCK)
-        # The descriptor is ready once for all that has happened, and sending has taken note of that.
-        self._loop.call_soon(self._look)
-
-    def _look(self) -> None:
-        while not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
-            *_identity, frame = self._socket.recv_multipart(copy=False)
-            try:
-                message = self._decode(frame.buffer)
-            except (msgspec.DecodeError, ValueError) as error:
-                self._broken(EngineError(f"what came over the entry is no message of it: {error}"))
-                return
-            self._take(message)
-
-    def close(self) -> None:
-        """Take no more; what has been sent may leave."""
-        self._loop.remove_reader(self._descriptor)
-        self._socket.close()
 
 
 # --- the caller's end -----------------------------------------------------------------------------
