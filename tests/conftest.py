@@ -26,8 +26,17 @@ os.environ[variables.ALONE] = "the tests"
 os.environ["COLUMNS"] = "200"
 
 
-LONGEST = ["test_rollout.py", "test_asv.py", "test_gate_exam.py", "test_wheels.py", "test_probe_engine.py"]
-"""Files with engines that take minutes. They come first: one that came last would have one core idle."""
+LONGEST = [
+    "test_browser.py",
+    "test_publish.py",
+    "test_hostile_names.py",
+    "test_rollout.py",
+    "test_asv.py",
+    "test_gate_exam.py",
+    "test_wheels.py",
+    "test_probe_engine.py",
+]
+"""Files that take longest, with engines and without: one that came last would have one core idle."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

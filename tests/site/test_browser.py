@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 REASON = why_no_browser()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
-    pytest.mark.xdist_group("browser"),
 ]
 
 LOCAL = ("file:", "data:", "blob:")

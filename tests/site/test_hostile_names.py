@@ -9,8 +9,6 @@ from browser import open_browser, why_no_browser
 from rollout_bench.site.publish import publish
 from simulated import MACHINE, write_asv, write_records, write_repository, write_session
 
-pytestmark = pytest.mark.xdist_group("hostile names")
-
 ROOT = Path(__file__).resolve().parents[2]
 PLANT = "window.pwned=1"
 NAMES = [

@@ -23,8 +23,6 @@ from simulated import MACHINE, write_asv, write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.xdist_group("publish")
-
 
 @pytest.fixture
 def checkout(tmp_path):

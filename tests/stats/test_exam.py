@@ -16,8 +16,6 @@ from studies.detectors import tigerbeetle
 from studies.detectors.rivals import detectors
 from studies.detectors.tigerbeetle import RealAnswer
 
-pytestmark = pytest.mark.xdist_group("exam")
-
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = 24
 WANTED = {0.02: 0.70, 0.03: 0.95, 0.05: 0.99, 0.10: 1.00}
