@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import importlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Stalled
 from ..models import Model
-from ..transports import Row
+from ..transports import Row, load
 from ..transports.run import Run
 from .asynchronous import AsyncEngine
 from .base import Engine, translated
@@ -31,9 +29,9 @@ class EngineSpec:
 
     async def start(self, run: Run) -> Engine:
         """Start it in this process's hands; raises as `start_engine` does."""
-        module, name = self.factory.split(":")
-        start = getattr(importlib.import_module(module), name)
-        return await start(self.model, self.row, run, self.tensor_parallel_size, self.arguments)
+        start = load(self.factory)
+        engine: Engine = await start(self.model, self.row, run, self.tensor_parallel_size, self.arguments)
+        return engine
 
 
 async def start_engine(
@@ -55,16 +53,13 @@ async def start_engine(
         try:
             return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
         except BaseException as error:
-            alive = run.living() if isinstance(error, TimeoutError) else []
+            late = run.started_late() if isinstance(error, TimeoutError) else None
             run.kill()
             with contextlib.suppress(BaseException):
                 await asyncio.wait_for(building, 10.0)
             threads.shutdown(wait=False)
-            if isinstance(error, TimeoutError):
-                raise Stalled(
-                    f"the engine did not start within {run.start_deadline_seconds:g} s; "
-                    f"its processes then: {', '.join(alive) or 'none'}"
-                ) from None
+            if late is not None:
+                raise late from None
             if isinstance(error, Exception):
                 raise translated(error, run) from error
             raise

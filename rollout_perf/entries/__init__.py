@@ -4,19 +4,21 @@ Names modules and loads none until an entry is taken; nothing else may branch on
 """
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine import Engine, EngineSpec
 from ..errors import ConfigurationError
 from ..models import find_model
 from ..surroundings import environment
-from ..transports import CLUSTER, find_transport, not_installed
+from ..transports import CLUSTER, find_transport, load, not_installed
 from ..transports.run import Run
+
+if TYPE_CHECKING:
+    from .remote import RemoteEngine
 
 LOCAL = "local"
 """The entry that the others are compared with."""
@@ -29,8 +31,8 @@ class Entry:
     """One entry: what carries a request, and what that needs."""
 
     summary: str
-    opener: str
-    """"module:name" of what is called with (spec, run, endpoint), and gives the caller's engine."""
+    engine: str | None = None
+    """"module:class" of the caller's engine, a RemoteEngine; None: the engine itself is the caller's."""
     requires: tuple[str, ...] = ()
     """Modules that must be installed."""
     surroundings: str | None = None
@@ -54,7 +56,10 @@ class Entry:
 
     async def open(self, spec: EngineSpec, run: Run, endpoint: str | None = None) -> Engine:
         """Start an engine and what carries requests to it; raises as `engine.start_engine` does."""
-        engine: Engine = await load(self.opener)(spec, run, endpoint)
+        if self.engine is None:
+            return await spec.start(run)
+        engine: RemoteEngine = load(self.engine)(run, endpoint)
+        await engine.start(spec)
         return engine
 
 
@@ -84,32 +89,26 @@ async def open_entry(
         await asyncio.to_thread(run.end, _END_SECONDS)
 
 
-async def _local(spec: EngineSpec, run: Run, _endpoint: str | None) -> Engine:
-    return await spec.start(run)
-
-
 ENTRIES: dict[str, Entry] = {
-    LOCAL: Entry(
-        "vLLM's AsyncLLM in the process that opened the rollout: the reference", f"{__name__}:_local"
-    ),
+    LOCAL: Entry("vLLM's AsyncLLM in the process that opened the rollout: the reference"),
     "zmq": Entry(
         "ZeroMQ to a front in a process of its own: what is ready travels together, as msgpack",
-        "rollout_perf.entries.zmq:open_zmq",
+        "rollout_perf.entries.zmq:ZeroMQ",
         ("zmq", "msgspec"),
         endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
     ),
     "http": Entry(
         "vLLM's own server, tokens in and tokens out: a POST a request",
-        "rollout_perf.entries.http:open_http",
+        "rollout_perf.entries.http:Http",
         ("aiohttp", "zmq", "msgspec"),
         endpoint_check="rollout_perf.entries.http:check_endpoint",
     ),
     "ray": Entry(
-        "a front in a Ray actor, a call a sample", "rollout_perf.entries.ray:open_ray", ("ray",), CLUSTER
+        "a front in a Ray actor, a call a sample", "rollout_perf.entries.ray:Ray", ("ray",), CLUSTER
     ),
     "ray-group": Entry(
         "a front in a Ray actor, a call for the samples of a prompt",
-        "rollout_perf.entries.ray:open_ray_group",
+        "rollout_perf.entries.ray:RayGroup",
         ("ray",),
         CLUSTER,
     ),
@@ -122,9 +121,3 @@ def find_entry(name: str) -> Entry:
     if name not in ENTRIES:
         raise ConfigurationError(f"unknown entry {name!r}; known: {', '.join(ENTRIES)}")
     return ENTRIES[name]
-
-
-def load(target: str) -> Any:
-    """What a "module:name" names."""
-    module, name = target.split(":")
-    return getattr(importlib.import_module(module), name)

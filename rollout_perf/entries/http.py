@@ -68,15 +68,15 @@ class Http(ZeroMQ):
         self._answered: list[tuple[int, int, Request, list[_Choice]]] = []
         self._tasks: set[asyncio.Task] = set()
 
-    async def start(self, spec: EngineSpec) -> dict[str, Any]:
-        facts = await super().start(spec)
+    async def _start(self, spec: EngineSpec) -> None:
+        await super()._start(spec)
+        facts = self._started.result()
         self._session = aiohttp.ClientSession(
             facts["url"],
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3600),
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"Authorization": f"Bearer {facts['key']}", "Content-Type": "application/json"},
         )
-        return facts
 
     async def generate(self, requests: list[Request], took: Took) -> None:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -196,13 +196,6 @@ class Http(ZeroMQ):
         if self._session is not None:
             await self._session.close()
         await super().close()
-
-
-async def open_http(spec: EngineSpec, run: Run, endpoint: str | None) -> Http:
-    """What the table of entries opens."""
-    engine = Http(run, endpoint)
-    await engine.start(spec)
-    return engine
 
 
 # --- the front's end ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from ..engine import Engine, EngineSpec, Limits, Request, Result
-from ..errors import EngineError, RolloutError, Stalled
+from ..errors import EngineError, RolloutError
 from ..transports.base import CLOSE_SECONDS, python_path
 from ..transports.ray_workers import end_with, first_line, join_cluster
 from ..transports.run import Run
@@ -98,29 +98,19 @@ class Ray(RemoteEngine):
 
     channel = "ray actor call a sample"
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, _endpoint: None = None):
         super().__init__(run)
         self._loop = asyncio.get_running_loop()
         self._joined = False
         self._actor: Any = None
 
-    async def start(self, spec: EngineSpec) -> None:
-        """Start the actor and its engine; nothing is left of one that fails."""
-        deadline_seconds = self._run.start_deadline_seconds
-        try:
-            self._joined = await asyncio.to_thread(join_cluster)
-            variables = {**self._run.variables(), "PYTHONPATH": python_path()}
-            variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"  # the engine picks its GPUs
-            self._actor = _Actor.options(runtime_env={"env_vars": variables}).remote()
-            self._actor.live.remote().future().add_done_callback(self._note_end)
-            starting = self._result_of(self._actor.start.remote(spec))
-            self._limits = await asyncio.wait_for(starting, deadline_seconds)
-        except BaseException as error:
-            self._failure = self._failure or EngineError("the front did not start")
-            await self.close()
-            if isinstance(error, TimeoutError):
-                raise Stalled(f"the engine did not start within {deadline_seconds:g} s") from None
-            raise
+    async def _start(self, spec: EngineSpec) -> None:
+        self._joined = await asyncio.to_thread(join_cluster)
+        variables = {**self._run.variables(), "PYTHONPATH": python_path()}
+        variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"  # the engine picks its GPUs
+        self._actor = _Actor.options(runtime_env={"env_vars": variables}).remote()
+        self._actor.live.remote().future().add_done_callback(self._note_end)
+        self._limits = await self._result_of(self._actor.start.remote(spec))
 
     def _note_end(self, live: Future) -> None:
         """In a thread of Ray's."""
@@ -204,17 +194,3 @@ def _checked(value: Any) -> Any:
     if isinstance(value, tuple):
         raise error_of(*value)
     return value
-
-
-async def open_ray(spec: EngineSpec, run: Run, _endpoint: str | None) -> Ray:
-    """What the table of entries opens: a call a sample."""
-    engine = Ray(run)
-    await engine.start(spec)
-    return engine
-
-
-async def open_ray_group(spec: EngineSpec, run: Run, _endpoint: str | None) -> RayGroup:
-    """What the table of entries opens: a call a group."""
-    engine = RayGroup(run)
-    await engine.start(spec)
-    return engine

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import errors
-from ..engine import Engine, Limits, Request, Result, Took
+from ..engine import Engine, EngineSpec, Limits, Request, Result, Took
 from ..engine.waiting import all_of
 from ..errors import EngineError, RolloutError, Stalled
 from ..transports.run import Run
@@ -57,6 +57,18 @@ class RemoteEngine(Engine):
         self._numbers = itertools.count(1)
         self._failure: RolloutError | None = None
         self._limits: Limits
+
+    async def start(self, spec: EngineSpec) -> None:
+        """Start the front and its engine, within a start's deadline; nothing is left of one that fails."""
+        try:
+            await asyncio.wait_for(self._start(spec), self._run.start_deadline_seconds)
+        except BaseException as error:
+            late = self._run.started_late() if isinstance(error, TimeoutError) else None
+            self._failure = self._failure or EngineError("the front did not start")
+            await self.close()
+            if late is not None:
+                raise late from None
+            raise
 
     @property
     def limits(self) -> Limits:
@@ -169,6 +181,10 @@ class RemoteEngine(Engine):
             return asked.result()
         finally:
             asked.cancel()
+
+    @abstractmethod
+    async def _start(self, spec: EngineSpec) -> None:
+        """Start the front, and return when its engine has started and `_limits` are known."""
 
     @abstractmethod
     def _send(self, number: int, requests: list[Request]) -> None:

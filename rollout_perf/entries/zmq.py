@@ -19,13 +19,17 @@ from typing import Any
 import zmq
 
 from ..engine import Engine, EngineSpec, Request
-from ..errors import EngineError, RolloutError, Stalled
-from ..transports.base import CLOSE_SECONDS
+from ..errors import EngineError, RolloutError
+from ..transports import load
 from ..transports.processes import CUT, WorkerProcesses, end_at_once, take_bootstrap
 from ..transports.run import Run
-from ..transports.zeromq.endpoint import LARGEST_FRAME_BYTES, Endpoint, enlarge_buffer, with_large_buffers
+from ..transports.zeromq.endpoint import (
+    LARGEST_FRAME_BYTES,
+    Endpoint,
+    connect_for_life,
+    with_large_buffers,
+)
 from ..transports.zeromq.keys import Authenticator, Keys
-from . import load
 from .channel import Answer, Ask, Cancel, Channel, Close, Ended, Generate, Ready, Results
 from .front import Front, answer, described
 from .remote import RemoteEngine, error_of
@@ -57,29 +61,18 @@ class ZeroMQ(RemoteEngine):
         self._started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._channel: Channel | None = None
 
-    async def start(self, spec: EngineSpec) -> dict[str, Any]:
-        """Start the front and its engine, and return what else it says; nothing is left of one that fails."""
-        loop, deadline_seconds = asyncio.get_running_loop(), self._run.start_deadline_seconds
-        try:
-            socket = self._bind()
-            types = Ready | Results | Ended | Answer
-            self._channel = Channel(socket, types, self._take_message, self._fail)
-            keys = self._authenticator.keys if self._authenticator else None
-            with with_large_buffers(socket):
-                self._processes.launch(
-                    [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve, self._served_at)],
-                    self._run.variables(),
-                )
-                self._processes.watch(
-                    lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph))
-                )
-                return await asyncio.wait_for(self._started, deadline_seconds)
-        except BaseException as error:
-            self._failure = self._failure or EngineError("the front did not start")
-            await self.close()
-            if isinstance(error, TimeoutError):
-                raise Stalled(f"the engine did not start within {deadline_seconds:g} s") from None
-            raise
+    async def _start(self, spec: EngineSpec) -> None:
+        loop, socket = asyncio.get_running_loop(), self._bind()
+        types = Ready | Results | Ended | Answer
+        self._channel = Channel(socket, types, self._take_message, self._fail)
+        keys = self._authenticator.keys if self._authenticator else None
+        with with_large_buffers(socket):
+            self._processes.launch(
+                [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve, self._served_at)],
+                self._run.variables(),
+            )
+            self._processes.watch(lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph)))
+            await self._started
 
     def _bind(self) -> zmq.Socket:
         socket = self._context.socket(zmq.ROUTER)
@@ -167,13 +160,6 @@ class ZeroMQ(RemoteEngine):
         self._context.term()
 
 
-async def open_zmq(spec: EngineSpec, run: Run, endpoint: str | None) -> ZeroMQ:
-    """What the table of entries opens."""
-    engine = ZeroMQ(run, endpoint)
-    await engine.start(spec)
-    return engine
-
-
 # --- the front's end ------------------------------------------------------------------------------
 
 Serve = Callable[[Engine, str | None], dict[str, Any]]
@@ -184,7 +170,10 @@ async def _serve(
     context: zmq.Context, address: str, keys: Keys | None, spec: EngineSpec, serve: str | None, at: str | None
 ) -> None:
     """Be the front: start the engine, generate and answer until the caller says to end."""
-    socket, watcher = _connect(context, address, keys)
+    socket = context.socket(zmq.DEALER)
+    socket.routing_id = _IDENTITY
+    expected_end = threading.Event()
+    watcher = connect_for_life(socket, address, keys, expected_end.is_set)
     closed = asyncio.Event()
 
     def take(message: Any) -> None:
@@ -221,39 +210,10 @@ async def _serve(
     else:
         await closed.wait()
         await front.close()
-    _expected_end.set()
+    expected_end.set()
     socket.disable_monitor()
     watcher.join()
     channel.close()
-
-
-def _connect(context: zmq.Context, address: str, keys: Keys | None) -> tuple[zmq.Socket, threading.Thread]:
-    """The socket, connected, and the thread that watches it."""
-    socket = context.socket(zmq.DEALER)
-    socket.routing_id = _IDENTITY
-    socket.linger = int(CLOSE_SECONDS * 1000)
-    socket.sndhwm = socket.rcvhwm = 0
-    if keys is not None:
-        keys.apply_to(socket)
-    monitor = socket.get_monitor_socket(
-        zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
-    )
-    watcher = threading.Thread(target=_end_when_cut, args=[monitor], name="zmq-watch", daemon=True)
-    watcher.start()
-    socket.connect(address)
-    return socket, watcher
-
-
-_expected_end = threading.Event()
-
-
-def _end_when_cut(monitor: zmq.Socket) -> None:
-    """End, so that the caller notices: libzmq would connect again, but what was under way is lost."""
-    while enlarge_buffer(monitor):
-        pass
-    if not _expected_end.is_set():
-        end_at_once(CUT)
-    monitor.close()
 
 
 def main() -> None:

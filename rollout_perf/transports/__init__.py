@@ -48,7 +48,7 @@ class Row:
     def load(self) -> "type[Transport]":
         """The transport class."""
         assert self.transport is not None
-        return _load(self.transport)
+        return load(self.transport)
 
     def make(self, world_size: int, folder: Path, endpoint: str | None = None) -> "Transport":
         """A transport, not started. Raises ConfigurationError for an endpoint that it does not take."""
@@ -61,11 +61,11 @@ class Row:
         """Raise ConfigurationError where the path cannot listen there."""
         if self.endpoint_check is None:
             raise ConfigurationError(f"endpoint {endpoint!r} was given, and this path takes none")
-        _load(self.endpoint_check)(endpoint)
+        load(self.endpoint_check)(endpoint)
 
     def provide(self, folder: Path) -> AbstractContextManager[Mapping[str, str]]:
         """What must hold while the engine lives, with its files in `folder`: the variables that name it."""
-        return nullcontext({}) if self.surroundings is None else _load(self.surroundings)(folder)
+        return nullcontext({}) if self.surroundings is None else load(self.surroundings)(folder)
 
     @contextmanager
     def surround(self, folder: Path) -> Iterator[None]:
@@ -145,6 +145,7 @@ def find_transport(name: str) -> Row:
     return TRANSPORTS[name]
 
 
-def _load(target: str) -> Any:
+def load(target: str) -> Any:
+    """What a "module:name" names."""
     module, name = target.split(":")
     return getattr(importlib.import_module(module), name)

@@ -14,7 +14,6 @@ host answers one message with another. The rules that all transports live by:
 - `close` ends every process that `start` started; closing twice is closing once.
 """
 
-import importlib
 import os
 import sys
 import threading
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ..errors import EngineError, Stalled
+from . import load
 from .reply import Deferred, Reply
 from .wire import Message, byte_count
 
@@ -52,8 +52,8 @@ class HostSpec:
 
     def build(self, rank: int) -> "Host":
         """Build the host in the process that calls."""
-        module, name = self.factory.split(":")
-        return getattr(importlib.import_module(module), name)(rank, self.payload)
+        host: Host = load(self.factory)(rank, self.payload)
+        return host
 
 
 def python_path() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from .. import errors
-from ..errors import EngineError
+from ..errors import EngineError, Stalled
 from . import watcher
 from .watcher import VARIABLE, write_private
 
@@ -87,9 +87,14 @@ class Run:
         """Kill every process of the run; called by the front."""
         watcher.kill(watcher.members(str(self.folder), self._pipe()))
 
-    def living(self) -> list[str]:
-        """Its processes as "name (state, seconds of CPU)": how far a start has come; called by the front."""
-        return watcher.described(watcher.members(str(self.folder), self._pipe()))
+    def started_late(self) -> Stalled:
+        """The error of a start that has not ended in time, with how far its processes have come, which must
+        still be there; called by the front."""
+        living = watcher.described(watcher.members(str(self.folder), self._pipe()))
+        return Stalled(
+            f"the engine did not start within {self.start_deadline_seconds:g} s; "
+            f"its processes then: {', '.join(living) or 'none'}"
+        )
 
     def shared_memory(self) -> set[str]:
         """Names of the shared memory that the run's processes use; called by the front."""

@@ -38,7 +38,9 @@ def test_shared_memory_of_who_was_killed_before_the_end_is_removed_and_no_neighb
     try:
         known = run.shared_memory()
         assert ours.name in known
-        assert {re.sub(r"[\d.]* \([RS], \d s\)$", "", one) for one in run.living()} == {"python"}
+        late, _, living = str(run.started_late()).partition("; its processes then: ")
+        assert late == "the engine did not start within 1 s"
+        assert {re.sub(r"[\d.]* \([RS], \d s$", "", one) for one in living[:-1].split("), ")} == {"python"}
         process.kill()
         process.wait()
         assert ours.exists()

@@ -1,9 +1,10 @@
-"""Where the ZeroMQ transport's sockets are bound, and how much their connections buffer."""
+"""Where ZeroMQ sockets are bound, how a process hangs on its connection, and how much connections buffer."""
 
 import contextlib
 import os
 import socket as sockets
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ...errors import ConfigurationError, EngineError
+from ..base import CLOSE_SECONDS
+from ..processes import CUT, end_at_once
+from .keys import Keys
 
 LARGEST_FRAME_BYTES = 1 << 30
 """A peer that sends a larger frame is disconnected."""
@@ -100,6 +104,35 @@ def with_large_buffers(socket: zmq.Socket) -> Iterator[None]:
     finally:
         socket.disable_monitor()
         monitor.close()
+
+
+def connect_for_life(
+    socket: zmq.Socket, address: str, keys: Keys | None, is_closing: Callable[[], bool]
+) -> threading.Thread:
+    """Connect the socket of a process that ends at once when the connection does, unless it is closing.
+
+    Who has bound the other end notices that; libzmq would connect again, but what was under way is lost.
+    The thread watches the connection, until the socket's monitor is disabled.
+    """
+    socket.linger = int(CLOSE_SECONDS * 1000)
+    socket.sndhwm = socket.rcvhwm = 0
+    if keys is not None:
+        keys.apply_to(socket)
+    monitor = socket.get_monitor_socket(
+        zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+    )
+
+    def watch() -> None:
+        while enlarge_buffer(monitor):
+            pass
+        if not is_closing():
+            end_at_once(CUT)
+        monitor.close()
+
+    watcher = threading.Thread(target=watch, name="zmq-watch", daemon=True)
+    watcher.start()
+    socket.connect(address)
+    return watcher
 
 
 def enlarge_buffer(monitor: zmq.Socket) -> bool:

@@ -14,10 +14,10 @@ from functools import partial
 import zmq
 
 from ..base import CLOSE_SECONDS, Host, HostSpec
-from ..processes import CUT, end_at_once, remove_with_driver, take_bootstrap
+from ..processes import remove_with_driver, take_bootstrap
 from ..reply import OK, Deferred, answer, fetched
 from ..wire import Message, byte_count
-from .endpoint import enlarge_buffer
+from .endpoint import connect_for_life
 from .frames import CALL, READY, REPLY, Garbage, pack, receive, send
 from .keys import Keys
 from .spin import SpinReceiver
@@ -40,26 +40,8 @@ class Worker:
         socket = self._context.socket(kind)
         if kind == zmq.DEALER:
             socket.routing_id = b"%d" % self.rank
-        socket.linger = int(CLOSE_SECONDS * 1000)
-        socket.sndhwm = socket.rcvhwm = 0
-        if keys is not None:
-            keys.apply_to(socket)
-        monitor = socket.get_monitor_socket(
-            zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
-        )
-        watcher = threading.Thread(target=self._end_when_cut, args=[monitor], name="zmq-watch", daemon=True)
-        watcher.start()
-        self._watchers.append(watcher)
-        socket.connect(address)
+        self._watchers.append(connect_for_life(socket, address, keys, lambda: self._closing))
         return socket
-
-    def _end_when_cut(self, monitor: zmq.Socket) -> None:
-        """End, so that the driver notices: libzmq would connect again, but what was under way is lost."""
-        while enlarge_buffer(monitor):
-            pass
-        if not self._closing:
-            end_at_once(CUT)
-        monitor.close()
 
     def serve(self, spec: HostSpec, spin_seconds: float) -> None:
         """Build the host, report that, and handle calls until one says to close."""
