@@ -272,7 +272,7 @@ def join_cluster() -> bool:
     """
     if ray.is_initialized():
         return False
-    _forget_settings()
+    forget_settings()
     try:
         ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False)
     except (ConnectionError, RayError, ValueError) as error:
@@ -280,7 +280,7 @@ def join_cluster() -> bool:
     return True
 
 
-def _forget_settings() -> None:
+def forget_settings() -> None:
     """Have Ray read anew how a cluster lets in, and whether it is on the loopback interface alone.
 
     It keeps what it found when it was first imported, perhaps for another cluster or none.

@@ -1,4 +1,4 @@
-"""The search for what tests leave knows whose shared memory it finds, a semaphore such as Ray's too."""
+"""The search for what tests leave: whose shared memory it finds, and which cluster it asks."""
 
 import os
 import subprocess
@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from leaks import nothing_left
+from leaks import nothing_left, ray_actors
+
+from rollout_perf.surroundings import environment
+from rollout_perf.transports.ray_cluster import local_cluster
 
 _LEAVE = """
 import os, time, uuid
@@ -39,3 +42,19 @@ def test_shared_memory_that_is_left_is_ours_or_a_neighbours(whose):
             check.__exit__(None, None, None)
     finally:
         (Path("/dev/shm") / name).unlink()
+
+
+@pytest.mark.engine
+def test_the_actors_of_a_second_cluster_are_found_by_a_process_that_knows_the_token_of_the_first(
+    folder, monkeypatch
+):
+    import ray
+
+    from rollout_perf.transports.ray_workers import join_cluster
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with local_cluster(folder) as variables, environment(variables):
+        assert join_cluster()
+        ray.shutdown()
+    with local_cluster(folder) as variables, environment(variables):
+        assert ray_actors() == []

@@ -107,6 +107,9 @@ def ray_actors() -> list[str]:
     from ray._private.state import GlobalState  # the public way needs Ray's dashboard
     from ray._raylet import GcsClientOptions
 
+    from rollout_perf.transports.ray_workers import forget_settings
+
+    forget_settings()  # this process may hold the token of a cluster that has ended
     state = GlobalState()
     state._initialize_global_state(
         GcsClientOptions.create(

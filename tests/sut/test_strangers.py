@@ -42,10 +42,10 @@ JOINS = """
 import os, sys
 import ray
 from ray._raylet import GcsClient
-from rollout_perf.transports.ray_workers import _forget_settings
+from rollout_perf.transports.ray_workers import forget_settings
 
 def run_code():
-    _forget_settings()
+    forget_settings()
     ray.init(os.environ["RAY_ADDRESS"], log_to_driver=False, configure_logging=False)
     print("as", ray.get(ray.remote(lambda: os.getuid()).remote(), timeout=30), flush=True)
     ray.shutdown()
@@ -58,7 +58,7 @@ except Exception as error:
     print("refused with the token:", type(error).__name__, flush=True)
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ.pop("RAY_AUTH_TOKEN_PATH")
-_forget_settings()
+forget_settings()
 try:
     GcsClient(os.environ["RAY_ADDRESS"])
     print("joined")
