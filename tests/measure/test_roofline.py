@@ -3,7 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from rollout_bench.measure.roofline import Device, context_tokens, device, floor_seconds, kv_token_bytes
+from rollout_bench.measure.roofline import (
+    Device,
+    context_tokens,
+    device,
+    floor_seconds,
+    kv_token_bytes,
+    weight_bytes,
+)
 from rollout_bench.measure.workload import Workload
 
 from rollout_perf.models import find_model
@@ -46,9 +53,28 @@ def test_the_weights_of_qwen_are_as_many_as_published():
     assert read.kv_token_bytes == 2 * 24 * 2 * 64 * 2
 
 
-@pytest.mark.parametrize("name", ["num_experts", "quantization_config", "kv_lora_rank"])
-def test_a_model_of_another_kind_has_no_roofline(name):
-    with pytest.raises(ValueError, match=f"dense decoders alone; this config has {name}"):
+def test_what_a_mixture_of_experts_weighs_by_hand():
+    """A layer: 192 of attention as above, 5 experts of 3 times 8x4, a router of 8x5: 712. Of 2 ranks each has
+    half of all, and the whole router."""
+    experts = CONFIG | {"num_experts": 5, "moe_intermediate_size": 4, "mlp_only_layers": []}
+    assert weight_bytes(experts, 2, 1) == (2 * 712 + 800) * 2
+    assert weight_bytes(experts, 2, 2) == (2 * (712 + 40) + 800) * 2 / 2
+
+
+def test_the_weights_of_a_mixture_of_experts_are_as_many_as_published():
+    """Qwen3-30B-A3B: 30.5 B parameters, 29.9 B beside the embeddings (its model card); one of two is read."""
+    weights = weight_bytes(find_model("qwen3-30b-a3b").config(), 2, 1) / 2
+    assert weights == pytest.approx(29.9e9 + 0.3e9, rel=0.01)
+
+
+def test_a_mixture_of_experts_has_no_roofline():
+    with pytest.raises(ValueError, match="dense decoders alone; this config has num_experts"):
+        device(CONFIG | {"num_experts": 8, "moe_intermediate_size": 4}, 2, 1, 1e9)
+
+
+@pytest.mark.parametrize("name", ["quantization_config", "kv_lora_rank", "mlp_only_layers"])
+def test_the_weights_of_a_model_of_another_kind_are_not_guessed(name):
+    with pytest.raises(ValueError, match=f"weights is not known; this config has {name}"):
         device(CONFIG | {name: 8}, 2, 1, 1e9)
 
 

@@ -30,7 +30,14 @@ def test_a_preset_has_as_many_weights_as_the_model_it_is_named_for(name, publish
 
 
 def test_the_presets_are_those_that_the_docs_name():
-    assert PRESETS == ("nano", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b")
+    assert PRESETS == (
+        "nano",
+        "qwen2.5-0.5b",
+        "qwen2.5-1.5b",
+        "qwen2.5-7b",
+        "qwen3-30b-a3b",
+        "qwen3-moe-1b",
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..schema import variables
 from .clock import GpuClock, HostClock, NoClock
-from .roofline import OTHER, SHAPE
+from .roofline import EXPERTS, OTHER, SHAPE
 from .step_profile import StepProfile
 from .worker_facts import bandwidth, carriers, in_ray_actor
 
@@ -61,7 +61,7 @@ class Probe:
             if cache not in ("auto", str(config.dtype).removeprefix("torch.")):
                 raise ValueError(f"the KV cache is kept as {cache}, the weights as {config.dtype}")
             facts = {
-                "config": {name: shape.get(name) for name in (*SHAPE, *OTHER)},
+                "config": {name: shape.get(name) for name in (*SHAPE, *EXPERTS, *OTHER)},
                 "element_bytes": config.dtype.itemsize,
                 "bandwidth_bytes_per_second": bandwidth(self.device),  # type: ignore[attr-defined]
             }

@@ -16,8 +16,13 @@ SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention
          "num_key_value_heads", "head_dim", "vocab_size")  # fmt: skip
 """What of a model's config.json decides how much a step reads."""
 
-OTHER = ("num_experts", "num_local_experts", "n_routed_experts", "quantization_config", "kv_lora_rank")
-"""What makes a model of another kind than the formulas are for: a dense decoder with a gated MLP."""
+EXPERTS = ("num_experts", "moe_intermediate_size")
+"""Of a mixture of experts as Qwen's: how many a layer has, and the width of each."""
+
+OTHER = ("num_local_experts", "n_routed_experts", "shared_expert_intermediate_size", "mlp_only_layers",
+         "quantization_config", "kv_lora_rank")  # fmt: skip
+"""What makes a model of another kind than the formulas are for: a decoder whose layers all have a gated MLP,
+or all have such experts."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,12 @@ def device(
     tensor_parallel_size: int,
     bandwidth_bytes_per_second: float,
 ) -> Device:
-    """What bounds a worker that holds its part of a model. Raises ValueError for another kind of model."""
+    """What bounds a worker that holds its part of a model. Raises ValueError for another kind of model.
+
+    A mixture of experts is one: what a step reads of it hangs on where its router sends the tokens.
+    """
+    if config.get("num_experts"):
+        raise ValueError("the roofline is known for dense decoders alone; this config has num_experts")
     return Device(
         weight_bytes(config, element_bytes, tensor_parallel_size),
         kv_token_bytes(config, element_bytes, tensor_parallel_size),
@@ -47,17 +57,20 @@ def weight_bytes(config: Mapping[str, Any], element_bytes: int, tensor_parallel_
     """Bytes of a worker's part of the weights. Raises ValueError for another kind of model."""
     other = [name for name in OTHER if config.get(name)]
     if other:
-        raise ValueError(
-            f"the roofline is known for dense decoders alone; this config has {' and '.join(other)}"
-        )
-    hidden, inner, layers, heads, kv_heads, vocabulary = _numbers(
-        config, *(name for name in SHAPE if name != "head_dim")
+        raise ValueError(f"the size of the weights is not known; this config has {' and '.join(other)}")
+    hidden, layers, heads, kv_heads, vocabulary = _numbers(
+        config, *(name for name in SHAPE if name not in ("head_dim", "intermediate_size"))
     )
     head_size = _head_size(config)
     kv_heads = max(kv_heads, tensor_parallel_size)  # every rank has at least one
-    layer = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size + 3 * hidden * inner
+    attention = 2 * hidden * heads * head_size + 2 * hidden * kv_heads * head_size
+    if config.get("num_experts"):
+        experts, inner = _numbers(config, *EXPERTS)
+        mlp = experts * (3 * hidden * inner + hidden * tensor_parallel_size)  # each rank has the whole router
+    else:
+        mlp = 3 * hidden * _numbers(config, "intermediate_size")[0]
     # The output layer, once: of an embedding a step reads one row a token, and a tied one is the same.
-    weights = layers * layer + hidden * vocabulary
+    weights = layers * (attention + mlp) + hidden * vocabulary
     return weights * element_bytes / tensor_parallel_size
 
 
