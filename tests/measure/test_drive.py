@@ -95,6 +95,11 @@ class Stoppable:
         assert share == 0.5
         self.under_way[1]["aborted"] = True
 
+    async def call_workers(self, method):
+        assert not self.go.is_set()
+        assert method == "probe_update"
+        await asyncio.sleep(0.5)
+
     async def pause(self, mode):
         self.paused.append(mode)
         self.go.clear()
@@ -105,29 +110,24 @@ class Stoppable:
 
 
 @pytest.mark.parametrize(
-    ("way", "sent", "seconds", "quiet_at", "resent"),
+    ("way", "sent", "seconds", "at", "resent"),
     [
-        ("abort:0.5", [(4, 6), (4, 6), (7, 3)], 6.0, 2.5, [0, 7]),  # it had three tokens, and gets three more
-        (
-            "pause:keep",
-            [(4, 6), (4, 6)],
-            6.25,
-            3.25,
-            [0, 0],
-        ),  # a quarter for whoever was at its third token
+        ("abort:0.5", [(4, 6), (4, 6), (7, 3)], 6.0, (2.5,), [0, 7]),  # it had three tokens, gets three more
+        ("pause:keep", [(4, 6), (4, 6)], 6.25, (3.25,), [0, 0]),  # a quarter of a second for the third token
+        ("update:keep", [(4, 6), (4, 6)], 6.75, (3.25, 3.75), [0, 0]),
     ],
 )
-def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, quiet_at, resent, monkeypatch):
+def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, at, resent, monkeypatch):
     load = Workload(prompts=2, prompt_tokens=4, output_tokens=6).asking(interrupt=way)
     rollout = Stoppable()
     rolled = virtual_time.run(run_rollout(rollout, sampling, load, 0, 2.5), monkeypatch)
     assert rollout.sent == sent
     assert rolled.step_seconds == seconds
-    assert rolled.interruption == Interruption(2.5, quiet_at)
+    assert rolled.interruption == Interruption(2.5, *at)
     assert [one.tokens for one in rolled.samples] == [6, 6]
     assert [one.resent_tokens for one in rolled.samples] == resent
     assert [one.ways_seconds for one in rolled.samples] == [(1.0, 0.75), (1.0, 0.375 if resent[1] else 0.75)]
-    assert rollout.paused == ["keep"] * (way == "pause:keep")
+    assert rollout.paused == ["keep"] * way.endswith(":keep")
     assert virtual_time.run(run_rollout(Stoppable(), sampling, load, 0), monkeypatch).interruption is None
 
 
@@ -152,11 +152,20 @@ def test_what_an_interruption_costs_is_counted():
         "resent_share": 0.2,
         "recomputed_share": 0.08,
     }
+    assert interruption_metrics(Interruption(10.0, 10.5, 10.875), counts, 40, 64, 200) == {
+        "quiet_seconds": 0.5,
+        "update_seconds": 0.375,
+        "resume_seconds": 0.125,
+        "resent_share": 0.2,
+        "recomputed_share": 0.08,
+    }
 
 
-@pytest.mark.parametrize("way", ["abort:0", "abort:1.5", "abort:few", "pause:nap", "restart"])
+@pytest.mark.parametrize("way", ["abort:0", "abort:1.5", "abort:few", "pause:nap", "update", "restart"])
 def test_an_interruption_that_cannot_be_is_refused_in_a_line(way):
-    with pytest.raises(ValueError, match=f"interrupt is '{way}'; give none, abort:SHARE or pause:MODE"):
+    with pytest.raises(
+        ValueError, match=f"interrupt is '{way}'; give none, abort:SHARE, pause:MODE or update:MODE"
+    ):
         Workload(prompts=2).asking(interrupt=way)
     for more in ({"arrival": "window:1"}, {"blocks": ((1,), (1,))}):
         with pytest.raises(ValueError, match="is a batch of which nothing else is asked, and without shared"):

@@ -229,3 +229,20 @@ def test_the_record_of_a_workload_has_its_size_and_of_many_lengths_the_range():
     }
     assert UNEQUAL.as_dict()["output_tokens"] == {"min": 10, "median": 20, "max": 30, "sum": 60}
     assert replace(LOAD, source="somewhere").as_dict()["source"] == "somewhere"
+
+
+@pytest.mark.parametrize(
+    ("block_tokens", "computed"),
+    [
+        (None, 2 * 9 + 3 * 4),
+        (
+            4,
+            (9 + 1) + (4 + 4 + 4),
+        ),  # a sample of 9 finds two blocks, one of 4 has its last token in the first
+        (3, (9 + 3) + (4 + 1 + 1)),
+        (128, 2 * 9 + 3 * 4),  # as on the CPU, where no prompt of a small workload fills a block
+    ],
+)
+def test_samples_of_a_prompt_compute_what_the_prefix_cache_has_no_whole_block_of(block_tokens, computed):
+    load = Workload(prompts=2, samples=(2, 3), prompt_tokens=(9, 4))
+    assert load.computed_prompt_tokens(block_tokens) == computed

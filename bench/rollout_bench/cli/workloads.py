@@ -89,9 +89,10 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--interrupt",
-        action="append",
+        action="extend",
+        type=listed(),
         metavar="WAY",
-        help=f"in the middle of a rollout: {INTERRUPTIONS}; repeatable (default: none)",
+        help=f"in the middle of a rollout: {INTERRUPTIONS}; {MANY} (default: none)",
     )
     parser.add_argument(
         "--chat-column",

@@ -23,7 +23,7 @@ from . import drive, machine, probe, timeline
 from . import gated as exact
 from .arrival import TRACE
 from .door import Door, NoDoor, Rollout, door_entries, facts, interrupts, lacks, open_door
-from .interruption import interruption_metrics
+from .interruption import interruption_metrics, updates
 from .labels import check_label
 from .marked import signal_all
 from .pinning import cores_for, pin
@@ -266,6 +266,8 @@ class Cases:
             return PASSED
         warmups = self.request["warmups"]
         if workload not in self._exact:
+            if updates(workload.interrupt):
+                await engine.rollout.call_workers("probe_prepare_update")
             begin = time.perf_counter()
             self._exact[workload] = await exact.count(
                 engine.rollout, engine.forced, workload, engine.watch, -warmups - 1
@@ -291,7 +293,9 @@ class Cases:
                 rolled.interruption,
                 counts,
                 sum(one.resent_tokens for one in rolled.samples),
-                workload.computed_prompt_tokens(counts.cached_tokens is not None),
+                workload.computed_prompt_tokens(
+                    None if counts.cached_tokens is None else counts.block_tokens
+                ),
                 workload.tokens,
             )
         if workload.arrival not in (None, TRACE):

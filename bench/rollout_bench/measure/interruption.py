@@ -1,9 +1,9 @@
-"""A rollout that is interrupted in its middle: a share of its samples aborted, or the engine paused.
+"""A rollout that is interrupted in its middle: samples aborted, the engine paused, or its weights replaced.
 
-    abort:0.5    pause:keep
+    abort:0.5    pause:keep    update:keep
 
-What is aborted is sent again with the tokens that it had, as partial rollouts are; a pause is that of a
-weight update, which takes no time here.
+What is aborted is sent again with the tokens that it had, as partial rollouts are. A pause is that of a
+weight update that takes no time; an update is a pause in which every worker copies a whole set of weights.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from .door import Interruptible
 from .samples import Counts
 
-WAYS = "none, abort:SHARE or pause:MODE, of the modes abort, wait and keep"
+WAYS = "none, abort:SHARE, pause:MODE or update:MODE, of the modes abort, wait and keep"
+
+_UPDATE = "update"
 
 _MODES = ("abort", "wait", "keep")
 
@@ -24,12 +26,14 @@ class Interruption:
 
     at: float
     quiet_at: float
+    updated_at: float | None = None
+    """When every worker had its new weights, where it was to get them."""
 
 
 def check(way: str) -> None:
     """Raise ValueError for what is no interruption, in a line."""
     kind, _, what = way.partition(":")
-    if kind == "pause" and what in _MODES:
+    if kind in ("pause", _UPDATE) and what in _MODES:
         return
     try:
         share = float(what) if kind == "abort" else 0.0
@@ -37,6 +41,11 @@ def check(way: str) -> None:
         share = 0.0
     if not 0 < share <= 1:
         raise ValueError(f"interrupt is {way!r}; give {WAYS}; a share is above 0 and at most 1")
+
+
+def updates(way: str | None) -> bool:
+    """Whether weights are replaced."""
+    return way is not None and way.startswith(f"{_UPDATE}:")
 
 
 async def interrupt(rollout: Interruptible, way: str, after_seconds: float) -> Interruption:
@@ -48,9 +57,12 @@ async def interrupt(rollout: Interruptible, way: str, after_seconds: float) -> I
         await rollout.abort(float(what))
         return Interruption(at, time.perf_counter())
     await rollout.pause(what)
-    quiet_at = time.perf_counter()
+    quiet_at, updated_at = time.perf_counter(), None
+    if updates(way):
+        await rollout.call_workers("probe_update")
+        updated_at = time.perf_counter()
     await rollout.resume()
-    return Interruption(at, quiet_at)
+    return Interruption(at, quiet_at, updated_at)
 
 
 def interruption_metrics(
@@ -67,5 +79,9 @@ def interruption_metrics(
         "resent_share": resent_tokens / tokens,
         "recomputed_share": max(0, again) / tokens,
     }
-    began = [at for steps in counts.steps[:1] for at, _seconds in steps if at >= found.quiet_at]
-    return values | ({"resume_seconds": min(began) - found.quiet_at} if began else {})
+    goes_on_at = found.quiet_at
+    if found.updated_at is not None:
+        goes_on_at = found.updated_at
+        values["update_seconds"] = found.updated_at - found.quiet_at
+    began = [at for steps in counts.steps[:1] for at, _seconds in steps if at >= goes_on_at]
+    return values | ({"resume_seconds": min(began) - goes_on_at} if began else {})

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..schema import variables
 from .clock import GpuClock, HostClock, NoClock
+from .new_weights import NewWeights
 from .roofline import EXPERTS, OTHER, SHAPE
 from .step_profile import StepProfile
 from .worker_facts import bandwidth, carriers, in_ray_actor
@@ -138,6 +139,18 @@ class Probe:
         while not go.exists() and time.monotonic() < end:
             time.sleep(_HOLD_LOOK_SECONDS)
         return "{}"
+
+    def probe_prepare_update(self) -> str:
+        """Make the weights that `probe_update` puts in place, once."""
+        if not hasattr(self, "_probe_weights"):
+            self._probe_weights = NewWeights(self.get_model())  # type: ignore[attr-defined]
+        return "{}"
+
+    def probe_update(self) -> str:
+        """Replace the model's weights, which nothing may compute with; the bytes copied."""
+        copied = self._probe_weights.copy()
+        assert self._probe_weights.are_there()
+        return json.dumps({"copied_bytes": copied})
 
     def _probe_new_clock(self, cuda: Any) -> HostClock | GpuClock:
         try:

@@ -192,9 +192,14 @@ class Workload:
         """Prompt tokens of every sequence."""
         return [length for length, count in self._prompts() for _ in range(count)]
 
-    def computed_prompt_tokens(self, prefix_caching: bool) -> int:
-        """Tokens of the prompts; of each once where the prefix cache has it for the later samples."""
-        return sum(length * (1 if prefix_caching else count) for length, count in self._prompts())
+    def computed_prompt_tokens(self, block_tokens: int | None) -> int:
+        """Tokens of the prompts that an engine computes: of later samples of a prompt without the whole
+        blocks of it that the prefix cache has, but for its last token's. None: there is no such cache."""
+        return sum(
+            length * count
+            - (count - 1) * ((length - 1) // block_tokens * block_tokens if block_tokens else 0)
+            for length, count in self._prompts()
+        )
 
     def output_lengths(self) -> list[int]:
         """Forced output tokens of every sequence."""

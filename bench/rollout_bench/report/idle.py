@@ -122,17 +122,20 @@ def _way(values: dict[str, float]) -> list[str]:
 
 
 def interruption_table(records: Sequence[Record]) -> str:
-    """One row a record of rollouts that are interrupted, medians: until the engine was quiet and until it
-    went on, and what was sent again and computed twice, over the tokens that a rollout generates."""
+    """One row a record of rollouts that are interrupted, medians: until the engine was quiet, until it had
+    new weights where it got any, and until it went on; what was sent again and computed twice, over the
+    tokens that a rollout generates."""
     interrupted = [record for record in records if "quiet_seconds" in record.metrics]
     caption = "rollouts that were interrupted, medians"
-    titles = ["path", "batch", "until quiet", "goes on", "sent again", "twice"]
+    titles = ["path", "batch", "until quiet", "weights", "goes on", "sent again", "twice"]
     return _table(caption, titles, interrupted, _interruption)
 
 
 def _interruption(values: dict[str, float]) -> list[str]:
     return [
-        *(_quantity(values, name) for name in ("quiet_seconds", "resume_seconds")),
+        _quantity(values, "quiet_seconds"),
+        _quantity(values, "update_seconds") if "update_seconds" in values else "",
+        _quantity(values, "resume_seconds"),
         *(_share(values.get(name)) for name in ("resent_share", "recomputed_share")),
     ]
 

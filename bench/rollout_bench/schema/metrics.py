@@ -260,7 +260,12 @@ METRICS: dict[str, Metric] = {
     "resume_seconds": Metric(
         "seconds",
         "until it goes on",
-        "from when the engine was quiet to its next engine step",
+        "from when the engine was quiet, or had its new weights, to its next engine step",
+    ),
+    "update_seconds": Metric(
+        "seconds",
+        "weights replaced",
+        "from when the engine was quiet until every worker had copied new weights from the host's memory",
     ),
     "resent_share": Metric(
         "share",
@@ -270,7 +275,7 @@ METRICS: dict[str, Metric] = {
     "recomputed_share": Metric(
         "share",
         "computed twice",
-        "prompt tokens computed beyond the prompts themselves, over the tokens that the rollout generates",
+        "prompt tokens computed beyond those of a rollout undisturbed, over the tokens that it generates",
     ),
     "warm_up_share": Metric(
         "share",
