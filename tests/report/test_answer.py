@@ -1,15 +1,20 @@
 """report/answer.py and side_by_side.py: a path is fastest where sessions say so, and not by values alone."""
 
+from pathlib import Path
+
 import pytest
 from rollout_bench.history.results import Commit, read_results
+from rollout_bench.history.sessions import sessions_of
 from rollout_bench.measure.pool import pool
 from rollout_bench.measure.workload import Workload
 from rollout_bench.report.answer import answers, groups_of, sentence
+from rollout_bench.report.ratios import ratios
 from rollout_bench.report.side_by_side import cases_of, side_by_side
 from rollout_bench.schema.metrics import METRICS, Metric
-from rollout_bench.schema.record import MEASURED, Record
+from rollout_bench.schema.record import MEASURED, Record, read_records
 from simulated import ENVIRONMENT, MACHINE, write_records, write_session
 
+ROOT = Path(__file__).resolve().parents[2]
 FACTS = {"commit": "a" * 40, "measured_at": "2026-01-03T00:00:00+00:00"}
 A, B = (Commit(letter * 40, letter) for letter in "ab")
 
@@ -115,6 +120,22 @@ def test_what_asv_measured_in_sessions_is_compared_by_their_rounds(folder):
     assert found.rows[0]["ratio"] == pytest.approx((0.8 * 0.82) ** 0.5)
     assert found.sources == [f"results/{MACHINE}/records/{file.name}"]
     assert found.commit == B.hash[:8]
+
+
+def test_the_ratios_of_a_batch_are_those_that_compare_shows(tmp_path):
+    """Its interval knows of the noise of all batches: a batch judged by itself had another."""
+    file = tmp_path / "h100-2x" / "turns" / "2026-11-26-0.5b.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((ROOT / "results" / file.relative_to(tmp_path)).read_bytes())
+    shown = ratios(sessions_of(read_records(file.read_text())), "vllm-mp", "step_seconds")
+    cases = cases_of(read_results(tmp_path, []))
+    found = {
+        (case.batch, row["path"]): row["interval"]
+        for case, kept in cases.items()
+        for row in side_by_side(kept, "step_seconds").rows
+    }
+    assert found == {(row["batch"], row["path"]): row["interval"] for row in shown}
+    assert len(found) == 15
 
 
 def stored(path, steps, session):

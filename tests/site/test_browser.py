@@ -14,7 +14,7 @@ from rollout_bench.history.results import Commit, read_results
 from rollout_bench.site.link import link
 from rollout_bench.site.pages import write_pages
 from rollout_bench.site.publish import publish
-from simulated import MACHINE, PATHS, write_records
+from simulated import MACHINE, PATHS, write_records, write_session
 
 ROOT = Path(__file__).resolve().parents[2]
 REASON = why_no_browser()
@@ -157,9 +157,10 @@ def text(tab, selector):
 
 def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committed, visit):
     tab = visit(committed, H200, viewport={"width": 1280, "height": 800})
-    assert text(tab, "#lead").startswith("No clear winner at batch 256; lowest side by side: ")
+    assert text(tab, "#lead").startswith("No clear winner at batch 256: ★ ray-graph, ■ vllm-mp, ")
+    assert "; slower than ray-graph: sync by 47.8 %, verl-zmq by " in text(tab, "#lead")
     assert "582 ms" in text(tab, "#facts")
-    assert "zmq 1.01 × [0.94 .. 1.08] 1.01 1.08 0.94" in text(tab, "#facts")
+    assert "zmq 1.01 × [0.92 .. 1.10] 1.01 1.08 0.94" in text(tab, "#facts")
     assert "Two or three replicates: " in text(tab, "#facts")
     assert "0.75" not in text(tab, "#answer")
     assert "One engine start only: " in text(tab, "#facts")
@@ -175,9 +176,13 @@ def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committe
 def test_it_opens_on_the_newest_comparison_and_says_what_it_holds_for(committed, visit):
     """Of the commits that stand: the newest sessions are of somebody's experiment."""
     tab = visit(committed)
-    assert text(tab, "#lead") == "No clear winner at batch 256; lowest side by side: ★ ray-graph"
-    assert (
-        text(tab, "#where") == "h100-2x (2 x NVIDIA H100 80GB HBM3), qwen2.5-0.5b, workload fixed, batch 256"
+    assert text(tab, "#lead") == (
+        "No clear winner at batch 256: ★ ray-graph, ■ vllm-mp and ● zmq cannot be told apart; "
+        "slower than ray-graph: ray by 19.5 %, sync by 32.8 %"
+    )
+    assert text(tab, "#where") == (
+        "h100-2x (2 x NVIDIA H100 80GB HBM3), qwen2.5-0.5b, workload fixed, batch 256, "
+        "3 engine starts of each path, of the 4 that a firm answer takes"
     )
     assert charts(tab) == ["side"]
     assert "277d6a31" in text(tab, "#facts")
@@ -546,6 +551,22 @@ def test_failed_cases_damaged_files_and_machines_without_gpu_are_shown(simulated
         f"It is there for {MACHINE}, virtualenv-py3.12, simulated, tensor-parallel size 1, workload fixed"
         in text(tab, "#idle-absent")
     )
+
+
+def test_the_fastest_path_is_named_by_how_much_and_its_traces_lead_to_files(tmp_path, visit):
+    """Of the traces that records name those beside them; a record may name any file of the machine."""
+    names = ["/elsewhere/a@b.json.gz", "/elsewhere/gone.json.gz", "/etc/passwd"]
+    observed = {"workers": [], "tokens_generated": 0, "vllm": "0", "engine": {}}
+    observed["traces"] = [{"trace": name} for name in names] + [{"untraced": "it ended before"}]
+    write_session(tmp_path, {"vllm-mp": [1] * 4, "zmq": [0.8, 0.82] * 2}, observed=observed)
+    (tmp_path / MACHINE / "turns" / "a@b.json.gz").write_text("a trace")
+    (tmp_path / MACHINE / "turns" / "passwd").write_text("secret")
+    tab = visit(write_pages(tmp_path / "html", read_results(tmp_path, []), datetime.now(UTC)))
+    assert text(tab, "#lead") == "● zmq is fastest at batch 8: 19.0 % less step time than vllm-mp"
+    assert "4 engine starts of each path" in text(tab, "#where")
+    [link] = tab.locator("#facts a[href^=traces]").all()
+    assert link.inner_text() == "a@b.json.gz"
+    assert (tmp_path / "html" / link.get_attribute("href")).read_text() == "a trace"
 
 
 @pytest.mark.parametrize("commits", [0, 1])

@@ -15,7 +15,7 @@ from .estimate import Estimate, estimate_of
 from .footnotes import Footnotes
 from .names import Group, group_of
 from .numbers import interval
-from .side_by_side import Case, SideBySide, cases_of, measured_together, side_by_side
+from .side_by_side import Case, SideBySide, Tracked, cases_of, side_by_side
 
 STEP_TIME = "step_seconds"
 
@@ -65,7 +65,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
     """One answer for each group and batch that has been measured, at its newest commit or at `until`."""
     found = []
     sign = 1 if metric_facts(metric).better == "lower" else -1
-    sessions = cases_of(results)
+    sessions, tracked = cases_of(results), Tracked(results.points)
     for group, batches in grouped(results.points).items():
         for batch, points in batches.items():
             values: dict[Commit, dict[str, Estimate]] = {}
@@ -77,7 +77,7 @@ def answers(results: Results, metric: str = STEP_TIME, until: Commit | None = No
             if commit is not None and commit in values:
                 order = sorted(values[commit].items(), key=lambda item: sign * item[1].middle)
                 work = points[-1].record.workload["fingerprint"]
-                kept = [*sessions.get(case_of(group, batch), ()), *measured_together(points)]
+                kept = [*sessions.get(case_of(group, batch), ()), *tracked.sessions(points)]
                 compared = side_by_side(kept, metric, work, commit)
                 found.append(Answer(group, batch, commit, dict(order), compared))
     return found

@@ -10,6 +10,7 @@ nothing of the kind.
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..history.results import Commit, Point, Results
@@ -83,15 +84,24 @@ def cases_of(results: Results) -> dict[Case, list[tuple[Session, Record]]]:
     return found
 
 
-def measured_together(points: Iterable[Point]) -> list[tuple[Session, Record]]:
-    """Points that were measured in sessions, as asv's are; as `cases_of` has those that were kept."""
-    found = []
-    for point in points:
-        if point.record.metrics and "session" in point.record.provenance:
-            with suppress(ValueError):
-                check_whole(point.record)
-                found.append((Session(point.machine, (), point.source), point.record))
-    return found
+class Tracked:
+    """The points that were measured in sessions, as asv's are, each beside what was measured with it."""
+
+    def __init__(self, points: Iterable[Point]) -> None:
+        self._of: dict[int, Session] = {}
+        records: dict[Path, list[Record]] = {}
+        for point in points:
+            if point.record.metrics and "session" in point.record.provenance:
+                with suppress(ValueError):
+                    check_whole(point.record)
+                    beside = records.setdefault(point.source, [])
+                    beside.append(point.record)
+                    self._of[id(point.record)] = Session(point.machine, beside, point.source)
+
+    def sessions(self, points: Iterable[Point]) -> list[tuple[Session, Record]]:
+        """Those of `points`, as `cases_of` has those that were kept."""
+        records = [point.record for point in points if id(point.record) in self._of]
+        return [(self._of[id(record)], record) for record in records]
 
 
 def side_by_side(
@@ -102,9 +112,9 @@ def side_by_side(
 ) -> SideBySide | None:
     """What sessions of a case say of a metric: those of `commit`, or else of the one that was measured last.
 
-    `kept` is of `cases_of` and `measured_together`; with a fingerprint those of that work count. Sessions of
-    a checkout with changes, as while somebody tries something, count where there are no others. None where
-    there are no ratios.
+    `kept` is of `cases_of` and `Tracked`; with a fingerprint those of that work count. Sessions of
+    a checkout with changes, as while somebody tries something, count where there are no others. Everything
+    that they have measured is judged together, as `compare` does. None where there are no ratios.
     """
     kept = [one for one in kept if fingerprint in (None, one[1].workload["fingerprint"])]
     if not kept:
@@ -112,17 +122,23 @@ def side_by_side(
     wanted = commit and commit.hash[:8]
     last = max((one for _session, one in kept), key=lambda one: (_what(one)[1] == wanted, *settled(one)))
     same = [one for one in kept if _what(one[1]) == _what(last)]
-    sources = list(dict.fromkeys(session.source for session, _record in same))
+    work, made = _what(last)
+    named = _named(last)
+
+    def counts(one: Record) -> bool:
+        return bool(one.metrics) and _what(one)[1] == made and (_named(one) != named or _what(one)[0] == work)
+
+    sources = {session.source: session.records for session, _record in same}
     sessions = [
         check_equal_work(session)
-        for source in sources
-        for session in sessions_of([record for its, record in same if its.source == source])
+        for records in sources.values()
+        for session in sessions_of(filter(counts, records))
     ]
     paths = [record.way for _session, record in same]
     reference = REFERENCE if REFERENCE in paths else paths[0]
     sign = 1 if metric_facts(metric).better == "lower" else -1
     rows = sorted(
-        (row for row in ratios(sessions, reference, metric) if "ratio" in row),
+        (row for row in ratios(sessions, reference, metric) if "ratio" in row and _case_in(row) == named),
         key=lambda row: sign * row["ratio"],
     )
     if len(rows) < 2:
@@ -140,10 +156,19 @@ def side_by_side(
         on_cpu,
         max(row["replicates"] for row in rows),
         measured_at(last)[:10],
-        _what(last)[1],
+        made,
         ["/".join(("results", *source.parts[-3:])) for source in sources],
-        _what(last)[0],
+        work,
     )
+
+
+def _named(record: Record) -> tuple[Any, ...]:
+    """What a case's paths have in common, by its name."""
+    return record.preset, record.tensor_parallel_size, record.workload["name"], record.workload["batch"]
+
+
+def _case_in(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["preset"], row["tensor_parallel_size"], row["workload"], row["batch"]
 
 
 def _apart(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:

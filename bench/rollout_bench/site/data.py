@@ -9,20 +9,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ..history.findings import STEP_TIMES
 from ..history.results import Commit, Pipe, Point, Results
+from ..history.sessions import Session
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
-from ..report.side_by_side import cases_of, measured_together, side_by_side
+from ..report.side_by_side import Tracked, cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import MEASURED, REFERENCE, measured_at, minute
+from ..schema.record import MEASURED, REFERENCE, Record, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
 from ..stats.ratios import LEAST_REPLICATES
 from .link import opened
-from .names import slug
+from .names import digest, plain_letters, slug
 
 _DIGITS = 4
 """Significant digits of a value in a column."""
@@ -37,7 +39,7 @@ def commits_of(results: Results) -> list[Commit]:
 def front(results: Results, commits: Sequence[Commit], commit_url: str, made: datetime) -> dict[str, Any]:
     """What the front page loads at once; `commit_url` has {commit} where the hash goes, or is empty."""
     place = {commit: number for number, commit in enumerate(commits)}
-    sessions = cases_of(results)
+    sessions, tracked = cases_of(results), Tracked(results.points)
     groups = []
     for number, (group, batches) in enumerate(groups_of(results).items()):
         kept = {batch: comparable(points) for batch, points in batches.items()}
@@ -56,8 +58,15 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 "changes": changes(points, place),
                 "cases": [_case(point, place) for point in _newest(points)],
                 "side_by_side": {
-                    batch: _sessions(sessions.get(case_of(group, batch), ()), points)
-                    for batch, points in batches.items()
+                    batch: _sessions(sessions.get(case_of(group, batch), []), tracked, some)
+                    for batch, some in batches.items()
+                },
+                "traces": {
+                    batch: [
+                        {"name": one.name, "file": trace_name(one)}
+                        for one in traces_of(sessions.get(case_of(group, batch), []))
+                    ]
+                    for batch in batches
                 },
             }
         )
@@ -91,12 +100,28 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
     }
 
 
-def _sessions(kept: Sequence[Any], points: Sequence[Point]) -> dict[str, Any] | None:
+def _sessions(kept: list[Any], tracked: Tracked, points: Sequence[Point]) -> dict[str, Any] | None:
     """The paths of a case side by side, best first, where sessions have compared them."""
     work = points[-1].record.workload["fingerprint"] if points else None
     commit = points[-1].commit if points else None
-    found = side_by_side([*kept, *measured_together(points)], STEP_TIME, work, commit)
+    found = side_by_side(kept + tracked.sessions(points), STEP_TIME, work, commit)
     return asdict(found) if found else None
+
+
+def traces_of(kept: Iterable[tuple[Session, Record]]) -> list[Path]:
+    """The profiler's traces that lie beside the records that name them; records may name any file."""
+    named = {
+        session.source.parent / Path(trace["trace"]).name: None
+        for session, record in kept
+        for trace in record.observed.get("traces", ())
+        if str(trace.get("trace", "")).endswith(".json.gz")
+    }
+    return [file for file in named if file.is_file() and not file.is_symlink()]
+
+
+def trace_name(file: Path) -> str:
+    """Where the site has a trace: of two machines they may have the same name."""
+    return f"traces/{digest(str(file.parent))}-{plain_letters(file.name.removesuffix('.json.gz'))}.json.gz"
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from ..history.findings import findings
 from ..history.results import Results
 from ..history.triage import Decision
 from ..report.answer import groups_of
+from ..report.side_by_side import cases_of
 from .change_points import change_point_data, finding_data, gates_data, page_name
-from .data import column_name, columns, commits_of, front
+from .data import column_name, columns, commits_of, front, trace_name, traces_of
 from .docs import Docs
 from .feed import link_text, write_badge, write_feed
 from .libraries import Libraries, copy_plotly
@@ -58,6 +59,9 @@ def write_pages(
                 shutil.copy2(file, folder / file.name)
         templates = {page.stem: Template(page.read_text()) for page in static.glob("*.html")}
     copy_plotly(libraries, folder)
+    for trace in traces_of(one for kept in cases_of(results).values() for one in kept):
+        (folder / "traces").mkdir(exist_ok=True)
+        shutil.copyfile(trace, folder / trace_name(trace))
 
     commits = commits_of(results)
     place = {commit: number for number, commit in enumerate(commits)}

@@ -25,21 +25,14 @@ RP.answer = function () {
   const time = RP.front.step_time;
   const order = ranking(RP.batch());
   const sessions = RP.group().side_by_side[RP.batch()];
+  const traces = (RP.group().traces[RP.batch()] || []).map((one) => [" ", RP.el("a", { href: one.file }, one.name)]);
+  const profiled = traces.length ? RP.say("Profiler traces, for Perfetto:", traces) : null;
   if (!order.length && !sessions) {
     RP.put("lead", `No path has been measured at batch ${RP.batch()}.`);
-    RP.put("facts", RP.say("Further down stands what became of each case."));
+    RP.put("facts", RP.say("Further down stands what became of each case."), profiled);
     return;
   }
-  const best = sessions ? sessions.rows[0].path : order[0].path;
-  const name = [RP.sign(best), " ", RP.el("strong", {}, best)];
-  const aside = (...content) => RP.el("span", { class: "aside" }, ...content);
-  if (sessions && sessions.fastest) RP.put("lead", name, ` is fastest at batch ${RP.batch()}`, aside(", side by side"));
-  else
-    RP.put(
-      "lead",
-      onCpu() ? "A CPU's results do not rank paths" : `No clear winner at batch ${RP.batch()}`,
-      aside(sessions ? "; lowest side by side: " : "; lowest median: ", name),
-    );
+  RP.put("lead", lead(sessions, order));
   const [of, ...table] = sessions ? sideBySide(sessions) : [];
   const facts = [of];
   if (order.length) {
@@ -68,9 +61,40 @@ RP.answer = function () {
     "facts",
     facts.filter(Boolean),
     table,
+    profiled,
     notes.map((note) => RP.el("p", { class: "note" }, note)),
   );
 };
+
+// Which path is fastest, and by how much; or which cannot be told apart, and how far behind the others are.
+function lead(sessions, order) {
+  const signed = (path) => [RP.sign(path), " ", RP.el("strong", {}, path)];
+  const aside = (...content) => RP.el("span", { class: "aside" }, ...content);
+  const best = sessions ? sessions.rows[0].path : order[0].path;
+  const at = ` at batch ${RP.batch()}`;
+  const cpu = sessions ? sessions.on_cpu : onCpu();
+  if (cpu || !sessions)
+    return [
+      cpu ? "A CPU's results do not rank paths" : `No clear winner${at}`,
+      aside(sessions ? "; lowest side by side: " : "; lowest median: ", signed(best)),
+    ];
+  const { rows, reference } = sessions;
+  if (sessions.fastest) {
+    const other = best === reference ? rows[1] : rows.find((row) => row.path === reference);
+    const less = 1 - rows[0].ratio / other.ratio;
+    return [signed(best), ` is fastest${at}`, aside(`: ${RP.quantity(less, "share")} less step time than ${other.path}`)];
+  }
+  const overlap = ([low, high], other) => low <= other[1] && other[0] <= high;
+  const level = rows.filter((row) => !row.interval || !rows[0].interval || overlap(row.interval, rows[0].interval));
+  const behind = rows.filter((row) => !level.includes(row));
+  const gap = (row) => `${row.path} by ${RP.quantity(row.ratio / rows[0].ratio - 1, "share")}`;
+  const names = level.flatMap((row, place) => [place ? (place < level.length - 1 ? ", " : " and ") : "", signed(row.path)]);
+  return [
+    `No clear winner${at}: `,
+    level.length > 1 ? [names, " cannot be told apart"] : [names, " is ahead, with too few replicates to be sure"],
+    behind.length ? aside(`; slower than ${best}: ${behind.map(gap).join(", ")}`) : null,
+  ];
+}
 
 // What sessions say of the paths: the best one's ratio, all of them, and where they come from.
 function sideBySide(sessions) {
@@ -82,14 +106,14 @@ function sideBySide(sessions) {
   const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
     fact(
-      `Side by side: ${first.path}`,
+      `Step time of ${first.path}, side by side`,
       first.path === reference ? "the reference" : `${shown(first)(first.ratio)} × ${reference}`,
       [first.path === reference ? "" : first.interval && `95 % ${bounds(first)}, `, many],
     ),
     RP.table(
       ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
       rows.map((row) => [
-        [RP.sign(row.path), ` ${row.path}`],
+        [RP.sign(row.path), " ", RP.word(row.path)],
         row.path === reference ? "reference" : `${shown(row)(row.ratio)} ×`,
         row.path === reference ? "" : bounds(row),
         row.path === reference ? "" : row.by_replicate.map(shown(row)).join(" "),
@@ -160,7 +184,7 @@ RP.matrix = function () {
           {},
           "Step time at ",
           RP.commitLink(newest),
-          `, ${RP.date(RP.front.commits.time[newest])}; ★ is fastest side by side, × the ratio there; ${RP.LOWER}`,
+          `, ${RP.date(RP.front.commits.time[newest])}; bold is fastest side by side, × the ratio there; ${RP.LOWER}`,
         ),
         RP.el("thead", {}, RP.el("tr", {}, RP.el("th", { scope: "col" }, "path"), head)),
         RP.el("tbody", {}, rows),
@@ -185,7 +209,6 @@ function inside(cell, time, order, sessions) {
     RP.el(
       "button",
       { type: "button", class: "value", onclick: () => RP.origin(RP.caseFigure(cell, time)) },
-      sessions.fastest === cell.path ? "★ " : "",
       RP.value(value.slice(0, 1), time),
     ),
     RP.el(

@@ -40,15 +40,19 @@ function charts(there) {
   if (!there && !RP.waiting()) document.body.dataset.drawn = "all";
 }
 
-// On what the answer holds.
+// On what the answer holds, and how sure it is.
 function where() {
   const group = RP.group();
+  const sessions = RP.group().side_by_side[RP.batch()];
+  const few = sessions && sessions.replicates < RP.front.least_replicates;
   return [
     machineName(group.machine),
     group.preset,
     group.tensor_parallel_size > 1 ? `tensor-parallel over ${group.tensor_parallel_size}` : "",
     `workload ${group.workload}`,
     `batch ${RP.batch()}`,
+    sessions ? `${sessions.replicates} engine start${sessions.replicates > 1 ? "s" : ""} of each path` : "",
+    few ? `of the ${RP.front.least_replicates} that a firm answer takes` : "",
   ]
     .filter(Boolean)
     .join(", ");
