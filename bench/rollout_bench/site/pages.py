@@ -28,6 +28,8 @@ from .libraries import Libraries, copy_plotly
 from .names import literal
 from .plain import plain_tables
 
+_ASV = '<a href="asv/index.html">Explorer</a> <a href="asv/classic.html">asv classic</a>'
+
 _SHARED = ("commits", "commit_url", "metrics", "reference", "machines", "warnings", "words")
 """What of the front page's data every page has."""
 
@@ -79,10 +81,10 @@ def write_pages(
     docs = docs or Docs()
     content |= {"words": dict(docs.words), "docs_plain": docs.plain, **(facts or {})}
     found = findings(change_points, decisions or {})
-    opened = {"regressions": link_text(found), "docs": docs.link()}
-    _page(folder / "index.html", templates["index"], plain=plain_tables(content), **opened)
-    _page(folder / "compare.html", templates["compare"], **opened)
-    _page(folder / "regressions.html", templates["regressions"], **opened)
+    words = {"regressions": link_text(found), "plain": plain_tables(content)}
+    first = {"up": "", "docs": docs.link(), "asv": _ASV if content["asv"] else ""}
+    for name in ("index", "compare", "regressions"):
+        _page(folder / f"{name}.html", templates["frame"], templates[name], words | first)
     write_feed(folder / "regressions.xml", found, "regressions.html")
     write_badge(folder, found)
     _script(data / "front.js", f"RP.front = {literal(content)};")
@@ -93,12 +95,12 @@ def write_pages(
                 name = column_name(content["groups"][number]["id"], batch, metric)
                 history = literal(columns(points, place, metric))
                 _script(data / f"{name}.js", f"RP.loaded({literal(name)},{history});")
-    beside = opened | {"docs": docs.link("../")}
     shared = {name: content[name] for name in _SHARED}
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)
         title = html.escape(one["title"])
-        _page(pages / f"{slug}.html", templates["change-point"], title=title, slug=slug, **beside)
+        more = {"up": "../", "docs": docs.link("../"), "asv": "", "title": title, "slug": slug}
+        _page(pages / f"{slug}.html", templates["frame"], templates["change-point"], words | more)
         _script(data / f"change-point-{slug}.js", f"RP.changePoint = {literal(one)};")
     shared |= {"groups": [], "change_points": []}
     _script(data / "shared.js", f"RP.front = {literal(shared)};")
@@ -108,9 +110,13 @@ def write_pages(
     return folder / "index.html"
 
 
-def _page(file: Path, template: Template, **words: str) -> None:
+def _page(file: Path, frame: Template, page: Template, words: Mapping[str, str]) -> None:
+    """A page in the frame that all have: of the page what is before its <body> goes into the frame's head."""
+    head, _, content = page.substitute(words).partition("<body>\n")
+    text = frame.substitute(words, head=head.rstrip(), content=content.rstrip())
+    text = text.replace(f'href="{file.name}">', f'href="{file.name}" aria-current="page">')
     # Half of a surrogate pair, which JSON may hold, is no UTF-8.
-    file.write_text(template.substitute(words), encoding="utf-8", errors="xmlcharrefreplace")
+    file.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
 
 
 def _script(file: Path, statement: str) -> None:

@@ -20,10 +20,10 @@ RP.bindTheme = function (redraw) {
   addEventListener("afterprint", () => ((RP.printing = false), redraw()));
 };
 
-// The button that copies a link to what is shown.
-RP.bindCopy = () =>
+// The button that copies a link to what is shown: to the page's address, or to one that says more.
+RP.bindCopy = (more = () => location.href) =>
   document.getElementById("copy").addEventListener("click", async (event) => {
-    history.replaceState(null, "", RP.address(RP.selection));
+    history.replaceState(null, "", more());
     try {
       await navigator.clipboard.writeText(location.href);
       event.target.textContent = "Copied";

@@ -17,8 +17,7 @@
     batch: String(key.batch),
     metric,
   };
-  const home = `../index.html${RP.address(RP.selection)}`;
-  for (const id of ["home", "back"]) document.getElementById(id).href = home;
+  document.getElementById("back").href = `../index.html${RP.address(RP.selection)}`;
 
   const pointsOf = (name) => page.points.filter((point) => point.level === name);
   const level = (name) => median(pointsOf(name).map((point) => point.value[0]));
@@ -318,4 +317,5 @@
   const draw = () => RP.draw("samples", chart);
   draw();
   RP.bindTheme(draw);
+  RP.bindCopy();
 })();

@@ -270,7 +270,7 @@
   for (const id of ["a", "b", "metric", "values"]) byId(id).addEventListener("change", (event) => select({ [id]: event.target.value }));
   byId("find").addEventListener("input", (event) => select({ find: event.target.value }));
   byId("choices").addEventListener("submit", (event) => event.preventDefault());
-  RP.bindCopy();
+  RP.bindCopy(() => RP.address(RP.selection));
   addEventListener("hashchange", () => {
     if (location.hash === "#main") return;
     RP.selection = fromAddress();

@@ -11,7 +11,7 @@
   search.addEventListener("input", () => RP.search(search.value));
   for (const form of document.querySelectorAll(".choices"))
     form.addEventListener("submit", (event) => event.preventDefault());
-  RP.bindCopy();
+  RP.bindCopy(() => RP.address(RP.selection));
   addEventListener("hashchange", () => {
     if (location.hash === "#main") return;
     RP.selection = RP.fromAddress();

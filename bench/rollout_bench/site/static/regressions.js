@@ -79,5 +79,6 @@
   goTo();
   addEventListener("hashchange", goTo);
   RP.bindTheme(() => {});
+  RP.bindCopy();
   document.body.dataset.drawn = "all";
 })();
