@@ -151,10 +151,13 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, says, capsys):
         ("gate", "--metrics", ["wire_bytes", "wire_calls"], ["wire_bytes", "wire_calls"]),
         ("upgrade", "--threshold", ["5", "wire_bytes=1"], ["5", "wire_bytes=1"]),
         ("detect", "--machine", ["a", "b"], ["a", "b"]),
+        ("report", "--machine", ["a", "b"], ["a", "b"]),
+        ("compare", "--from", ["a", "b"], ["a", "b"]),
+        ("compare", "--interrupt", ["abort:0.5", "pause:keep"], ["abort:0.5", "pause:keep"]),
     ],
 )
 def test_a_list_is_the_option_again_or_commas(command, option, values, found):
-    other = {"gate": ["A", "B"], "upgrade": ["ray==2"]}.get(command, [])
+    other = {"gate": ["A", "B"], "upgrade": ["ray==2"], "report": ["newest"]}.get(command, [])
     other += ["--path", "zmq"] * (command == "measure" and option != "--path")
     again = [command, *other, *(word for value in values for word in (option, value))]
     commas = [command, *other, option, ",".join(values)]
@@ -175,6 +178,25 @@ def test_help_says_what_an_option_is_where_it_is_not_given(command):
     assert silent == []
 
 
+@pytest.mark.parametrize("command", sorted({*cli.COMMANDS} - {"publish"}))
+def test_what_prints_tables_gives_json_and_files_too(command):
+    [of_commands] = cli._parser([command])._subparsers._group_actions
+    assert {"--json", "--output"} <= of_commands.choices[command]._option_string_actions.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["measure", "--pth", "zmq"], "option --pth (did you mean --path?) (see rollout-perf measure -"),
+        (["gate", "A", "B", "--budgt=3"], "unknown option --budgt (did you mean --budget?)"),
+        (["triage", "x", "--expcted", "--note", "--unlike"], "option --expcted (did you mean --expected?)"),
+    ],
+)
+def test_an_option_that_a_command_does_not_have_is_answered_with_the_nearest(words, said, capsys):
+    assert cli.main(words) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_version_names_what_a_measurement_depends_on(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
@@ -187,18 +209,28 @@ def test_version_names_what_a_measurement_depends_on(capsys):
 DOCUMENTS = ("*.md", "docs/*.md", ".github/workflows/*.yml")
 
 
-def commands_in_documents() -> list[str]:
+BEFORE = r"^(?: {4}|.* && | *(?:- )?run: | {10})(?:\.venv/bin/)?"
+
+
+def in_documents(command: str) -> list[str]:
     """What a reader of the docs, or a runner of CI, would run."""
     texts = [path.read_text().replace("\\\n", " ") for glob in DOCUMENTS for path in sorted(ROOT.glob(glob))]
-    before = r"^(?: {4}|.* && | *(?:- )?run: | {10})(?:\.venv/bin/)?"
-    command = re.compile(before + r"rollout-perf ([^\[&>\n]+)", re.M)
-    return list(dict.fromkeys(" ".join(found.split()) for text in texts for found in command.findall(text)))
+    found = [one for text in texts for one in re.findall(command, text, re.M)]
+    return list(dict.fromkeys(" ".join(one.split()) for one in found))
 
 
-@pytest.mark.parametrize("command", commands_in_documents())
+@pytest.mark.parametrize("command", in_documents(BEFORE + r"rollout-perf ([^\[&>\n]+)"))
 def test_a_command_in_the_docs_is_one(command):
     words = shlex.split(command, comments=True)
     assert cli._parser(words).parse_args(words).run.__module__.endswith(f".{words[0]}")
+
+
+@pytest.mark.parametrize("command", in_documents(r"`rollout-perf (\w[^`]*)`"))
+def test_a_command_within_a_sentence_has_its_options(command):
+    """Without all that it takes: `rollout-perf gate --tracked NAME`."""
+    words = shlex.split(command)
+    assert words[0] in cli.COMMANDS
+    cli._parser(words)
 
 
 @pytest.mark.parametrize(("module", "package"), [("zmq", "pyzmq"), ("vllm", "vllm")])

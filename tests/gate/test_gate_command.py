@@ -42,7 +42,7 @@ def nothing_is_built(monkeypatch, tmp_path):
     [
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
-        (["HEAD", "--no-index"], "HEAD"),
+        (["HEAD", "--no-index"], "unknown option --no-index"),
         (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, nano-rl, nano-turns, qwen2.5-0.5b"),
         (
             ["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"],

@@ -1,5 +1,6 @@
 """`rollout-perf report`: the site's answer as text and as Markdown, and bad requests in one line."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,16 @@ def checkout(tmp_path_factory):
 def here(checkout, monkeypatch):
     monkeypatch.chdir(checkout[0])
     return [commit.hash for commit in checkout[1]]
+
+
+def test_as_json_it_has_the_same_cases_in_base_units(here, capsys):
+    assert cli.main(["report", "HEAD~1", "HEAD", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    old, new = ([case["paths"] for case in one["cases"]] for one in found["commits"])
+    assert [one["commit"] for one in found["commits"]] == here[1:]
+    assert new[0]["ray"]["value"] / old[0]["ray"]["value"] == pytest.approx(2, rel=0.05)
+    low, high = new[0]["zmq"]["interval"]
+    assert low < new[0]["zmq"]["value"] < high
 
 
 def test_it_names_every_path_in_a_terminals_width(here, capsys):

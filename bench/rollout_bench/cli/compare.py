@@ -31,6 +31,7 @@ from . import workloads
 from .answer import answer, json_argument
 from .checkout import provenance
 from .console import say
+from .names import MANY, listed
 from .options import (
     case_arguments,
     check_engine_paths,
@@ -62,8 +63,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     timeline_argument(parser)
     parser.add_argument("--output", metavar="FILE", help="keep the records here, a line each")
     parser.add_argument(
-        "--from", action="append", dest="kept", metavar="FILE",
-        help="repeatable; show what --output has kept, and measure nothing",
+        "--from", action="extend", type=_files, dest="kept", metavar="FILE",
+        help=f"{MANY}: show what --output has kept, and measure nothing",
     )  # fmt: skip
     engine_argument(parser)
     json_argument(parser)
@@ -106,6 +107,11 @@ def run(given: argparse.Namespace) -> int:
     content = {"reference": reference, "metric": given.metric, "ratios": found, "variants": variants}
     answer(given, "\n\n".join(tables), content)
     return 1 if failed else 0
+
+
+def _files(text: str) -> list[str]:
+    """One file whose name may have commas, or several with commas."""
+    return [text] if Path(text).exists() else listed()(text)
 
 
 def _kept(file: str) -> list[Any]:

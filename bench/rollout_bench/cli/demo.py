@@ -11,6 +11,7 @@ from ..report.reading import reading
 from ..schema.metrics import STEP
 from ..schema.record import MEASURED, REFERENCE
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
+from .answer import answer, answer_arguments
 from .checkout import provenance
 from .console import say
 from .options import check_engine_paths
@@ -20,7 +21,8 @@ PATHS = (REFERENCE, "zmq", "ray")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes: nothing."""
+    """Declare what the command takes: nothing but how to say it."""
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -35,10 +37,11 @@ def run(given: argparse.Namespace) -> int:
         )
     rows = ratios([records], REFERENCE, STEP)
     [load] = loads
-    print(
+    text = (
         f"Step time of a rollout: {BATCH} prompts, {max(load.output_lengths())} tokens for each.\n\n"
         f"{ratio_table(rows, REFERENCE, STEP)}\n\n{reading(rows, REFERENCE, on_cpu=not gpus)}"
     )
+    answer(given, text, {"reference": REFERENCE, "metric": STEP, "ratios": rows})
     failed = [one for one in records if one.status != MEASURED]
     for one in failed:
         say(f"{one.path}: {one.status}: {one.reason}")

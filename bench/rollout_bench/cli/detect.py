@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..errors import UsageError
+from ..errors import UsageError, meant
 from ..history.detect import find_change_points, find_short, judged, metrics_of
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
 from .console import say
-from .names import MANY, listed, meant
+from .names import MANY, listed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@
     rollout-perf detect
     rollout-perf triage 88e583f6..c9ff6fe7 --expected --note "checked twice"
 
-Progress goes to standard error, tables to standard output; with --json, which all but `demo`, `track`,
-`publish` and `report` take, one JSON object goes there alone. Exit code 0: all is well; 1: something failed
+Progress goes to standard error, tables to standard output; with --json, which all but `publish`
+take, one JSON object goes there alone. Exit code 0: all is well; 1: something failed
 or is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
 nothing is left running; 141: the reader of the output has gone. `gate` and `upgrade` have their own: 0
@@ -22,6 +22,7 @@ nothing is worse, 1 something is, 2 something could not be measured; a crash of 
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from typing import Any, NoReturn
 
 from rollout_perf.errors import RolloutError
 
-from ..errors import BenchError, UsageError
+from ..errors import BenchError, UsageError, meant
 from .console import end
 from .crash import crash_line, versions
 from .names import unknown
@@ -124,7 +125,17 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module = _load(name)
             module.arguments(command)
             command.set_defaults(run=module.run)
+            _check_options(command, argv[1:])
     return parser
+
+
+def _check_options(command: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Raise UsageError for an option that the command does not have: argparse would first ask for others."""
+    known = re.findall(r"--[a-z][a-z-]*", command.format_help())
+    for word in words[: words.index("--")] if "--" in words else words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and " " not in word and not any(one.startswith(name) for one in known):
+            command.error(f"unknown option {name}{meant(name, known)}")
 
 
 def _load(name: str) -> Any:

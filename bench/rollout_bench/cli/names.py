@@ -1,12 +1,13 @@
 """Names on a command's line: one that nobody knows and what was meant by it, and lists of them."""
 
 import argparse
-import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rollout_perf.models import PRESETS
+
+from ..errors import meant
 
 MANY = "repeatable, or several with commas"
 
@@ -15,11 +16,6 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     """What is said of a name that nobody knows."""
     known = list(known)
     return f"unknown {what} {given!r}{meant(given, known)}; known: {', '.join(known)}"
-
-
-def meant(given: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question; nothing where none is near."""
-    return "".join(f" (did you mean {near}?)" for near in difflib.get_close_matches(given, known, 1))
 
 
 def named(what: str, known: Iterable[str]) -> Callable[[str], str]:

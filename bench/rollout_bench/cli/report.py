@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import git
-from ..errors import UsageError
+from ..errors import UsageError, meant
 from ..history.detect import find_change_points
 from ..history.results import Commit
-from ..report.commits import report
+from ..report.commits import as_json, report
+from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
-from .console import say, show
-from .names import meant
+from .console import say
+from .names import MANY, listed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,24 +20,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("commit", metavar="A", help="a commit that has results; or newest")
     parser.add_argument("head", metavar="B", nargs="?", help="a later one: what changed from A to B")
     results_argument(parser)
-    parser.add_argument("--machine", metavar="NAME", help="of results/ (default: all of them)")
+    parser.add_argument(
+        "--machine", action="extend", type=listed(), metavar="NAME", help=f"{MANY} (default: all)"
+    )
     parser.add_argument("--metric", default="step_seconds", help="default: step_seconds")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the report."""
     kept = kept_results(given.results)
     results = kept.read()
-    if given.machine is not None:
-        if given.machine not in results.machines:
-            known = ", ".join(results.machines)
-            near = meant(given.machine, results.machines)
-            raise UsageError(f"no machine {given.machine!r}{near} in results/; there are: {known}")
-        results = results.of_machines([given.machine])
+    if given.machine:
+        for name in given.machine:
+            if name not in results.machines:
+                known = ", ".join(results.machines)
+                near = meant(name, results.machines)
+                raise UsageError(f"no machine {name!r}{near} in results/; there are: {known}")
+        results = results.of_machines(given.machine)
         if not results.points and not results.outside:
             raise UsageError(
-                f"no record of the machine {given.machine!r} was read: `rollout-perf track` measures there"
+                f"no record of {', '.join(given.machine)} was read: `rollout-perf track` measures there"
             )
     points = find_change_points(results, kept.root, [given.metric])
     if line := results.outside_line():
@@ -51,7 +56,8 @@ def run(given: argparse.Namespace) -> int:
     if given.metric not in metrics:
         near = meant(given.metric, metrics)
         raise UsageError(f"no record has the metric {given.metric!r}{near}; there are: {', '.join(metrics)}")
-    show(report(results, commits, points, given.markdown, given.metric))
+    text = report(results, commits, points, given.markdown, given.metric)
+    answer(given, text, as_json(results, commits, points, given.metric))
     return 0
 
 

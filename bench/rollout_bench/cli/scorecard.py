@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> int:
     for one in exam.examine(detectors, exam.QUESTIONS, given.series, os.cpu_count() or 1):
         answers.append(one)
         say(f"[{time.monotonic() - begin:5.0f} s] {one}")
-    head = f"{given.series} series of each kind; shares in % with their 95 % interval"
+    head = f"{given.series} simulated series of each kind; shares in % with their 95 % interval"
     content = {"exam": [exam.as_json(one) for one in answers]}
     answer(given, f"{head}\n\n{exam_table(answers)}", content)
     return 0

@@ -1,9 +1,12 @@
 """`rollout-perf track`: measure a range of commits with asv, publish the site, show the newest commits."""
 
 import argparse
+import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import BenchError
 from ..history import asv_runs, ledger
@@ -20,8 +23,9 @@ from ..schema import variables
 from ..schema.record import FAILED, REFERENCE, Record
 from ..site.link import link
 from ..site.publish import check_tools, publish
+from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout, say_ignored
-from .console import end, say, show
+from .console import end, say
 from .options import keep_argument
 from .outputs import check_folder
 
@@ -43,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="measure what results/ has anyway, and pool")
     parser.add_argument("--no-publish", action="store_true", help="do not write the site")
     keep_argument(parser)
+    answer_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -84,11 +89,16 @@ def run(given: argparse.Namespace) -> int:
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
     site = None if given.no_publish else publish(asv_runs.results_folder(root), root, say)
     results = read_results(asv_runs.results_folder(root), commits[::-1])
-    failed = _show(results, name, commits, log)
+    for damage in results.damaged:
+        say(f"damaged and passed over: {damage}")
+    found = [_measured(results, name, commit) for commit in commits]
+    lines = [line for number, one in enumerate(found) for line in _tables(one, number, log)]
+    content: dict[str, Any] = {"machine": name, "commits": [_as_json(one) for one in found]}
     if site is not None:
-        mine = [point for point in results.points if point.machine == name]
-        show(f"site: {link(site, mine)}")
-    return 1 if failed or code else 0
+        content["site"] = link(site, [point for point in results.points if point.machine == name])
+        lines.append(f"site: {content['site']}")
+    answer(given, "\n".join(lines), content)
+    return 1 if code or any(one.failed or one.empty for one in found) else 0
 
 
 def _measure(
@@ -127,34 +137,57 @@ def _of_classes(names: Sequence[str]) -> str:
     return rf"^rollout\.({'|'.join(names)})\."
 
 
-def _show(results: Results, machine: str, commits: Sequence[Commit], log: Path) -> bool:
-    """Print the newest commits, and those in which something failed; whether there is such a one."""
-    any_failed = False
-    for number, commit in enumerate(commits):
-        mine = [point for point in results.points if (point.machine, point.commit) == (machine, commit)]
-        by_group: dict[Group, list[Record]] = {}
-        for point in mine:
-            by_group.setdefault(group_of(key_of(point)), []).append(point.record)
-        records = [point.record for point in mine]
-        pipes = [pipe for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
-        failed = any(one.status == FAILED for one in records)
-        failed |= any(bool(pipe.result.get("failed")) for pipe in pipes)
-        empty = not records and not pipes
-        any_failed |= failed or empty
-        if number >= _SHOWN_COMMITS and not failed and not empty:
-            continue
-        show(f"commit {commit}")
-        if empty:
-            show(f"failed: nothing was measured; see {log}")
-        tables = (f"{group}\n{rollout_table(some, REFERENCE)}" for group, some in by_group.items())
-        show("\n\n".join(tables))
-        if pipes:
-            show("")
-            show(pipe_table(pipes[-1].result))
-        show("")
-    for damage in results.damaged:
-        say(f"damaged and passed over: {damage}")
-    return any_failed
+@dataclass(frozen=True)
+class _Measured:
+    """What results/ has of a commit on this machine."""
+
+    commit: Commit
+    groups: Mapping[Group, Sequence[Record]]
+    pipes: Sequence[Mapping[str, Any]]
+
+    @property
+    def records(self) -> list[Record]:
+        return [one for some in self.groups.values() for one in some]
+
+    @property
+    def failed(self) -> bool:
+        return any(one.status == FAILED for one in self.records) or any(map(_failed, self.pipes))
+
+    @property
+    def empty(self) -> bool:
+        return not self.groups and not self.pipes
+
+
+def _failed(pipe: Mapping[str, Any]) -> bool:
+    return bool(pipe.get("failed"))
+
+
+def _measured(results: Results, machine: str, commit: Commit) -> _Measured:
+    groups: dict[Group, list[Record]] = {}
+    for point in results.points:
+        if (point.machine, point.commit) == (machine, commit):
+            groups.setdefault(group_of(key_of(point)), []).append(point.record)
+    pipes = [pipe.result for pipe in results.pipes if (pipe.machine, pipe.commit) == (machine, commit)]
+    return _Measured(commit, groups, pipes)
+
+
+def _tables(found: _Measured, number: int, log: Path) -> list[str]:
+    """The tables of a commit, of the newest ones and of those in which something failed."""
+    if number >= _SHOWN_COMMITS and not found.failed and not found.empty:
+        return []
+    lines = [f"commit {found.commit}"]
+    if found.empty:
+        lines.append(f"failed: nothing was measured; see {log}")
+    tables = (f"{group}\n{rollout_table(some, REFERENCE)}" for group, some in found.groups.items())
+    lines.append("\n\n".join(tables))
+    if found.pipes:
+        lines += ["", pipe_table(found.pipes[-1])]
+    return [*lines, ""]
+
+
+def _as_json(found: _Measured) -> dict[str, Any]:
+    records = [json.loads(one.to_json()) for one in found.records]
+    return {"commit": found.commit.hash, "records": records, "pipe": found.pipes[-1] if found.pipes else None}
 
 
 def _last_line(log: Path) -> str:

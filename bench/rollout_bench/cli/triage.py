@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import git
-from ..errors import UsageError
+from ..errors import UsageError, meant
 from ..history.detect import find_change_points
 from ..history.findings import Finding, findings
 from ..history.triage import FILE, Decision, State, read_triage, write_triage
@@ -62,7 +62,8 @@ def _named(name: str, found: Sequence[Finding], decided: Sequence[str]) -> str:
     """The name, if there is such a regression or decision; else raises UsageError."""
     known = list(dict.fromkeys([*(one.name for one in found), *decided]))
     if name not in known:
-        raise UsageError(f"no regression {name!r}; there are: {', '.join(known) or 'none'}")
+        near = meant(name, known)
+        raise UsageError(f"no regression {name!r}{near}; there are: {', '.join(known) or 'none'}")
     return name
 
 

@@ -36,9 +36,9 @@ _COLUMNS = (
     "would see",
 )
 _RIGHT = (2, 5, 6, 7, 9)
-_NOTE = (
-    "change is head against base; the intervals hold all together with 95 %; would see: "
-    "the smallest slowdown that as many sessions would have called worse in 9 of 10 gates"
+_CAPTION = (
+    "change is head against base, on this machine alone; the intervals hold all together with 95 %; "
+    "would see: the smallest slowdown that as many sessions would have called worse in 9 of 10 gates"
 )
 
 
@@ -88,14 +88,14 @@ def exit_code(gate: Mapping[str, Any]) -> int:
 
 def text(gate: Mapping[str, Any]) -> str:
     """For a terminal."""
-    rows = table(_COLUMNS, _rows(gate), _RIGHT)
+    rows = table(_COLUMNS, _rows(gate), _RIGHT, caption=_CAPTION)
     return "\n".join([_headline(gate), rows, *_explained(gate), *_reasons(gate), _cost(gate), *gate["notes"]])
 
 
 def markdown(gate: Mapping[str, Any]) -> str:
     """For a pull request."""
-    rows = table(_COLUMNS, _rows(gate), _RIGHT, markdown=True)
-    lines = items([*_explained(gate), *_reasons(gate), _cost(gate), *gate["notes"], f"{_NOTE}."])
+    rows = table(_COLUMNS, _rows(gate), _RIGHT, markdown=True, caption=_CAPTION)
+    lines = items([*_explained(gate), *_reasons(gate), _cost(gate), *gate["notes"]])
     return "\n".join([f"### {_headline(gate)}", "", rows, "", *lines, ""])
 
 

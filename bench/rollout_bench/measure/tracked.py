@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, meant
 from .agents import turns
 from .labels import LABELS
 from .rl import grpo, verl
@@ -134,7 +134,7 @@ def choose_set(tracked: Mapping[str, Tracked], name: str, option: str) -> str:
     """The name of a set. Raises UsageError where no table has it."""
     known = dict.fromkeys(one for table in tracked.values() for one in table.sets)
     if name not in known:
-        raise UsageError(f"{option} is {name!r}; sets of {FILE}: {', '.join(known)}")
+        raise UsageError(f"{option} is {name!r}{meant(name, known)}; sets of {FILE}: {', '.join(known)}")
     return name
 
 

@@ -13,6 +13,8 @@ from .numbers import change, change_interval, confidence
 from .parts import explained
 from .table import table, wrapped
 
+_CAPTION = "lasting changes of level; only a gate measures the two commits side by side"
+
 NO_COMMAND = "no command can, since asv does not track this workload of the series (any more)"
 """In the place of `confirm`, where it is None."""
 
@@ -27,7 +29,9 @@ def change_points_table(points: Sequence[ChangePoint], short: Sequence[Short], r
         _range(last, first, ranges[last, first])
         for last, first in sorted(ranges, key=lambda pair: (place[pair[1]], place[pair[0]]))
     ]
-    if not points:
+    if points:
+        parts.insert(0, wrapped(_CAPTION))
+    else:
         parts.append("no change point was found")
     if short:
         parts.append(_short(short))

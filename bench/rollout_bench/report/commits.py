@@ -6,6 +6,7 @@ Plain text fits a terminal; Markdown is for pull requests and issues.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..history.detect import ChangePoint
@@ -75,6 +76,40 @@ def report(
     if results.damaged:
         parts.append(listed("Damaged and passed over", [str(one) for one in results.damaged], markdown))
     return "\n\n".join(parts)
+
+
+def as_json(
+    results: Results, commits: Sequence[Commit], points: Sequence[ChangePoint], metric: str
+) -> dict[str, Any]:
+    """What `report` shows of cases, for programs: base units, bounds None where there is no interval."""
+
+    def value(one: Estimate) -> dict[str, Any]:
+        bounds = [one.low, one.high] if one.has_interval else None
+        known = {"replicates": one.replicates, "warnings": one.warnings}
+        return {"value": one.middle, "interval": bounds, **known}
+
+    return {
+        "metric": metric,
+        "commits": [
+            {
+                "commit": commit.hash,
+                "cases": [
+                    {
+                        **one.group._asdict(),
+                        "batch": one.batch,
+                        "paths": {path: value(its) for path, its in one.values.items()},
+                        "side_by_side": None if one.sessions is None else asdict(one.sessions),
+                    }
+                    for one in answers(results, metric, commit)
+                ],
+            }
+            for commit in commits
+        ],
+        "change_points": [
+            asdict(point) | {"key": point.key._asdict()} for point in points if point.first == commits[-1]
+        ],
+        "missing": _missing(results, commits[-1]),
+    }
 
 
 def _table(

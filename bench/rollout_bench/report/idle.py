@@ -212,6 +212,9 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
     return lines
 
 
+_LIMIT = "one batch after the other, growth over the one before; which path is faster only sessions say"
+
+
 def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
     """A path's limit: a row and a bar for each batch, then the knee, the most tokens/s, and why it ended.
 
@@ -235,7 +238,7 @@ def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:
     ]
     return [
         f"{path}, {work_of(records[0])}",
-        *table(titles, rows, right=range(6)).splitlines(),
+        *table(titles, rows, right=range(6), caption=_LIMIT).splitlines(),
         f"knee: batch {limit.knee.batch}, {_speed(limit.knee)}",
         f"best: batch {limit.best.batch}, {_speed(limit.best)}",
         f"stopped: {limit.reason}",

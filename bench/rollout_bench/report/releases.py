@@ -21,6 +21,8 @@ from .table import listed, table, wrapped
 _PATHS = 3
 """Columns of paths that a table has room for."""
 
+_CAPTION = "each release by itself, over the control where it was measured with one; a gate compares two"
+
 _CHANGES = 12
 """As many packages are named; the ledger's log has all of them."""
 
@@ -82,7 +84,7 @@ def _cases(
             cases = [(one.subject, path) for path in shown]
             found = [_cell(cells.get(case), metric, shifted.get(case), notes) for case in cases]
             rows.append([one.name, _day(one.published), *found])
-        parts.append(table(["release", "published", *shown], rows))
+        parts.append(table(["release", "published", *shown], rows, caption=_CAPTION))
     parts += [wrapped(f"{_mark(point)} {_said(point, entries)}") for point in mine]
     return "\n".join(parts)
 

@@ -86,7 +86,7 @@ def lines(load: Workload, found: dict[str, Any], preset: str | None) -> Iterator
             f"{cache['tokens']} tokens for {cache['sequences']} samples at once, prefixes not shared{size}",
         )
     )
-    yield table(("", load.source or load.name), rows)
+    yield table(("", load.source or load.name), rows, caption="what a rollout of it holds: not measured")
     for title, lengths in (("a prompt", load.prompt_lengths()), ("an answer", load.output_lengths())):
         yield ""
         yield from picture(f"tokens of {title}", lengths)

@@ -1,4 +1,5 @@
-"""What mkdocs does to the documents beyond its settings: anchors in the glossary, and links that leave docs/.
+"""What mkdocs does to the documents beyond its settings: anchors in the glossary, links that leave docs/, and
+names for what the theme leaves without one, for those who hear a page.
 
 mkdocs.yml names this file, and mkdocs loads it by its path.
 """
@@ -41,3 +42,23 @@ def on_page_content(html: str, page: Any, **_given: Any) -> str:
         return f'<tr id="{anchor}">\n<td>{found[1]}</td>' if fresh else found[0]
 
     return re.sub(r"<tr>\n<td>(.*?)</td>", marked, html)
+
+
+_NAMELESS = {
+    '<div class="md-search"': "Search",
+    '<input class="md-toggle" data-md-toggle="drawer"': "Contents",
+    '<input class="md-toggle" data-md-toggle="search"': "Search",
+}
+"""Elements of mkdocs-material 9 that have neither text nor label."""
+
+
+def on_post_page(output: str, **_given: Any) -> str:
+    """What the theme leaves without a name has one."""
+    for element, name in _NAMELESS.items():
+        output = output.replace(element, f'{element} aria-label="{name}"')
+    return output
+
+
+def on_post_template(output: str, **_given: Any) -> str:
+    """On the page for an address that is not there, too."""
+    return on_post_page(output)
