@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="rollout-perf",
-    version="0.1.0",
+    version="0.2.0",
     description="How fast vLLM generates RLHF rollouts over ZeroMQ, Ray and other pipes, at every commit",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],

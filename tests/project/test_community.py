@@ -67,9 +67,13 @@ def test_an_issue_template_asks_for_something_under_names_of_its_own(template):
     assert any(field.get("validations", {}).get("required") for field in form["body"])
 
 
-def test_the_citation_names_the_version_that_is_packaged():
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
-    assert f'version="{cited}"' in (ROOT / "setup.py").read_text()
+def test_packages_citation_and_changelog_name_the_same_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    version = cited["version"]
+    assert f'version="{version}"' in (ROOT / "setup.py").read_text()
+    assert f'\nversion = "{version}"\n' in (ROOT / "bench" / "pyproject.toml").read_text()
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["[Unreleased]", f"[{version}] - {cited['date-released']}"]
 
 
 def test_the_hooks_are_what_make_lint_runs():
