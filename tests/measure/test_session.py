@@ -344,7 +344,7 @@ def test_whoever_is_up_does_not_wait_for_the_others_as_long_as_they_like(monkeyp
         (["--warmups", "-1"], "--warmups is -1"),
         (["--output", "/no/such/folder/records"], "--output is '/no/such/folder/records', which cannot be"),
         (["--starts", "0"], "--starts is 0"),
-        (["--from", "records"], "give either --path, to measure, or --from FILE"),
+        (["--from", "records"], "give either --path or --system, to measure, or --from"),
         (["--rounds", "1"], "--rounds is 1"),
         (["--metric", "speed"], "unknown metric 'speed'"),
         (["--reference", "pigeon"], "unknown path 'pigeon'"),

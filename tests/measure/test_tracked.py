@@ -42,6 +42,8 @@ def test_a_model_of_ones_own_is_a_table(tmp_path):
     assert mine.classes["MineScored"].workloads[0].asked == {"logprobs": 0}
     assert {load.output_tokens for load in mine.classes["Mine"].workloads} == {256}
     assert (mine.paths, mine.sets["weekly"], mine.part) == (["vllm-mp", "zmq", "ray"], ["ray"], "-mine")
+    system = MINE.replace('["ray"]', '["my.adapter:start", "ray"]')
+    assert tracked(tmp_path, system)["mine"].paths == ["vllm-mp", "zmq", "ray", "my.adapter:start"]
 
 
 def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):

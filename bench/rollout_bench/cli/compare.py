@@ -41,6 +41,8 @@ from .options import (
     entry_argument,
     metric_argument,
     output_file,
+    system_argument,
+    systems,
     timeline_argument,
     ways,
 )
@@ -48,8 +50,9 @@ from .options import (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    case_arguments(parser, path_required=False)  # --from needs none
+    case_arguments(parser, path_required=False)  # --from and --system need none
     entry_argument(parser)
+    system_argument(parser)
     parser.add_argument(
         "--reference", default=REFERENCE, metavar="PATH",
         help="the path that the others are divided by, behind the local entry or else the first "
@@ -72,8 +75,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and show the ratios; 0 where every case was measured."""
-    if bool(given.path) == bool(given.kept):
-        raise UsageError("give either --path, to measure, or --from FILE, to show what was measured")
+    if bool(given.path or given.system) == bool(given.kept):
+        raise UsageError(
+            "give either --path or --system, to measure, or --from FILE, to show what was measured"
+        )
     if given.kept:
         sessions = sessions_of([one for file in given.kept for one in _kept(file)])
         try:
@@ -129,7 +134,7 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     gpus = machine.gpus()
     check_engine_paths(list(dict.fromkeys([given.reference, *given.path])), gpus)
     [reference, *_others] = ways([given.reference], given.entry)
-    others = [one for one in ways(given.path, given.entry) if one != reference]
+    others = [one for one in ways(given.path, given.entry) if one != reference] + systems(given)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")

@@ -49,6 +49,7 @@ def run(given: argparse.Namespace) -> int:
     """Search each path's limit and show it; 0 where every path has one."""
     gpus = machine.gpus()
     check_engine_paths(given.path, gpus)
+    named = ways(given.path, given.entry)
     for name in ("first_batch", "rollouts", "prompt_tokens", "output_tokens"):
         value = getattr(given, name)
         if value is not None and value < 1:
@@ -67,7 +68,7 @@ def run(given: argparse.Namespace) -> int:
     }
     loads = [Workload(prompts=batch, **lengths) for batch in _doubling(given, most)]
     loads = workloads.within_vocabulary(loads, given.preset)
-    cases, options = sequence_arguments(given, loads, gpus)
+    cases, options = sequence_arguments(given, named, loads, gpus)
     with alone(say, options["keep"]):
         records = measure_cases(
             *cases,
@@ -77,7 +78,7 @@ def run(given: argparse.Namespace) -> int:
             until_limit_seconds=given.deadline,
         )
     limits, lines = {}, []
-    for path in ways(given.path, given.entry):
+    for path in named:
         mine = [record for record in records if record.way == path]
         limits[path] = find_limit(mine)
         lines += limit_lines(path, limits[path], mine)

@@ -35,6 +35,8 @@ from .options import (
     metric_argument,
     output_argument,
     sequence_arguments,
+    system_argument,
+    systems,
     timeline_argument,
     ways,
 )
@@ -43,9 +45,10 @@ from .outputs import check_folder
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    case_arguments(parser)
+    case_arguments(parser, path_required=False)  # --system needs none
     workloads.arguments(parser)
     entry_argument(parser)
+    system_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
     metric_argument(parser, "what to show and compare")
@@ -64,13 +67,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Measure, and show it; 0 where every case was measured."""
     gpus = machine.gpus()
+    if not (given.path or given.system):
+        raise UsageError("nothing is given to measure: give --path, or --system")
     check_engine_paths(given.path, gpus)
     _check_device(given.device, gpus)
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
-    named = ways(given.path, given.entry)
-    cases, options = sequence_arguments(given, loads, gpus)
+    named = [*ways(given.path, given.entry), *systems(given)]
+    cases, options = sequence_arguments(given, named, loads, gpus)
     traces = _folder(given.profile)
     with alone(say, options["keep"]):
         records = measure_cases(

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rollout_perf.transports import TRANSPORTS, find_transport
 
 from ..errors import UsageError
 from ..measure.labels import LABELS
+from ..measure.system import NoSystem, load
 from ..measure.workload import Workload
 from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import way
@@ -46,6 +48,35 @@ def entry_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         help=f"{MANY}; how a request reaches the engine: {', '.join(ENTRIES)} (default: {LOCAL})",
     )
+
+
+def system_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `systems` reads."""
+    parser.add_argument(
+        "--system",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="repeatable; another's rollout system, by the adapter that starts it (docs/your-system.md)",
+    )
+
+
+def systems(given: argparse.Namespace) -> list[str]:
+    """The systems that were asked for, each once.
+
+    Raises UsageError for an adapter that is not found, or an option that no system takes.
+    """
+    try:
+        for name in given.system:
+            load(name, os.getcwd())
+    except NoSystem as error:
+        raise UsageError(str(error)) from None
+    for option in ("timeline", "profile", "compare_probe"):
+        if given.system and getattr(given, option, None):
+            raise UsageError(
+                f"--{option.replace('_', '-')} looks into engines, which no --system shows: leave one out"
+            )
+    return list(dict.fromkeys(given.system))
 
 
 def ways(paths: Sequence[str], entries: Sequence[str]) -> list[str]:
@@ -184,13 +215,13 @@ def check_model(
 
 
 def sequence_arguments(
-    given: argparse.Namespace, workloads: Sequence[Workload], gpus: Sequence[Any]
+    given: argparse.Namespace, named: Sequence[str], workloads: Sequence[Workload], gpus: Sequence[Any]
 ) -> tuple[tuple[str, list[str], Sequence[Workload], int], dict[str, Any]]:
-    """What `sequence.measure_cases` is given by the options that `measure` and `limit` share.
+    """What `sequence.measure_cases` is given of these ways by the options that `measure` and `limit` share.
 
     Raises UsageError as `check_model`, `output_file` and `engine_arguments` do.
     """
     model = check_model(given.preset, given.tp, workloads, gpus)
     keep, arguments = output_file(given.output), engine_arguments(given.engine_arg)
-    cases = (model, ways(given.path, given.entry), workloads, given.tp)
+    cases = (model, list(named), workloads, given.tp)
     return cases, {"say": say, "rollouts": given.rollouts, "keep": keep, "arguments": arguments}

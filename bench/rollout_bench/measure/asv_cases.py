@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.record import ABSENT, FAILED, Record, Status
+from ..schema.record import ABSENT, FAILED, Record, Status, is_system
 from . import asv_records, machine
 from .control import NoControl, find_controls
 from .installed import why_not_installed
@@ -98,7 +98,8 @@ def _measure(
     """Records of paths, each pooled with the one that is `known` where that is as good; the file has them."""
     records: list[Record] = []
     if target is not None and provenance["sut"] and variables.AGAIN not in os.environ:
-        records = shared_records(target, tracked, paths, provenance)
+        ours = [path for path in paths if not is_system(path)]  # another's adapter may have changed
+        records = shared_records(target, tracked, ours, provenance)
         for path in dict.fromkeys(record.path for record in records):
             other = next(one.provenance["of_commit"] for one in records if one.path == path)
             asv_records.say(

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from .rounds import KEPT, PASSED, READY
 from .samples import gather, rollout_metrics, without_exact
 from .saturation import NOT_TRIED, Search
 from .steady import NotSteady, steady_metrics
-from .submit import UnequalWork, run_rollout
+from .submit import Rolled, UnequalWork, run_rollout
 from .workload import Workload
 
 Keep = Callable[[Record], None]
@@ -74,7 +74,13 @@ class Cases:
         self._samples: dict[Workload, list[dict[str, float]]] = {}
         self._not_steady: dict[Workload, str] = {}
         self._least_seconds: dict[Workload, float] = {}
+        self._watch: drive.Watch
         self._orders, self._answers = orders, answers
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why a kind of metric has no values."""
+        return self._watch.absent
 
     def say(self, text: str) -> None:
         """Report progress."""
@@ -197,7 +203,7 @@ class Cases:
             self.say(f"engine started in {start_seconds:.1f} s …")
             found = await facts(rollout)
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
-            watch = drive.Watch(rollout, found, [worker["pid"] for worker in workers])
+            watch = self._watch = drive.Watch(rollout, found, [worker["pid"] for worker in workers])
             await watch.look_at_device()
             if self.options["timeline"]:
                 await watch.note_stages(stamps)
@@ -209,23 +215,24 @@ class Cases:
             def forced(tokens: int, **asked: Any) -> Any:
                 return door.Sampling(max_tokens=tokens, ignore_eos=True, **asked)
 
-            await self._take_orders(_Engine(rollout, forced, watch, start_seconds, door.ConfigurationError))
+            up = Up(rollout, forced, start_seconds, door.ConfigurationError)
+            await exact.begin(rollout, forced, self._workloads[0])
+            pids = [worker["pid"] for worker in workers]
+            stopped = [pid for pid in pids if pid not in (os.getpid(), watch.engine_pid)]
+            own = list(dict.fromkeys([*watch.fronts, watch.engine_pid, *stopped]))
+            # Without a GPU a worker has threads for many cores, which vLLM places.
+            cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
+            if cores:
+                pin(own, cores)
+                self._pinned = True
+            await self._take_orders(up, stopped)
 
-    async def _take_orders(self, engine: "_Engine") -> None:
+    async def _take_orders(self, engine: "Up", workers: Sequence[int]) -> None:
         """Generate a rollout whenever one is ordered, until the end; the workers are stopped meanwhile.
 
         Counted rollouts come first, in an engine that is as it started: which blocks of the KV cache they get
         shows in the bytes.
         """
-        pids = [worker["pid"] for worker in self.observed["workers"]]
-        workers = [pid for pid in pids if pid not in (os.getpid(), engine.watch.engine_pid)]
-        await exact.begin(engine.rollout, engine.forced, self._workloads[0])
-        own = list(dict.fromkeys([*engine.watch.fronts, engine.watch.engine_pid, *workers]))
-        # Without a GPU a worker has threads for many cores, which vLLM places.
-        cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
-        if cores:
-            pin(own, cores)
-            self._pinned = True
         signal_all(workers, signal.SIGSTOP)
         try:
             self._answer(READY)
@@ -253,7 +260,7 @@ class Cases:
     def _answer(self, text: str) -> None:
         print(text, file=self._answers, flush=True)
 
-    async def _rollout(self, engine: "_Engine", workload: Workload) -> str:
+    async def _rollout(self, engine: "Up", workload: Workload) -> str:
         """Generate the next rollout of a workload; its step time, or PASSED where it is not to be measured.
 
         The first one is counted exactly, the next ones are warm-ups, and the others are timed.
@@ -269,27 +276,31 @@ class Cases:
             if updates(workload.interrupt):
                 await engine.rollout.call_workers("probe_prepare_update")
             begin = time.perf_counter()
-            self._exact[workload] = await exact.count(
-                engine.rollout, engine.forced, workload, engine.watch, -warmups - 1
-            )
+            self._exact[workload] = await self._count(engine, workload, -warmups - 1)
             self._least_seconds[workload] = time.perf_counter() - begin
             return f"{self._search.spend(workload.name, self._least_seconds[workload]):.6f}"
         samples = self._samples.setdefault(workload, [])
-        await engine.watch.begin()
-        rolled = await run_rollout(
-            engine.rollout,
-            engine.forced,
-            workload,
-            len(samples) - warmups,
-            self._least_seconds[workload] / 2,
-        )
+        rolled, values = await self._timed(engine, workload, len(samples) - warmups)
+        samples.append(values)
         self._least_seconds[workload] = min(self._least_seconds[workload], rolled.step_seconds)
+        return f"{self._search.spend(workload.name, rolled.step_seconds):.6f}"
+
+    async def _count(self, engine: "Up", workload: Workload, number: int) -> exact.Exact:
+        """Generate a rollout that is counted exactly."""
+        return await exact.count(engine.rollout, engine.forced, workload, self._watch, number)
+
+    async def _timed(self, engine: "Up", workload: Workload, number: int) -> tuple[Rolled, dict[str, float]]:
+        """Generate a rollout, and a sample of each of its metrics."""
+        await self._watch.begin()
+        rolled = await run_rollout(
+            engine.rollout, engine.forced, workload, number, self._least_seconds[workload] / 2
+        )
         if rolled.samples[0].done_seconds is None:
-            engine.watch.absent["tail"] = "this commit does not say when a sample was done"
-        counts = await engine.watch.end(workload)
-        samples.append(rollout_metrics(rolled.step_seconds, rolled.samples, counts))
+            self._watch.absent["tail"] = "this commit does not say when a sample was done"
+        counts = await self._watch.end(workload)
+        values = rollout_metrics(rolled.step_seconds, rolled.samples, counts)
         if rolled.interruption is not None:
-            samples[-1] |= interruption_metrics(
+            values |= interruption_metrics(
                 rolled.interruption,
                 counts,
                 sum(one.resent_tokens for one in rolled.samples),
@@ -300,13 +311,12 @@ class Cases:
             )
         if workload.arrival not in (None, TRACE):
             try:
-                samples[-1] |= steady_metrics(rolled.samples, rolled.began, counts)
+                values |= steady_metrics(rolled.samples, rolled.began, counts)
             except NotSteady as error:
                 self._not_steady[workload] = str(error)
-        self._search.spend(workload.name, rolled.step_seconds)
-        return f"{rolled.step_seconds:.6f}"
+        return rolled, values
 
-    async def _keep_record(self, engine: "_Engine", workload: Workload, order: dict[str, Any]) -> str:
+    async def _keep_record(self, engine: "Up", workload: Workload, order: dict[str, Any]) -> str:
         """Keep the record of a workload whose last rollout is over, of the rounds that count."""
         if workload not in self.pending:
             return PASSED
@@ -319,7 +329,7 @@ class Cases:
             "rollouts": len(samples),
             "engine_starts": 1,
             "host": order["host"] | ({"pinned": True} if self._pinned else {}),
-            "absent": engine.watch.absent
+            "absent": self.absent
             | ({"wire": counted.absent} if counted.absent else {})
             | ({"steady state": self._not_steady[workload]} if workload in self._not_steady else {}),
         }
@@ -329,7 +339,7 @@ class Cases:
         metrics["engine_start_seconds"] = [engine.start_seconds]
         if self.options["compare_probe"]:
             observed["probe"] = await drive.compare_probe(
-                engine.rollout, engine.forced, workload, engine.watch, len(samples), self.say
+                engine.rollout, engine.forced, workload, self._watch, len(samples), self.say
             )
         if self.options["profile"]:
             prefix = f"{way(self.path, self.entry)}-{self.request['preset']}-{workload.name}-{workload.batch}"
@@ -361,13 +371,12 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class _Engine:
-    """An engine that is up, and what watches it."""
+class Up:
+    """An engine or a system that is up, and what watches it."""
 
     rollout: Rollout
     forced: Callable[..., Any]
     """Samples so many tokens, and what is asked of them besides."""
-    watch: drive.Watch
     start_seconds: float
     refusal: type[Exception]
     """Raised for what this engine cannot be asked for."""

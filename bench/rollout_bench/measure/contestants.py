@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ..schema import variables
-from ..schema.record import Record, way
+from ..schema.record import Record, is_system, way
 from .case import Cases
 from .marked import signal_all
 from .process import leave, log
+from .system_case import SystemCases
 
 _STOP_SECONDS = 10.0
 
@@ -57,7 +58,8 @@ def _fork(request: dict[str, Any], others: list[dict[str, Any]], targets: list[s
             _close(other)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ[variables.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
-        Cases(request, keep, os.fdopen(request["orders"]), os.fdopen(request["answers"], "w")).run()
+        kind = SystemCases if is_system(request["path"]) else Cases
+        kind(request, keep, os.fdopen(request["orders"]), os.fdopen(request["answers"], "w")).run()
         code = 0
     except Exception:
         traceback.print_exc()

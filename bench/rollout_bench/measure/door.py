@@ -241,6 +241,19 @@ def lacks(door: Door, asked: Iterable[str]) -> str | None:
     return f"this commit cannot be asked for {', '.join(missing)}" if missing else None
 
 
+def model_arguments(preset: str) -> tuple[str, dict[str, Any]]:
+    """The folder of a preset, or of a model, and vLLM's arguments where it has no weights or no tokenizer.
+
+    Raises NoDoor where this commit does not have it.
+    """
+    try:
+        models = importlib.import_module(f"{PACKAGE}.models")
+        arguments = dict(models.find_model(preset).engine_arguments())
+    except (ImportError, ValueError) as error:
+        raise NoDoor(f"this commit has no preset {preset!r}: {error}") from None
+    return arguments.pop("model"), arguments
+
+
 def host_spec(factory: str, payload: bytes) -> Any:
     """What a transport starts in each worker: `factory`, a "module:name", called with (rank, payload).
 

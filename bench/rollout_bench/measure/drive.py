@@ -6,7 +6,7 @@ Between rollouts nothing is in flight.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,7 @@ class Watch:
         if self._stamps is not None:
             self._stamps.begin()
         await self._rollout.call_workers("probe_begin")
-        for pid in self._pids:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak of the resident memory
+        forget_peaks(self._pids)
         self._wire = await self._counters()
         self._cpu = cpu_seconds(self.engine_pid)
         self._fronts_cpu = [*map(cpu_seconds, self.fronts)]
@@ -90,7 +89,7 @@ class Watch:
             engine_cpu_seconds=cpu,
             caller_cpu_seconds=caller,
             front_cpu_seconds=fronts[0] if fronts else None,
-            host_peak_bytes=sum(_peak_resident_bytes(pid) for pid in self._pids),
+            host_peak_bytes=peak_bytes(self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=wire.get("bytes"),
             wire_calls=wire.get("calls"),
@@ -177,25 +176,40 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _engine_pid() -> int:
     """The process in which the engine runs: a descendant that vLLM has titled so, or this one."""
-    parents, engines = {}, []
+    for pid in descendants(os.getpid()):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
+                return pid
+    return os.getpid()
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Processes that one has started, and those that they have."""
+    children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            pid = int(folder.name)
-            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if (folder / "cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
-                engines.append(pid)
-    for engine in engines:
-        ancestor = engine
-        while ancestor in parents:
-            ancestor = parents[ancestor]
-            if ancestor == os.getpid():
-                return engine
-    return os.getpid()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(folder.name))
+    found = list(children.get(ancestor, ()))
+    for pid in found:  # it grows meanwhile
+        found += children.get(pid, ())
+    return found
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process, those that have ended included, to the nanosecond."""
     return time.clock_gettime(((~pid) << 3) | 2)  # the clock id of another process, clock_getcpuclockid(3)
+
+
+def forget_peaks(pids: Iterable[int]) -> None:
+    """Have the peaks of resident memory begin anew."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pids: Iterable[int]) -> int:
+    """Peaks of resident memory, summed."""
+    return sum(map(_peak_resident_bytes, pids))
 
 
 def _peak_resident_bytes(pid: int) -> int:

@@ -117,6 +117,20 @@ def rollout_metrics(
     return {name: value for name, value in values.items() if value is not None}
 
 
+def caller_metrics(
+    step_seconds: float, requests: Sequence[RequestTimes], cpu_seconds: float, peak_bytes: int
+) -> dict[str, float]:
+    """One sample of each metric that whoever submits a rollout can take alone, from one rollout."""
+    values: dict[str, float | None] = {
+        "step_seconds": step_seconds,
+        "latency_p99_seconds": percentile([request.latency_seconds for request in requests], 0.99),
+        "caller_cpu_seconds": cpu_seconds / len(requests),
+        "host_peak_bytes": peak_bytes,
+        **_tail(step_seconds, requests, []),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _tail(
     step_seconds: float, requests: Sequence[RequestTimes], gaps: Sequence[float]
 ) -> dict[str, float | None]:

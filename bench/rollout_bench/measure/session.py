@@ -37,7 +37,7 @@ a burst passes, and what lasts is to be told, not waited for."""
 
 @dataclass(frozen=True)
 class Contestant:
-    """A path of a build, behind an entry."""
+    """A path of a build, behind an entry; or another's system."""
 
     way: str
     """Its path, with the entry before it as `schema.record.way` has it."""
@@ -111,6 +111,7 @@ def attempt(
         {
             **dict(zip(("path", "entry"), path_and_entry(one.way), strict=True)),
             "build": one.build,
+            "folder": os.environ.get("ASV_CONF_DIR") or os.getcwd(),
             "preset": preset,
             "tensor_parallel_size": tensor_parallel_size,
             "workloads": [vars(workload) for workload in workloads],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, meant
+from ..schema.record import is_system
 from .agents import turns
 from .labels import LABELS
 from .rl import grpo, verl
@@ -45,6 +46,8 @@ TURNS: dict[str, dict[str, Any]] = {
 """The same of sessions of turns."""
 
 _LIMIT_SECONDS = 300.0
+
+_ORDER = {path: number for number, path in enumerate(LABELS)}
 
 
 def fixed(preset: str, batches: Sequence[int], **lengths: int) -> list[Workload]:
@@ -96,7 +99,8 @@ class Tracked:
     @property
     def paths(self) -> list[str]:
         """The paths of any set, in the order in which they are shown."""
-        return [path for path in LABELS if any(path in paths for paths in self.sets.values())]
+        given = dict.fromkeys(path for paths in self.sets.values() for path in paths)
+        return sorted(given, key=lambda path: _ORDER.get(path, len(_ORDER)))
 
     @property
     def version(self) -> list[str]:
@@ -170,7 +174,9 @@ def _is_rising(value: Any) -> bool:
 
 
 def _is_paths(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) and one in LABELS for one in value)
+    return isinstance(value, list) and all(
+        isinstance(one, str) and (one in LABELS or is_system(one)) for one in value
+    )
 
 
 _TEXT = Kind("a text", lambda value: isinstance(value, str) and value != "")
@@ -179,7 +185,7 @@ _LOGPROBS = Kind("a whole number of 0 or more", lambda value: type(value) is int
 _BATCHES = Kind("a list of rising whole numbers of 1 or more", _is_rising)
 _SECONDS = Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
 _TABLE = Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
-_PATHS = Kind(f"a list of paths: {', '.join(LABELS)}", _is_paths)
+_PATHS = Kind(f"a list of paths: {', '.join(LABELS)}; or of others' systems, MODULE:FUNCTION", _is_paths)
 _FLAVOUR = Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
 _PROMPT = _COUNT.of("tokens of every prompt")

@@ -59,7 +59,8 @@ def _speed(record: Record) -> list[str]:
     step_seconds = median(record.metrics[STEP_TIME])
     load = record.workload
     tokens = load["tokens"] if "tokens" in load else load["batch"] * load["output_tokens"]
-    return [number(tokens / step_seconds), quantity(median(record.metrics[ENGINE_STEP]), ENGINE_STEP)]
+    engine_step = record.metrics.get(ENGINE_STEP)  # another's system does not tell
+    return [number(tokens / step_seconds), quantity(median(engine_step), ENGINE_STEP) if engine_step else ""]
 
 
 _CASE = ("path", "preset", "tensor_parallel_size", "workload", "batch")

@@ -39,6 +39,11 @@ def path_and_entry(way: str) -> tuple[str, str | None]:
     return path, entry or None
 
 
+def is_system(path: str) -> bool:
+    """Whether it is no path of ours but another's system, named by its adapter: MODULE:FUNCTION."""
+    return ":" in path
+
+
 def now() -> str:
     """The time, to the second, in UTC, as records hold it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -149,7 +154,7 @@ class Record:
     """Everything one run of a case measured, with its provenance. Samples stay raw."""
 
     path: str
-    """The path's name: what carries an engine step."""
+    """The path's name: what carries an engine step; or another's system, by its adapter."""
     preset: str
     """The model's shape, or the name of a local model."""
     tensor_parallel_size: int

@@ -1,0 +1,1 @@
+"""Adapters of other people's rollout systems, see `measure.system`: a file each."""
