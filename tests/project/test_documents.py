@@ -15,7 +15,10 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SCRIPTS = [ROOT / "Makefile", *sorted(ROOT.glob(".ci/*")), *sorted(ROOT.glob(".github/workflows/*.yml"))]
 IDS = {"ids": lambda path: str(path.relative_to(ROOT))}
 
-ELSEWHERE = {"tests/workers/rollout/perf/vllm_async_rollout.py": "verl's"}
+ELSEWHERE = {
+    "tests/workers/rollout/perf/vllm_async_rollout.py": "verl's",
+    "my_adapter.py": "the reader's",
+}
 MADE = ("html/", "asv/", "gate/", ".asv/", "results/triage.json", "docs/index.html")
 """What a command makes, or the site has, begins so."""
 
