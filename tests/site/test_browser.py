@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import open_browser, why_no_browser
+from release_site import write_site
 from rollout_bench.history.detect import find_change_points
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.site.link import link
@@ -567,6 +568,17 @@ def test_the_fastest_path_is_named_by_how_much_and_its_traces_lead_to_files(tmp_
     [link] = tab.locator("#facts a[href^=traces]").all()
     assert link.inner_text() == "a@b.json.gz"
     assert (tmp_path / "html" / link.get_attribute("href")).read_text() == "a trace"
+
+
+def test_two_releases_stand_side_by_side_by_a_link_of_the_page_of_releases(tmp_path, visit):
+    site, _one = write_site(tmp_path)
+    tab = visit(site / "releases.html", ready="[data-drawn=all]")
+    assert barriers(tab) == []
+    tab.get_by_role("link", name="with 0.7.0").click()
+    tab.wait_for_selector("[data-drawn=all]", state="attached")
+    assert text(tab, "#lead") == f"step time: {MACHINE} 00000007 → {MACHINE} 00000008"
+    tab.get_by_role("link", name="Releases").click()
+    assert tab.url == (site / "releases.html").as_uri()
 
 
 @pytest.mark.parametrize("commits", [0, 1])

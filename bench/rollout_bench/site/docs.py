@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..schema.metrics import METRICS
@@ -33,6 +33,11 @@ class Docs:
     """Where the glossary explains a word."""
     plain: str = ""
     """Why they are no pages; empty where they are."""
+
+    def seen_from(self, up: str) -> "Docs":
+        """The same for a site whose first page is in another folder; `up` leads from there to this one's."""
+        words = {word: up + place for word, place in self.words.items()}
+        return replace(self, page=up + self.page if self.page else "", words=words)
 
     def link(self, up: str = "") -> str:
         """A link for a page's header, as HTML; `up` leads to the folder of the first page."""

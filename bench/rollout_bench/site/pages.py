@@ -45,12 +45,15 @@ def write_pages(
     libraries: Libraries | None = None,
     decisions: Mapping[str, Decision] | None = None,
     docs: Docs | None = None,
+    releases: str = "",
+    up: str = "",
 ) -> Path:
     """Write everything but asv's pages, and return the first page.
 
     `gates` are verdicts of gate runs; `commit_url` has {commit} where a commit's hash goes. `facts`
     are more facts for the front page: "asv" (whether its pages are there), "asv_reason", and "triage" (why
-    `decisions`, by names of regressions, could not be read). `docs` says where the documents are.
+    `decisions`, by names of regressions, could not be read). `docs` says where the documents are. `releases`
+    is what the page of releases says, as HTML; `up` leads to the site around this one, which has that page.
     """
     data, pages = folder / "data", folder / "change-points"
     for part in (data, pages):
@@ -81,9 +84,16 @@ def write_pages(
     docs = docs or Docs()
     content |= {"words": dict(docs.words), "docs_plain": docs.plain, **(facts or {})}
     found = findings(change_points, decisions or {})
-    words = {"regressions": link_text(found), "plain": plain_tables(content)}
-    first = {"up": "", "docs": docs.link(), "asv": _ASV if content["asv"] else ""}
-    for name in ("index", "compare", "regressions"):
+    words = {"regressions": link_text(found), "plain": plain_tables(content), "releases": releases}
+    has_releases = bool(releases or up)
+
+    def header(here: str) -> dict[str, str]:
+        """Links of a page's header; `here` leads to the folder of the first page."""
+        page = f'<a href="{here}{up}releases.html">Releases</a>' if has_releases else ""
+        return {"up": here, "docs": docs.link(here), "releases_page": page}
+
+    first = header("") | {"asv": _ASV if content["asv"] else ""}
+    for name in ("index", "compare", "regressions", *(["releases"] if releases else [])):
         _page(folder / f"{name}.html", templates["frame"], templates[name], words | first)
     write_feed(folder / "regressions.xml", found, "regressions.html")
     write_badge(folder, found)
@@ -99,7 +109,7 @@ def write_pages(
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)
         title = html.escape(one["title"])
-        more = {"up": "../", "docs": docs.link("../"), "asv": "", "title": title, "slug": slug}
+        more = header("../") | {"asv": "", "title": title, "slug": slug}
         _page(pages / f"{slug}.html", templates["frame"], templates["change-point"], words | more)
         _script(data / f"change-point-{slug}.js", f"RP.changePoint = {literal(one)};")
     shared |= {"groups": [], "change_points": []}

@@ -33,6 +33,7 @@ from .docs import Docs, write_docs
 from .folder import check, put
 from .libraries import Libraries, fetch
 from .pages import write_pages
+from .releases import UP, read_ledgers, releases_content, site_of
 
 
 def check_tools() -> None:
@@ -101,18 +102,34 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
             say(f"asv's own pages are left out: {error}")
         change_points = _gathered(found)
     gates = read_gates(kept, say)
+    ledgers = [] if root is None else read_ledgers(root)
+    made = datetime.now(UTC)
+    url = "" if root is None else commit_url(root)
     page = write_pages(
         folder,
         results,
-        datetime.now(UTC),
+        made,
         change_points,
         gates,
-        "" if root is None else commit_url(root),
+        url,
         facts,
         libraries,
         decisions,
         docs,
+        releases_content(ledgers),
     )
+    for one in ledgers:
+        left_out = {"asv": False, "asv_reason": "`rollout-perf publish` in the ledger makes them"}
+        write_pages(
+            folder / site_of(one.name),
+            one.results,
+            made,
+            one.change_points,
+            facts=left_out,
+            libraries=libraries,
+            docs=docs.seen_from(UP),
+            up=UP,
+        )
     say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page
 

@@ -16,7 +16,7 @@ RP.bindTheme = function (redraw) {
     redraw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (name(), redraw()));
-  addEventListener("beforeprint", () => ((RP.printing = true), redraw(), RP.drawAll()));
+  addEventListener("beforeprint", () => ((RP.printing = true), redraw(), RP.drawAll?.()));
   addEventListener("afterprint", () => ((RP.printing = false), redraw()));
 };
 
