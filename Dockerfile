@@ -5,7 +5,7 @@
 #       rollout-perf compare --path zmq --path vllm-mp --preset qwen2.5-0.5b
 #
 # The CUDA of the image is that of torch in the lock; its compilers are for what vLLM compiles at the first start.
-FROM nvidia/cuda:13.0.2-devel-ubuntu24.04
+FROM docker.io/nvidia/cuda:13.0.2-devel-ubuntu24.04
 
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \

@@ -80,7 +80,7 @@ actionlint: setup ## install actionlint, for the test of the workflows
 pictures: setup ## take the README's pictures of the site; needs a Chromium
 	python docs/pictures.py
 
-reference: setup ## write docs/reference, and the table of metrics in docs/glossary.md, from the code
+reference: setup ## write docs/reference from the code
 	python -m rollout_bench.report.reference
 	python -m rollout_bench.cli.reference
 

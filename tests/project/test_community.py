@@ -54,7 +54,8 @@ def test_the_action_hands_its_inputs_to_the_gate_and_none_becomes_code(gate_step
 
 
 def test_the_image_has_the_cuda_of_the_lock():
-    [version] = re.findall(r"^FROM nvidia/cuda:(\d+\.\d+)\.", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    [version] = re.findall(r"^FROM docker\.io/nvidia/cuda:(\d+\.\d+)\.", dockerfile, re.MULTILINE)
     assert f"\nnvidia-cuda-runtime=={version}." in (ROOT / "requirements" / "cuda.lock").read_text()
 
 

@@ -16,15 +16,10 @@ def test_the_schema_in_the_documents_is_current():
     assert (ROOT / reference.SCHEMA).read_text() == made, "run `python -m rollout_bench.report.reference`"
 
 
-def test_the_glossary_has_the_metrics_as_they_are():
-    glossary = (ROOT / reference.GLOSSARY).read_text()
-    assert glossary == reference.with_metrics(glossary), "run `python -m rollout_bench.report.reference`"
-    assert all(f"| `{name}` | {one.title} | {one.unit} |" in glossary for name, one in METRICS.items())
-
-
-def test_a_glossary_without_the_marks_is_refused():
-    with pytest.raises(ValueError, match="lacks the line"):
-        reference.with_metrics("# Glossary")
+def test_the_page_of_metrics_is_current():
+    page = (ROOT / reference.METRICS_PAGE).read_text()
+    assert page == reference.metrics_page(), "run `make reference`"
+    assert all(f"| `{name}` | {one.title} | {one.unit} |" in page for name, one in METRICS.items())
 
 
 def test_every_committed_record_is_valid_by_the_schema_in_the_documents():

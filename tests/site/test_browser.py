@@ -409,6 +409,13 @@ def test_words_lead_to_the_glossary_and_the_documents_can_be_searched(committed,
     tab.wait_for_selector("#lead")
 
 
+@pytest.mark.parametrize("page", ["index", "glossary", "notebook", "reference/command-line"])
+def test_the_documents_keep_nobody_from_reading_them(page, committed, visit):
+    """What is ours of a page and what the theme makes of it: links, tables, the search."""
+    pytest.importorskip("mkdocs")
+    assert barriers(visit(committed.parent / "docs" / f"{page}.html", ready="article")) == []
+
+
 def test_asvs_explorer_works_from_files(committed, visit):
     tab = visit(
         committed.parent / "asv" / "index.html", ready="text=rollout.Qwen05B.track_step_seconds >> nth=0"

@@ -44,14 +44,14 @@ def test_the_glossary_has_every_word_that_a_page_links_to_it():
     pages = "".join(page.read_text() for page in STATIC.glob("*.html"))
     asked = set(re.findall('data-word="(.+?)"', pages))
     assert len(asked) > 8
-    assert asked - anchors((ROOT / "docs" / docs.GLOSSARY).read_text()).keys() == set()
+    assert asked - docs.explained(ROOT / "docs").keys() == set()
 
 
 def test_without_mkdocs_the_site_links_to_the_markdown(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     made = write_docs(ROOT, tmp_path, None)
     assert made.plain == "mkdocs-material is not installed here: run `make setup`"
-    assert set(made.words.values()) == {"docs/glossary.md"}
+    assert set(made.words.values()) == {f"docs/{page}" for page in docs.EXPLAIN}
     assert made.link("../") == '<a href="../docs/index.md">Docs</a>'
     assert (tmp_path / made.page).is_file()
     assert (tmp_path / "docs" / "pictures" / "architecture.svg").is_file()
@@ -68,8 +68,11 @@ def test_mkdocs_builds_them_with_every_link_and_no_request(tmp_path):
     pytest.importorskip("mkdocs")
     made = write_docs(ROOT, tmp_path, None)
     assert made.plain == ""
-    anchors_there = set(re.findall('<tr id="(.+?)">', (tmp_path / "docs" / "glossary.html").read_text()))
-    assert {link.partition("#")[2] for link in made.words.values()} == anchors_there
+    for name in docs.EXPLAIN:
+        page = f"docs/{Path(name).with_suffix('.html')}"
+        anchors_there = set(re.findall('<tr id="(.+?)">', (tmp_path / page).read_text()))
+        links = [link.partition("#") for link in made.words.values()]
+        assert {anchor for its, _, anchor in links if its == page} == anchors_there
     pages = "".join(page.read_text() for page in tmp_path.rglob("*.html"))
     assert re.findall(r'<(?:script|link|img)\b[^>]*(?:src|href)="(https?:[^"]+)', pages) == []
     assert re.findall(r'href="[./]*(?:SECURITY|tracked\.toml|\.github)[^"]+', pages) == []

@@ -2,9 +2,8 @@
 
     python -m rollout_bench.report.reference    # in a checkout
 
-docs/reference/record.schema.json is the JSON Schema of a record, and the table of metrics in
-docs/glossary.md stands between two marks. A test says when either is not current. Takes pydantic, which
-comes with vLLM.
+docs/reference/record.schema.json is the JSON Schema of a record, docs/reference/metrics.md has the metrics. A
+test says when either is not current. Takes pydantic, which comes with vLLM.
 """
 
 import json
@@ -18,9 +17,9 @@ from ..schema.record import Record
 from ..schema.shape import shapes
 from .table import table
 
-SCHEMA, GLOSSARY = Path("docs/reference/record.schema.json"), Path("docs/glossary.md")
-BEGIN = "<!-- made by `python -m rollout_bench.report.reference`: edit schema/metrics.py and run it -->"
-END = "<!-- end of what is made -->"
+SCHEMA, METRICS_PAGE = Path("docs/reference/record.schema.json"), Path("docs/reference/metrics.md")
+_MADE = "<!-- made by `make reference` from bench/rollout_bench/schema/metrics.py: edit that and run it -->"
+_ABOUT = "Named as in records, asv and `--metric`; base units; words are in the [glossary](../glossary.md)."
 
 
 def record_schema() -> str:
@@ -56,21 +55,17 @@ def _meaning(one: Metric) -> str:
     return "; ".join(filter(None, [one.meaning, one.note, "exact" if one.exact else ""]))
 
 
-def with_metrics(glossary: str) -> str:
-    """The glossary with the table of metrics between its marks. Raises ValueError where it has none."""
-    head, begin, rest = glossary.partition(f"{BEGIN}\n")
-    _old, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{GLOSSARY} lacks the line {BEGIN!r} or {END!r}")
-    return f"{head}{begin}\n{metrics_table()}\n\n{end}{tail}"
+def metrics_page() -> str:
+    """The page of metrics."""
+    return f"# Metrics\n\n{_MADE}\n\n{_ABOUT}\n\n{metrics_table()}\n"
 
 
 def main() -> int:
     """Write both, in the current directory."""
     SCHEMA.parent.mkdir(parents=True, exist_ok=True)
     SCHEMA.write_text(record_schema())
-    GLOSSARY.write_text(with_metrics(GLOSSARY.read_text()))
-    print(f"written: {SCHEMA}, {GLOSSARY}")
+    METRICS_PAGE.write_text(metrics_page())
+    print(f"written: {SCHEMA}, {METRICS_PAGE}")
     return 0
 
 

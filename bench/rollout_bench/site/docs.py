@@ -1,7 +1,7 @@
 """The documents of a checkout as pages under FOLDER/docs, which mkdocs builds by the checkout's mkdocs.yml.
 
 Where mkdocs is not installed, or could not build them, they lie there as the Markdown that they are written
-in. Words of the pages lead to their rows in the glossary, which `mkdocs_hook` gives anchors.
+in. Words of the site lead to their rows in the glossary and the metrics, which `mkdocs_hook` gives anchors.
 """
 
 import importlib.util
@@ -18,6 +18,9 @@ from .libraries import Libraries, copy_search
 from .tool import run_tool
 
 GLOSSARY = "glossary.md"
+EXPLAIN = (GLOSSARY, "reference/metrics.md")
+"""The pages whose tables explain words."""
+
 _SECONDS = 120
 _ROW = re.compile(r"^\| (?!---)(.+?) \|.*$(?!\n\| ?---)", re.MULTILINE)
 """A row of a table and its first cell; neither the head nor the line below it."""
@@ -50,14 +53,26 @@ def write_docs(root: Path, folder: Path, libraries: Libraries | None) -> Docs:
         return Docs()
     target = folder / "docs"
     plain = _build(root, target)
-    words = anchors((root / "docs" / GLOSSARY).read_text(encoding="utf-8"))
+    words = explained(root / "docs")
     if plain:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(root / "docs", target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-        return Docs("docs/index.md", dict.fromkeys(words, f"docs/{GLOSSARY}"), plain)
+        return Docs("docs/index.md", {word: f"docs/{page}" for word, (page, _anchor) in words.items()}, plain)
     copy_search(libraries, target)
-    page = Path("docs", GLOSSARY).with_suffix(".html")
-    return Docs("docs/index.html", {word: f"{page}#{anchor}" for word, anchor in words.items()})
+    links = {
+        word: f"{Path('docs', page).with_suffix('.html')}#{anchor}" for word, (page, anchor) in words.items()
+    }
+    return Docs("docs/index.html", links)
+
+
+def explained(docs: Path) -> dict[str, tuple[str, str]]:
+    """The page and the anchor of every word that a page in `docs` explains."""
+    found: dict[str, tuple[str, str]] = {}
+    for page in EXPLAIN:
+        if (docs / page).is_file():
+            for word, anchor in anchors((docs / page).read_text(encoding="utf-8")).items():
+                found.setdefault(word, (page, anchor))
+    return found
 
 
 def _build(root: Path, target: Path) -> str:
@@ -73,11 +88,11 @@ def _build(root: Path, target: Path) -> str:
     return f"mkdocs failed: {wrong[0]}" if code else ""
 
 
-def anchors(glossary: str) -> dict[str, str]:
-    """The anchor of its row for every word that the first column of a table in the glossary has, and for the
-    title of every metric. Of a word that several rows have, the first counts."""
+def anchors(page: str) -> dict[str, str]:
+    """The anchor of its row for every word that the first column of a table has, and for the title of every
+    metric. Of a word that several rows have, the first counts."""
     found: dict[str, str] = {}
-    for cell in _ROW.findall(glossary):
+    for cell in _ROW.findall(page):
         first, *others = words_of(cell)
         anchor = found.setdefault(first, anchor_of(first))
         for other in others:

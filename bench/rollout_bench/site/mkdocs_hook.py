@@ -1,4 +1,4 @@
-"""What mkdocs does to the documents beyond its settings: anchors in the glossary, links that leave docs/, and
+"""What mkdocs does to the documents beyond its settings: anchors for words, links that leave docs/, and
 names for what the theme leaves without one, for those who hear a page.
 
 mkdocs.yml names this file, and mkdocs loads it by its path.
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rollout_bench.site.docs import GLOSSARY, anchor_of, words_of
+from rollout_bench.site.docs import EXPLAIN, anchor_of, words_of
 from rollout_bench.site.publish import commit_url
 
 
@@ -30,8 +30,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_given: Any) -> st
 
 
 def on_page_content(html: str, page: Any, **_given: Any) -> str:
-    """Each row of the glossary's tables has an anchor."""
-    if page.file.src_uri != GLOSSARY:
+    """Each row of a table that explains words has an anchor."""
+    if page.file.src_uri not in EXPLAIN:
         return html
     seen: set[str] = set()
 
