@@ -144,6 +144,14 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
         key=str,
     )
     assert "schema 99" in str(next(damage for damage in results.damaged if damage.line == 4))
+    assert results.damaged_lines() == [str(damage) for damage in results.damaged]
+
+
+def test_of_many_damaged_files_the_first_are_named_and_the_others_counted(folder):
+    (folder / "box" / "records" / "junk.jsonl").write_text("x\n" * 10_000)
+    lines = read_results(folder, [OLD, NEW]).damaged_lines()
+    assert len(lines) == 21
+    assert lines[-1].startswith("and 9980 more")
 
 
 @pytest.mark.parametrize(

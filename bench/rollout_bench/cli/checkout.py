@@ -84,7 +84,7 @@ class Kept:
         Raises UsageError where it holds no record.
         """
         results = read_in_order(self.folder, self.root)
-        for damage in results.damaged:
+        for damage in results.damaged_lines():
             say(f"damaged and passed over: {damage}")
         if not results.points and not results.outside:
             others = f", {len(results.damaged)} damaged" if results.damaged else ""

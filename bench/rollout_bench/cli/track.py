@@ -89,7 +89,7 @@ def run(given: argparse.Namespace) -> int:
         raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
     site = None if given.no_publish else publish(asv_runs.results_folder(root), root, say)
     results = read_results(asv_runs.results_folder(root), commits[::-1])
-    for damage in results.damaged:
+    for damage in results.damaged_lines():
         say(f"damaged and passed over: {damage}")
     found = [_measured(results, name, commit) for commit in commits]
     lines = [line for number, one in enumerate(found) for line in _tables(one, number, log)]

@@ -22,6 +22,9 @@ from .sessions import Session, read_session_record
 _NO_TIME = 253_402_300_800_000
 """asv's dates are milliseconds since 1970; this one is of the year 10000, which no calendar here has."""
 
+_DAMAGED = 20
+"""Damaged files and lines that are named; of more the number is."""
+
 _NAMED = 5
 """Commits that a line names; of more it gives the number."""
 
@@ -141,6 +144,12 @@ class Results:
             f"first parents does not have (rebased, of a side branch, or the clone is shallow): "
             f"{named}{more}; `rollout-perf report HASH` shows one"
         )
+
+    def damaged_lines(self) -> list[str]:
+        """What was passed over, for people: each of the first, and how many more."""
+        lines = [str(one) for one in self.damaged[:_DAMAGED]]
+        more = len(self.damaged) - len(lines)
+        return [*lines, f"and {more} more, as `rollout-perf detect --json` lists"] if more else lines
 
     def with_outside(self, commit: Commit) -> "Results":
         """These results with those of a commit that is not in the history, before all others."""

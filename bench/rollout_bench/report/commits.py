@@ -74,7 +74,7 @@ def report(
     if missing:
         parts.append(listed("Without values", missing, markdown))
     if results.damaged:
-        parts.append(listed("Damaged and passed over", [str(one) for one in results.damaged], markdown))
+        parts.append(listed("Damaged and passed over", results.damaged_lines(), markdown))
     return "\n\n".join(parts)
 
 

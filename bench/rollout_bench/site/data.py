@@ -95,7 +95,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "groups": groups,
         "start": opened(results, list(groups_of(results))),
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
-        "damaged": [str(damage) for damage in results.damaged],
+        "damaged": results.damaged_lines(),
         "outside": results.outside_line(),
     }
 

@@ -68,7 +68,7 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     results = read_in_order(kept, root)
     for warning in results.warnings:
         say(f"warning: {warning}")
-    for damage in results.damaged:
+    for damage in results.damaged_lines():
         say(f"damaged and passed over: {damage}")
     if line := results.outside_line():
         say(line)
