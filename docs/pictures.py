@@ -14,7 +14,7 @@ from browser import open_browser, why_no_browser  # noqa: E402 - it runs from an
 from rollout_bench.site.publish import publish  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-ADDRESS = "#machine=h200-1x&preset=qwen2.5-0.5b&workload=fixed&batch=64"
+ADDRESS = "#machine=h100-2x&preset=qwen2.5-0.5b&workload=fixed&batch=256"
 SIZE = {"width": 1240, "height": 2000}
 
 

@@ -338,7 +338,7 @@ def test_every_figure_says_where_it_comes_from_by_keyboard_too(committed, visit)
         "338 ms",
         "c9ff6fe7",
         "7, from 1 engine start",
-        "One engine start only: intervals hold what differs from rollout to rollout, not from",
+        "One engine start only: the interval shows how rollouts differ, not how engine starts do",
         "NVIDIA H200",
         "vllm 0.26.0",
         "fixed, batch 64",

@@ -27,16 +27,15 @@ ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
 NOT_GATED, FEW_SAMPLES, BUSY_HOST = "not-gated", "few-samples", "busy-host"
 OF_COMMIT, OVER_CONTROL = "of-commit", "over-control"
 WARNINGS = {
-    ONE_REPLICATE: "one engine start only: intervals hold what differs from rollout to rollout, "
-    "not from start to start",
-    FEW_REPLICATES: "two or three replicates: engine starts have modes, and so few may all lie the same way, "
-    f"which their interval does not hold; what is to be firm takes {LEAST_REPLICATES}",
-    NOT_GATED: "counted without a gated start, so no exact count: it differs with when requests arrived",
+    ONE_REPLICATE: "one engine start only: the interval shows how rollouts differ, not how engine starts do",
+    FEW_REPLICATES: "two or three replicates: so few engine starts may all be in one mode, which the "
+    f"interval does not show; a firm answer takes {LEAST_REPLICATES}",
+    NOT_GATED: "counted without a gated start, so not exact: it depends on when requests arrived",
     OF_COMMIT: "measured at another commit, whose system under test is the same byte for byte",
-    OVER_CONTROL: "in other sessions than the reference, as there was no room for both: each over the control"
-    " that was in its own",
-    FEW_SAMPLES: f"two or three samples, and an interval takes {LEAST_SAMPLES}",
-    BUSY_HOST: "a busy host: others had its cores or GPU in some of the rounds, and repeating those found "
+    OVER_CONTROL: "measured in other sessions than the reference, for lack of room: each is taken over the "
+    "control of its own",
+    FEW_SAMPLES: f"two or three samples: an interval takes {LEAST_SAMPLES}",
+    BUSY_HOST: "a busy host: others used its cores or GPU in some of the rounds, and repeating those gave "
     "too few quiet ones",
 }
 """What a reader must know of a value, by the word that stands for it in data."""
