@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from ..schema.record import MEASURED, Record
+from ..schema.record import MEASURED, Record, is_system
 from .estimate import estimate
 from .names import work_of
 from .numbers import change, change_interval, number, quantity, share
@@ -40,7 +40,7 @@ def _tail(values: dict[str, float]) -> list[str]:
         _share(values.get("tail_share")),
         f"{number(1 / gap)}/s" if gap else "absent",
         f"{values['preemptions']:g}" if "preemptions" in values else "absent",
-        "off" if hits is None else _share(hits),
+        "off" if hits is None and "preemptions" in values else _share(hits),
     ]
 
 
@@ -51,7 +51,8 @@ def idle_table(records: Sequence[Record]) -> str:
     """
     titles = ["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"]
     caption = "busy and idle, medians; pipe: its part of that at most; roofline: share of the memory's speed"
-    return _table(caption, titles, records, _idle)
+    ours = [record for record in records if not is_system(record.path)]  # another's system shows none of it
+    return _table(caption, titles, ours, _idle)
 
 
 def steady_table(records: Sequence[Record]) -> str:
