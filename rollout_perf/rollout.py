@@ -8,16 +8,17 @@ import itertools
 import multiprocessing.resource_tracker
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from collections.abc import Sequence as ListLike
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine, EngineSpec, Result, has_gpu
-from .entries import LOCAL, find_entry
+from .engine import Engine, EngineSpec, Result, has_gpu, visible_gpus
+from .entries import LOCAL, Entry, find_entry
 from .errors import ConfigurationError
 from .models import Model, find_model
+from .replicas import FAIL, ROUND_ROBIN, Replicas, Routing, check_on_death, shares
 from .surroundings import lent
 from .transports import Row, find_transport
 from .transports.run import Run
@@ -46,6 +47,8 @@ class Sampling:
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     one_request: bool = False
+    session: str | None = None
+    """With sticky routing, requests of one name go to the replica that has had the first of them."""
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("samples", 1), ("logprobs", 0), ("prompt_logprobs", 0)):
@@ -86,11 +89,10 @@ class Sequence:
 class Rollout:
     """An open rollout: an engine that generates. Made by `open_rollout`."""
 
-    def __init__(self, model: Model, row: Row, engine: Engine, run: Run):
+    def __init__(self, model: Model, row: Row, engine: Engine):
         self.model = model
         self._row = row
         self._engine = engine
-        self._run = run
         self._numbers = itertools.count()
 
     async def generate(
@@ -178,6 +180,9 @@ async def open_rollout(
     endpoint: str | None = None,
     entry: str = LOCAL,
     entry_endpoint: str | None = None,
+    replicas: int = 1,
+    routing: str = ROUND_ROBIN,
+    on_death: str = FAIL,
     **engine_arguments: Any,
 ) -> AsyncIterator[Rollout]:
     """Start an engine for `model` (a preset or a local folder) over a path, for one block.
@@ -185,7 +190,10 @@ async def open_rollout(
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
     a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
     `zmq`. `entry` is what carries requests to the engine and answers back, and `entry_endpoint` where that
-    listens if it can be told. The caller owns the block; leaving it ends every process that entering it
+    listens if it can be told. With `replicas` there are as many engines, each with a share of this host;
+    requests go to them as `routing` says ("round-robin", "least-in-flight", "sticky" by a Sampling's session,
+    or else by prompt). Where one dies, its requests go to the others (`on_death="retry"`), or all fail with
+    the cause ("fail"). The caller owns the block; leaving it ends every process that entering it
     started, and so does the caller's death. Rollouts opened at once start one after the other; what a start
     changes in the environment of this process is undone when it is over.
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
@@ -193,6 +201,8 @@ async def open_rollout(
     `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more
     than that deadline.
     """
+    if replicas < 1:
+        raise ConfigurationError(f"replicas is {replicas}; it must be at least 1")
     found, row, way_in = find_model(model), find_transport(transport), find_entry(entry)
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"unknown device {device!r}; known: cpu, cuda")
@@ -211,18 +221,40 @@ async def open_rollout(
     if entry_endpoint is not None:
         way_in.check_endpoint(entry_endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
+    deadlines = start_deadline_seconds, step_deadline_seconds
+    chosen = Routing(routing, replicas)
+    check_on_death(on_death)
+    own: list[tuple[dict[str, str], dict[str, Any]]] = [({}, {})]
+    if replicas > 1:
+        cores = 0 if "OMP_NUM_THREADS" in os.environ else len(os.sched_getaffinity(0))
+        own = shares(replicas, tensor_parallel_size, visible_gpus(), cores, engine_arguments)
+    async with AsyncExitStack() as ends:
+        engines = []
+        for variables, more in own:
+            run = Run.create(transport, *deadlines, endpoint)
+            spec = EngineSpec(found, row, tensor_parallel_size, engine_arguments | more)
+            engines.append(
+                await ends.enter_async_context(_opened(run, way_in, spec, entry_endpoint, variables))
+            )
+        engine = engines[0] if replicas == 1 else Replicas(engines, chosen, on_death)
+        yield Rollout(found, row, engine)
+
+
+@asynccontextmanager
+async def _opened(
+    run: Run, way_in: Entry, spec: EngineSpec, endpoint: str | None, variables: Mapping[str, str]
+) -> AsyncIterator[Engine]:
+    """An engine behind an entry, for one block; it starts with `variables` in its environment."""
     shared_memory: set[str] = set()
     async with AsyncExitStack() as ends:
+        ends.push_async_callback(asyncio.to_thread, run.end, _END_SECONDS, shared_memory)
         async with lent():
-            run = Run.create(transport, start_deadline_seconds, step_deadline_seconds, endpoint)
-            ends.push_async_callback(asyncio.to_thread, run.end, _END_SECONDS, shared_memory)
-            os.environ.update(run.variables())
-            for surroundings in (row, way_in):
+            os.environ.update({**run.variables(), **variables})
+            for surroundings in (spec.row, way_in):
                 os.environ.update(ends.enter_context(surroundings.provide(run.folder)))
-            spec = EngineSpec(found, row, tensor_parallel_size, engine_arguments)
-            engine = await way_in.open(spec, run, entry_endpoint)
+            engine = await way_in.open(spec, run, endpoint)
         try:
-            yield Rollout(found, row, engine, run)
+            yield engine
         finally:
             # Ray kills a worker of vLLM's together with the process that would unlink what it used.
             shared_memory |= run.shared_memory()

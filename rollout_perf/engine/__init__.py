@@ -8,7 +8,17 @@ Knows nothing of what a transport does: it names the path's executor to vLLM, an
 """
 
 from .base import Engine, Limits, Request, Result, Took
-from .settings import has_gpu
+from .settings import has_gpu, visible_gpus
 from .start import EngineSpec, start_engine
 
-__all__ = ["Engine", "EngineSpec", "Limits", "Request", "Result", "Took", "has_gpu", "start_engine"]
+__all__ = [
+    "Engine",
+    "EngineSpec",
+    "Limits",
+    "Request",
+    "Result",
+    "Took",
+    "has_gpu",
+    "start_engine",
+    "visible_gpus",
+]

@@ -26,6 +26,16 @@ def has_gpu() -> bool:
     return bool(current_platform.is_cuda_alike() and current_platform.device_count())
 
 
+def visible_gpus() -> list[str]:
+    """The GPUs that vLLM drives here, as CUDA_VISIBLE_DEVICES names them."""
+    if not has_gpu():
+        return []
+    from vllm.platforms import current_platform
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(current_platform.device_count())]
+
+
 @contextlib.contextmanager
 def _vllm_installed() -> Iterator[None]:
     try:

@@ -110,6 +110,7 @@ class Http(ZeroMQ):
         name, _index, prompt, sampling, sample = request
         params = {field: value for field, value in asdict(sampling).items() if value is not None}
         samples = params.pop("samples")
+        params.pop("session", None)
         params["n"] = samples if params.pop("one_request") else 1
         if "seed" in params:
             params["seed"] += sample

@@ -108,6 +108,7 @@ class Ray(RemoteEngine):
         self._joined = await asyncio.to_thread(join_cluster)
         variables = {**self._run.variables(), "PYTHONPATH": python_path()}
         variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"  # the engine picks its GPUs
+        variables |= {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
         self._actor = _Actor.options(runtime_env={"env_vars": variables}).remote()
         self._actor.live.remote().future().add_done_callback(self._note_end)
         self._limits = await self._result_of(self._actor.start.remote(spec))

@@ -13,15 +13,17 @@ import fake
 import pytest
 from leaks import nothing_left
 from rollout_bench.cli import main as cli
+from rollout_bench.cli.options import ways
 from rollout_bench.history.sessions import sessions_of
 from rollout_bench.measure import rounds as rounds_module
 from rollout_bench.measure import session
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.tracked import fixed
+from rollout_bench.measure.workload import Workload
 from rollout_bench.report.estimate import BUSY_HOST, estimate_of
 from rollout_bench.report.ratios import of_variants, ratio_table, ratios, together
-from rollout_bench.schema.record import ABSENT, FAILED, Record, read_records
+from rollout_bench.schema.record import ABSENT, FAILED, Record, engines, read_records
 
 
 def record(path: str, samples: list[float]) -> Record:
@@ -306,6 +308,35 @@ def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeyp
     assert [len(one.metrics["step_seconds"]) for one in records] == [3, 3]
 
 
+def test_replicas_and_entries_are_combined_with_the_plain_way_first():
+    given = SimpleNamespace(entry=["zmq", "local"], replicas=[2, 1], routing=["sticky", "round-robin"])
+    assert ways(given, ["sync"]) == [
+        "sync", "sync@zmq", "sync@local*2-sticky", "sync@zmq*2-sticky", "sync@local*2-round-robin",
+        "sync@zmq*2-round-robin",
+    ]  # fmt: skip
+    assert [*map(engines, ways(given, ["sync"]))] == [1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.timeout(60)
+def test_replicas_are_a_way_of_their_own_and_a_record_says_what_each_had(tmp_path, monkeypatch):
+    """Counts are of all engines; in a group of two samples both say that they belong together."""
+    fake.put(monkeypatch, tmp_path)
+    load = Workload(prompts=2, samples=2, prompt_tokens=8, output_tokens=4)
+    one, two = run_session(
+        "nano", [*map(Contestant, ["zmq@zmq", "zmq@zmq*2-sticky"])], [load], 2, 1, [].append, repeat_share=0.0
+    )
+    assert (one.status, two.status, two.entry) == ("measured", "measured", "zmq*2-sticky"), two.reason
+    assert "replicas" not in one.observed
+    assert [each["requests"] for each in two.observed["replicas"]] == [4, 4]
+    steps = two.observed["replicas"][1]["last_rollout"]["engine_steps"]
+    assert two.metrics["engine_step_seconds"][-1] == pytest.approx(two.metrics["step_seconds"][-1] / steps)
+    assert "wire_bytes" not in two.metrics
+    assert sorted((tmp_path / "engines_of").read_text().split("\n")) == ["", "1 round-robin", "2 sticky"]
+    last = (tmp_path / "sessions").read_text().splitlines()
+    assert "1/0 1/0 1/1 1/1" in last
+    assert [line for line in last if "None" not in line] == [f"{n}/0 {n}/0 {n}/1 {n}/1" for n in (-1, 0, 1)]
+
+
 @pytest.mark.timeout(60)
 def test_a_start_that_takes_all_of_the_time_breaks_nothing_for_those_that_are_up(tmp_path, monkeypatch):
     """What is left of the deadline for those asked after it is 0 s, and not less."""
@@ -348,6 +379,9 @@ def test_whoever_is_up_does_not_wait_for_the_others_as_long_as_they_like(monkeyp
         (["--rounds", "1"], "--rounds is 1"),
         (["--metric", "speed"], "unknown metric 'speed'"),
         (["--reference", "pigeon"], "unknown path 'pigeon'"),
+        (["--replicas", "2,0"], "--replicas is 0"),
+        (["--routing", "sticky"], "--routing says where requests go of several engines"),
+        (["--replicas", "2", "--routing", "stick"], "unknown routing 'stick' (did you mean sticky?)"),
     ],
 )
 def test_a_bad_request_is_refused_in_a_line_before_any_engine_starts(more, why, capsys):

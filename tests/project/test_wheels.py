@@ -18,6 +18,7 @@ MEASURED = {
     "errors",
     "models",
     "presets",
+    "replicas",
     "rollout",
     "surroundings",
     "transports",

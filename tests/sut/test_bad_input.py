@@ -108,7 +108,7 @@ def test_sampling_nothing_is_refused(field):
 
 def test_as_many_samplings_as_prompts():
     """Silently cut to the shorter, some prompts would have no answer."""
-    rollout = Rollout(model=None, row=None, engine=None, run=None)
+    rollout = Rollout(model=None, row=None, engine=None)
     with pytest.raises(ConfigurationError, match="2 prompts came with 3 samplings"):
         asyncio.run(rollout.generate([[1], [2]], [Sampling(1)] * 3))
 

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from rollout_bench.measure.model_free import ModelFreeEngine
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
 from rollout_perf.engine import Engine, Request, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
+from rollout_perf.replicas import Replicas, Routing
 from rollout_perf.surroundings import environment
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
@@ -36,6 +38,7 @@ EVERY = [pytest.param(name, marks=[pytest.mark.engine] * (name in BY_RAY)) for n
 REMOTE = [
     one for one in EVERY if one.values[0] not in (LOCAL, "ray-group")
 ]  # the same actor as that of `ray`
+REPLICAS = "replicas"
 TCP = "tcp://127.0.0.1"
 TAKES_ENDPOINT = [name for name, entry in ENTRIES.items() if entry.endpoint_check is not None]
 
@@ -66,6 +69,13 @@ def opened(name: str, endpoint: str | None = None, step_deadline_seconds: float 
     return open_entry(name, "fake_engine:start", arguments, endpoint, step_deadline_seconds)
 
 
+@asynccontextmanager
+async def one_of_one(**arguments) -> AsyncIterator[Engine]:
+    """The fake engine as the only replica: what holds of an engine holds of several as one."""
+    async with opened(LOCAL, **arguments) as engine:
+        yield Replicas([engine], Routing("sticky", 1), "fail")
+
+
 def requests(prompts: list[list[int]], sampling: Sampling) -> list[Request]:
     return [(f"r{index}", index, prompt, sampling, 0) for index, prompt in enumerate(prompts)]
 
@@ -76,13 +86,14 @@ async def generate(engine: Engine, prompts: list[list[int]], sampling: Sampling)
     return [sample for samples in results for sample in samples]
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=[*EVERY, REPLICAS])
 def entered(request) -> Iterator[SimpleNamespace]:
     """An entry that is open for all tests that leave it healthy, and the loop that it lives in."""
     if request.param in BY_RAY:
         request.getfixturevalue("cluster")
     with nothing_left(only=("process", "shared memory")), asyncio.Runner() as runner:
-        way_in = opened(request.param, token_seconds=0.001)
+        opens = one_of_one if request.param == REPLICAS else partial(opened, request.param)
+        way_in = opens(token_seconds=0.001)
         yield SimpleNamespace(name=request.param, engine=runner.run(way_in.__aenter__()), run=runner.run)
         runner.run(way_in.__aexit__(None, None, None))
 
@@ -121,7 +132,7 @@ def test_a_sequence_says_what_it_took_to_the_engine_and_back():
             for result in kept:
                 took(*result)
 
-    rollout = Rollout(model=None, row=None, engine=Slow(0.001), run=None)
+    rollout = Rollout(model=None, row=None, engine=Slow(0.001))
     [sequence] = asyncio.run(rollout.generate([[1]], Sampling(30)))
     assert 0.02 <= sequence.way_in_seconds < sequence.done_seconds - 0.03
     assert 0.04 <= sequence.way_back_seconds < 1
@@ -172,7 +183,7 @@ def test_an_interruption_reaches_the_engine_and_what_it_says_the_caller(entered)
 
 
 def test_requests_beyond_what_a_front_takes_wait_and_none_is_dropped(entered, monkeypatch):
-    if entered.name == LOCAL:
+    if entered.name in (LOCAL, REPLICAS):
         pytest.skip("there is nothing between the caller and the engine")
     monkeypatch.setattr(entered.engine, "_room", 3)
 

@@ -12,7 +12,7 @@ from rollout_perf.engine.asynchronous import AsyncEngine
 def test_a_vllm_without_modes_and_an_unknown_mode_are_refused():
     engine = object.__new__(AsyncEngine)
     engine._llm = SimpleNamespace(pause_generation=lambda wait_for_inflight_requests: None)
-    rollout = Rollout(None, None, engine, None)
+    rollout = Rollout(None, None, engine)
     with pytest.raises(ConfigurationError, match="this vLLM cannot be paused in a mode"):
         asyncio.run(rollout.pause("keep"))
     with pytest.raises(ConfigurationError, match="unknown mode 'nap'; known: abort, wait, keep"):

@@ -25,7 +25,7 @@ from ..report.idle import (
 )
 from ..report.names import work_name, work_of
 from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
-from ..schema.record import MEASURED, REFERENCE, read_records
+from ..schema.record import MEASURED, REFERENCE, engines, read_records
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
 from . import workloads
 from .answer import answer, json_argument
@@ -91,7 +91,7 @@ def run(given: argparse.Namespace) -> int:
     sessions = [
         sorted(some, key=lambda one: (order.get(one.path, len(order)), one.entry or "")) for some in sessions
     ]
-    [reference, *_others] = ways([given.reference], given.entry)
+    [reference, *_others] = ways(given, [given.reference])
     found = ratios(sessions, reference, given.metric)
     every = [one for records in sessions for one in records]
     tables = []
@@ -133,8 +133,8 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     """The records of every start."""
     gpus = machine.gpus()
     check_engine_paths(list(dict.fromkeys([given.reference, *given.path])), gpus)
-    [reference, *_others] = ways([given.reference], given.entry)
-    others = [one for one in ways(given.path, given.entry) if one != reference] + systems(given)
+    [reference, *_others] = ways(given, [given.reference])
+    others = [one for one in ways(given, given.path) if one != reference] + systems(given)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
@@ -142,7 +142,8 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     preset = check_model(given.preset, given.tp, loads, gpus)
     output = output_file(given.output)
     engine = engine_arguments(given.engine_arg)
-    groups = split(reference, others, at_once(preset, given.tp, loads))
+    most = at_once(preset, given.tp, loads) // max(map(engines, [reference, *others]))
+    groups = split(reference, others, most)
     sessions: list[list[Any]] = []
     with alone(say, output):
         for start, paths in product(range(given.starts), groups):

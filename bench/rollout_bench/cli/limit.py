@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
     """Search each path's limit and show it; 0 where every path has one."""
     gpus = machine.gpus()
     check_engine_paths(given.path, gpus)
-    named = ways(given.path, given.entry)
+    named = ways(given, given.path)
     for name in ("first_batch", "rollouts", "prompt_tokens", "output_tokens"):
         value = getattr(given, name)
         if value is not None and value < 1:

@@ -74,7 +74,7 @@ def run(given: argparse.Namespace) -> int:
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")
     loads = workloads.choose(given)
-    named = [*ways(given.path, given.entry), *systems(given)]
+    named = [*ways(given, given.path), *systems(given)]
     cases, options = sequence_arguments(given, named, loads, gpus)
     traces = _folder(given.profile)
     with alone(say, options["keep"]):
@@ -86,7 +86,7 @@ def run(given: argparse.Namespace) -> int:
             compare_probe=given.compare_probe,
             timeline=given.timeline,
         )
-    reference = REFERENCE if REFERENCE in named or len(given.entry) < 2 else named[0]
+    reference = REFERENCE if REFERENCE in named or len(named) == len(given.path) else named[0]
     shown = tail_table, steady_table, turn_table, interruption_table, idle_table, stage_table, way_table
     tables = [
         rollout_table(records, reference, given.metric),

@@ -10,6 +10,7 @@ from typing import Any
 
 from rollout_perf.entries import ENTRIES, LOCAL, find_entry
 from rollout_perf.models import PRESETS, find_model
+from rollout_perf.replicas import ROUND_ROBIN, ROUTINGS
 from rollout_perf.transports import TRANSPORTS, find_transport
 
 from ..errors import UsageError
@@ -17,7 +18,7 @@ from ..measure.labels import LABELS
 from ..measure.system import NoSystem, load
 from ..measure.workload import Workload
 from ..schema.metrics import STEP, WITHOUT_CONTROL
-from ..schema.record import way
+from ..schema.record import WayIn, way
 from .console import say
 from .names import MANY, listed, named, preset, unknown
 from .outputs import check_records_file
@@ -47,6 +48,21 @@ def entry_argument(parser: argparse.ArgumentParser) -> None:
         type=listed(),
         default=[],
         help=f"{MANY}; how a request reaches the engine: {', '.join(ENTRIES)} (default: {LOCAL})",
+    )
+    parser.add_argument(
+        "--replicas",
+        action="extend",
+        type=listed(int),
+        default=[],
+        help=f"{MANY}; engines behind the entry, with a share of this host each (default: 1)",
+    )
+    parser.add_argument(
+        "--routing",
+        action="extend",
+        type=listed(named("routing", ROUTINGS)),
+        default=[],
+        help=f"{MANY}; which of several engines takes a request: {', '.join(ROUTINGS)} "
+        f"(default: {ROUND_ROBIN})",
     )
 
 
@@ -79,18 +95,33 @@ def systems(given: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(given.system))
 
 
-def ways(paths: Sequence[str], entries: Sequence[str]) -> list[str]:
-    """Every path behind every entry, each once, the local entry's first.
-
-    Raises UsageError for an entry that is unknown or cannot be taken here.
-    """
-    for name in entries:
+def check_entries(names: Sequence[str]) -> None:
+    """Raise UsageError for an entry that is unknown or cannot be taken here."""
+    for name in names:
         if name not in ENTRIES:
             raise UsageError(unknown("entry", name, ENTRIES))
         if reason := find_entry(name).absent():
             raise UsageError(f"the entry {name!r} cannot be taken here: {reason}")
-    ordered = sorted(dict.fromkeys(entries or [LOCAL]), key=lambda name: name != LOCAL)
-    return [way(path, entry) for entry in ordered for path in dict.fromkeys(paths)]
+
+
+def ways(given: argparse.Namespace, paths: Sequence[str]) -> list[str]:
+    """Every path behind every entry, and that before as many engines; one engine and the local entry first.
+
+    Raises UsageError as `check_entries` does, and for what is no number of engines.
+    """
+    check_entries(given.entry)
+    if least := [one for one in given.replicas if one < 1]:
+        raise UsageError(f"--replicas is {least[0]}; it must be at least 1")
+    if given.routing and not any(one > 1 for one in given.replicas):
+        raise UsageError("--routing says where requests go of several engines: give --replicas too")
+    ordered = sorted(dict.fromkeys(given.entry or [LOCAL]), key=lambda name: name != LOCAL)
+    several = [
+        WayIn(entry, count, routing if count > 1 else None)
+        for count in sorted({*given.replicas} or {1})
+        for routing in (dict.fromkeys(given.routing or [ROUND_ROBIN]) if count > 1 else [None])
+        for entry in ordered
+    ]
+    return [way(path, str(one)) for one in several for path in dict.fromkeys(paths)]
 
 
 def metric_argument(parser: argparse.ArgumentParser, what: str) -> None:

@@ -17,7 +17,7 @@ from .answer import answer, answer_arguments
 from .checkout import provenance
 from .console import say
 from .names import MANY, listed, unknown
-from .options import check_paths, ways
+from .options import check_entries, check_paths
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def _entries(given: argparse.Namespace) -> int:
         raise UsageError("give either --path, for round trips over transports, or --entry, for requests")
     if given.blocks < 1:
         raise UsageError(f"--blocks is {given.blocks}; it must be at least 1")
-    ways([], given.entry)
+    check_entries(given.entry)
     result = run_entries(list(dict.fromkeys(given.entry)), given.blocks, say, provenance=provenance())
     answer(given, entry_table(result), result)
     return 1 if result["failed"] else 0

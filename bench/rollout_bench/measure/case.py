@@ -18,11 +18,11 @@ from typing import Any, TextIO
 
 from ..schema import variables
 from ..schema.metrics import METRICS
-from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, Record, Status, now, way
+from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, STICKY, Record, Status, WayIn, now, way
 from . import drive, machine, probe, timeline
 from . import gated as exact
 from .arrival import TRACE
-from .door import Door, NoDoor, Rollout, door_entries, facts, interrupts, lacks, open_door
+from .door import Door, NoDoor, Rollout, door_entries, facts, interrupts, lacks, open_door, takes_replicas
 from .interruption import interruption_metrics, updates
 from .labels import check_label
 from .marked import signal_all
@@ -61,6 +61,7 @@ class Cases:
         self.request = request
         self.path: str = request["path"]
         self.entry: str | None = request.get("entry")
+        self._way_in = WayIn.of(self.entry)
         self.options = OPTIONS | request["options"]
         self._workloads = [Workload(**workload) for workload in request["workloads"]]
         self.pending = list(self._workloads)
@@ -155,11 +156,13 @@ class Cases:
             return f"this commit has no preset {self.request['preset']!r}"
         if gpus and size > len(gpus):
             return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
-        if self.entry is not None:
+        if self._way_in.replicas > 1 and not takes_replicas(door):
+            return "this commit has one engine in a rollout and no replicas"
+        if (entry := self._way_in.entry) != LOCAL:
             entries = door_entries(door)
-            if self.entry not in entries:
-                return f"this commit has no entry {self.entry!r}; it has {', '.join(entries or [LOCAL])}"
-            if reason := entries[self.entry].absent():
+            if entry not in entries:
+                return f"this commit has no entry {entry!r}; it has {', '.join(entries or [LOCAL])}"
+            if reason := entries[entry].absent():
                 return reason
         return door.TRANSPORTS[self.path].absent(bool(gpus))
 
@@ -196,7 +199,7 @@ class Cases:
             worker_extension_cls=probe.EXTENSION,
             start_deadline_seconds=self.request["start_deadline_seconds"],
             step_deadline_seconds=self.request["step_deadline_seconds"],
-            **({} if self.entry is None else {"entry": self.entry}),
+            **_asked(self._way_in),
             **arguments,
         ) as rollout:
             start_seconds = time.perf_counter() - begin
@@ -207,7 +210,7 @@ class Cases:
             await watch.look_at_device()
             if self.options["timeline"]:
                 await watch.note_stages(stamps)
-            self.observed |= {**found, "workers": workers, "engine_pid": watch.engine_pid}
+            self.observed |= {**found, "workers": workers, "engine_pid": watch.engine_pids[0]}
             self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
             self.observed.pop("counters", None)
             self._started = True
@@ -218,8 +221,8 @@ class Cases:
             up = Up(rollout, forced, start_seconds, door.ConfigurationError)
             await exact.begin(rollout, forced, self._workloads[0])
             pids = [worker["pid"] for worker in workers]
-            stopped = [pid for pid in pids if pid not in (os.getpid(), watch.engine_pid)]
-            own = list(dict.fromkeys([*watch.fronts, watch.engine_pid, *stopped]))
+            stopped = [pid for pid in pids if pid not in (os.getpid(), *watch.engine_pids)]
+            own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
             # Without a GPU a worker has threads for many cores, which vLLM places.
             cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
             if cores:
@@ -293,7 +296,12 @@ class Cases:
         """Generate a rollout, and a sample of each of its metrics."""
         await self._watch.begin()
         rolled = await run_rollout(
-            engine.rollout, engine.forced, workload, number, self._least_seconds[workload] / 2
+            engine.rollout,
+            engine.forced,
+            workload,
+            number,
+            self._least_seconds[workload] / 2,
+            self._way_in.routing == STICKY,
         )
         if rolled.samples[0].done_seconds is None:
             self._watch.absent["tail"] = "this commit does not say when a sample was done"
@@ -335,6 +343,8 @@ class Cases:
         }
         if counted.totals:
             observed["counted"] = counted.totals
+        if self._way_in.replicas > 1:
+            observed["replicas"] = await self._watch.replicas()
         metrics = without_exact(gather(samples)) | counted.metrics
         metrics["engine_start_seconds"] = [engine.start_seconds]
         if self.options["compare_probe"]:
@@ -380,6 +390,12 @@ class Up:
     start_seconds: float
     refusal: type[Exception]
     """Raised for what this engine cannot be asked for."""
+
+
+def _asked(way_in: WayIn) -> dict[str, Any]:
+    """What `open_rollout` is asked for of what older commits do not know."""
+    entry = {} if way_in.entry == LOCAL else {"entry": way_in.entry}
+    return entry | ({} if way_in.replicas == 1 else {"replicas": way_in.replicas, "routing": way_in.routing})
 
 
 def _versions() -> dict[str, str]:

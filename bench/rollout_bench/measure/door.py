@@ -80,6 +80,8 @@ class Facts(TypedDict):
     entry_channel: NotRequired[str]
     """What carries requests, and the process that they reach; where the entry is not the local one."""
     front_pid: NotRequired[int]
+    replicas: NotRequired[list[dict[str, Any]]]
+    """Of each of several engines, what it has had, and its `front_pid`; the other facts are of the first."""
 
 
 ENGINE_SETTINGS = (
@@ -228,6 +230,11 @@ def open_door() -> Door:
     if missing:
         raise NoDoor(f"this commit has no API to measure: {PACKAGE} has no {', '.join(missing)}")
     return cast(Door, module)
+
+
+def takes_replicas(door: Door) -> bool:
+    """Whether the rollouts of this commit may have several engines."""
+    return "replicas" in inspect.signature(door.open_rollout).parameters
 
 
 def interrupts(door: Door) -> bool:

@@ -30,10 +30,13 @@ class Watch:
 
     def __init__(self, rollout: Rollout, found: Facts, worker_pids: list[int]):
         self._rollout = rollout
-        self.engine_pid = _engine_pid()
-        self.fronts = list(dict.fromkeys([os.getpid(), found.get("front_pid", os.getpid())]))
+        self.engine_pids = _engine_pids()
+        own = found.get("replicas", [found])
+        self._replicas = len(own)
+        self.fronts = list(dict.fromkeys([os.getpid(), *(one.get("front_pid", os.getpid()) for one in own)]))
         """The processes that a request passes before it reaches the engine."""
-        self._pids = sorted({*self.fronts, self.engine_pid, *worker_pids})
+        self._pids = sorted({*self.fronts, *self.engine_pids, *worker_pids})
+        self._leads: list[dict[str, Any]] = []
         self.counts_wire = "counters" in found
         self.engine = found["engine"]
         """The engine's resolved settings."""
@@ -66,7 +69,7 @@ class Watch:
         await self._rollout.call_workers("probe_begin")
         forget_peaks(self._pids)
         self._wire = await self._counters()
-        self._cpu = cpu_seconds(self.engine_pid)
+        self._cpu = sum(map(cpu_seconds, self.engine_pids))
         self._fronts_cpu = [*map(cpu_seconds, self.fronts)]
 
     async def end(self, workload: Workload) -> Counts:
@@ -74,13 +77,14 @@ class Watch:
         caller, *fronts = (
             cpu_seconds(pid) - cpu for pid, cpu in zip(self.fronts, self._fronts_cpu, strict=True)
         )
-        cpu = cpu_seconds(self.engine_pid) - self._cpu
+        cpu = sum(map(cpu_seconds, self.engine_pids)) - self._cpu
         wire = await self.carried()
         wants_steps = [] if workload.is_batch else [True]
         replies = await self._rollout.call_workers("probe_end", *wants_steps)
         workers = [json.loads(reply) for reply in replies]
         gpu = [worker["gpu_peak_bytes"] for worker in workers if worker["gpu_peak_bytes"] is not None]
-        steps = workers[0]["engine_steps"]
+        self._leads = workers[:: len(workers) // self._replicas]
+        steps = round(sum(lead["engine_steps"] for lead in self._leads) / self._replicas)
         for worker in workers:
             if worker["untimed"]:
                 self.absent["idle"] = worker["untimed"]
@@ -88,7 +92,7 @@ class Watch:
             engine_steps=steps,
             engine_cpu_seconds=cpu,
             caller_cpu_seconds=caller,
-            front_cpu_seconds=fronts[0] if fronts else None,
+            front_cpu_seconds=sum(fronts) if fronts else None,
             host_peak_bytes=peak_bytes(self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=wire.get("bytes"),
@@ -96,15 +100,27 @@ class Watch:
             wire_seconds={f"wire_{name}": value for name, value in wire.items() if name in _WIRE_SECONDS},
             gpu_busy_seconds=_mean([worker["gpu_busy_seconds"] for worker in workers]),
             worker_busy_seconds=_mean([worker["worker_busy_seconds"] for worker in workers]),
-            preemptions=workers[0]["preemptions"],
-            prompt_tokens=workers[0]["prompt_tokens"],
+            preemptions=self._sum("preemptions"),
+            prompt_tokens=self._sum("prompt_tokens"),
             first_step=(workers[0]["first_step_requests"], workers[0]["first_step_tokens"]),
-            cached_tokens=workers[0]["cached_tokens"] if self.engine["prefix_caching"] else None,
+            cached_tokens=self._sum("cached_tokens") if self.engine["prefix_caching"] else None,
             stage_seconds=self._stage_seconds(workers[0]),
             block_tokens=self.engine["block_size"],
             steps=[worker["steps"] for worker in workers if worker.get("steps")],
             floor_seconds=None if self.device is None else floor_seconds(workload, steps, self.device),
         )
+
+    def _sum(self, name: str) -> int | None:
+        """A count over the replicas; None where one does not have it."""
+        counts = [lead[name] for lead in self._leads]
+        return None if None in counts else sum(counts)
+
+    async def replicas(self) -> list[dict[str, Any]]:
+        """Of each replica what it has had; of the last rollout its steps and its prefix cache's hits."""
+        counted = ("engine_steps", "prompt_tokens", "cached_tokens")
+        found = (await facts(self._rollout))["replicas"]
+        last = [{name: lead[name] for name in counted} for lead in self._leads]
+        return [one | {"last_rollout": its} for one, its in zip(found, last, strict=True)]
 
     def _stage_seconds(self, worker: dict[str, Any]) -> dict[str, float]:
         if self._stamps is None:
@@ -174,13 +190,14 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _engine_pid() -> int:
-    """The process in which the engine runs: a descendant that vLLM has titled so, or this one."""
+def _engine_pids() -> list[int]:
+    """The processes in which engines run: descendants that vLLM has titled so, or this one."""
+    found = []
     for pid in descendants(os.getpid()):
         with suppress(OSError):
             if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"VLLM::EngineCore"):
-                return pid
-    return os.getpid()
+                found.append(pid)
+    return found or [os.getpid()]
 
 
 def descendants(ancestor: int) -> list[int]:

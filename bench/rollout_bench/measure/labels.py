@@ -5,7 +5,7 @@ A run that is not what its label says is a failed one, and no row of a table.
 
 from dataclasses import dataclass
 
-from ..schema.record import MEASURED, Record, is_system
+from ..schema.record import LOCAL, MEASURED, Record, WayIn, is_system
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,11 @@ def check_label(record: Record) -> Record:
             wrong.append(f"worker {rank} has async scheduling")
     if label.channel is not None and not str(observed.get("channel", "")).startswith(label.channel):
         wrong.append(f"channel is {observed.get('channel')!r}, not {label.channel}")
-    carries, found = ENTRIES[record.entry], observed.get("entry_channel")
+    way_in, there = WayIn.of(record.entry), len(observed.get("replicas", [None]))
+    if there != way_in.replicas:
+        wrong.append(f"there are {there} engines, not {way_in.replicas}")
+    carries = ENTRIES[None if way_in.entry == LOCAL else way_in.entry]
+    found = observed.get("entry_channel")
     if found != carries and not (carries and str(found).startswith(carries)):
         wrong.append(f"requests are carried by {found!r}, not {carries}")
     return record.failed(f"not what its label says: {'; '.join(wrong)}") if wrong else record

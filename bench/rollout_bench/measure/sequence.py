@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import ABSENT, FAILED, MEASURED, Record, read_records
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, engines, read_records
 from .control import is_control, with_ratios
 from .equal_work import check_equal_work
 from .saturation import Search
@@ -54,7 +54,8 @@ def measure_cases(
     kept = kept_records(keep, preset, tensor_parallel_size, workloads)
     records = [one for one in kept if one.way in paths or is_control(one)]
     left = _left(paths, workloads, records, Search(options.get("until_limit_seconds")))
-    most = max(1, at_once(preset, tensor_parallel_size, workloads) - len(controls)) if left else 1
+    room = at_once(preset, tensor_parallel_size, workloads) - len(controls) if left else 1
+    most = max(1, room // max(map(engines, paths), default=1))
     while left:
         group = [path for path in paths if left.get(path) == next(iter(left.values()))][:most]
         loads = left[group[0]]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import FAILED, Record, Status, now, path_and_entry, read_records
+from ..schema.record import FAILED, Record, Status, engines, now, path_and_entry, read_records
 from .equal_work import check_equal_work
 from .process import Interpreter, run_module
 from .sizing import session_arguments
@@ -104,7 +104,8 @@ def attempt(
     of them all; records hold the host's state by round, and mark those that count nevertheless. Engines are
     as large as `sized_for` needs, where that is more than the workloads.
     """
-    sizing = preset, tensor_parallel_size, sized_for or workloads, len(contestants)
+    up = sum(engines(one.way) for one in contestants)
+    sizing = preset, tensor_parallel_size, sized_for or workloads, up
     shared = session_arguments(*sizing, arguments or {})
     known = (provenance or {}) | {"session": uuid.uuid4().hex[:12]}
     requests = [

@@ -43,17 +43,19 @@ async def run_rollout(
     workload: Workload,
     number: int,
     interrupt_after_seconds: float | None = None,
+    sticky: bool = False,
 ) -> Rolled:
     """Submit a workload's rollout, as its requests arrive, and wait for its end. Where the workload is to be
-    interrupted, it is after so many seconds.
+    interrupted, it is after so many seconds; where it is `sticky`, requests say what they belong to.
 
     Raises UnequalWork where it did not generate exactly what the workload forces.
     """
     requests = workload.requests(number)
     prompts = [prompt for prompt, _tokens, _samples in requests]
+    homes = [{"session": home} if sticky else {} for home in workload.homes(number)]
     samplings = [
-        sampling(tokens, **workload.asked, **({"samples": samples} if samples > 1 else {}))
-        for _prompt, tokens, samples in requests
+        sampling(tokens, **workload.asked, **home, **({"samples": samples} if samples > 1 else {}))
+        for (_prompt, tokens, samples), home in zip(requests, homes, strict=True)
     ]
     due, chains, before = workload.due_seconds(number), workload.chains(), workload.requests_before()
     begin = time.perf_counter()

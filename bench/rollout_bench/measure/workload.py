@@ -262,6 +262,16 @@ class Workload:
         prompts = self.token_ids(rollout)
         return [(prompts[number], tokens, samples) for number, tokens, samples in self._calls()]
 
+    def homes(self, rollout: int = 0) -> list[str]:
+        """Of every request what keeps it at a replica where routing is sticky: its session, or its prompt."""
+        numbers = [f"{rollout}/{number}" for number, _tokens, _samples in self._calls()]
+        session = self.session or ()
+        named = [session[first] if session else None for first in self._first()]
+        return [
+            number if name is None else f"{rollout}/{name}"
+            for number, name in zip(numbers, named, strict=True)
+        ]
+
     def due_seconds(self, rollout: int = 0) -> list[float] | None:
         """When each of the `chains` begins, from the rollout's begin; None where no clock says so."""
         begin, known = [chain[0][0] for chain in self.chains()], self.arrival_seconds

@@ -28,6 +28,10 @@ LOCAL = "local"
 """The entry that every case has of which no record says another."""
 
 
+STICKY = "sticky"
+"""The routing that keeps what belongs together at a replica."""
+
+
 def way(path: str, entry: str | None) -> str:
     """A path and the entry before it in a word: "zmq", or "zmq@http" where it is not the local one."""
     return path if entry in (None, LOCAL) else f"{path}@{entry}"
@@ -39,9 +43,34 @@ def path_and_entry(way: str) -> tuple[str, str | None]:
     return path, entry or None
 
 
+@dataclass(frozen=True)
+class WayIn:
+    """What a record's entry says: "zmq", or "zmq*2-sticky" where there are several engines behind it."""
+
+    entry: str
+    replicas: int
+    routing: str | None
+    """Of requests to replicas."""
+
+    @classmethod
+    def of(cls, entry: str | None) -> "WayIn":
+        """What it says; None is the local entry."""
+        name, _, several = (entry or LOCAL).partition("*")
+        replicas, _, routing = several.partition("-")
+        return cls(name, int(replicas or 1), routing or None)
+
+    def __str__(self) -> str:
+        return self.entry if self.replicas == 1 else f"{self.entry}*{self.replicas}-{self.routing}"
+
+
 def is_system(path: str) -> bool:
     """Whether it is no path of ours but another's system, named by its adapter: MODULE:FUNCTION."""
     return ":" in path
+
+
+def engines(way: str) -> int:
+    """How many engines a way has."""
+    return WayIn.of(path_and_entry(way)[1]).replicas
 
 
 def now() -> str:
@@ -173,7 +202,7 @@ class Record:
     provenance: Annotated[dict[str, Any], ProvenanceFacts] = field(default_factory=dict)
     """Commit, versions, machine, when, command."""
     entry: str | None = None
-    """What carried the requests to the engine; the local entry is not written."""
+    """What carried the requests to how many engines, see WayIn; the local entry to one is not written."""
     schema: int = SCHEMA
     """The version of this schema."""
 

@@ -33,6 +33,7 @@ class Sampling:
     max_tokens: int
     ignore_eos: bool = False
     logprobs: int | None = None
+    session: str | None = None
 
 
 @dataclass
@@ -100,14 +101,15 @@ ENTRIES = {"local": Entry(), "zmq": Entry()}
 class Rollout:
     """An engine in this process, and a child that stands for its worker: it can be stopped and found."""
 
-    def __init__(self, row: Row, child: int, entry: str):
-        self.row, self.child, self.entry = row, child, entry
+    def __init__(self, row: Row, child: int, entry: str, replicas: int):
+        self.row, self.child, self.entry, self.replicas = row, child, entry, replicas
         self.clock = clock.make(row.name)
         self.worker = make_worker(child, row.carrier, behaviour.breaks_at(row.name))
         self.rollouts = self.steps = 0
 
     async def generate(self, prompts, sampling):
         behaviour.note("rollouts", self.row.name, len(prompts))
+        behaviour.note("sessions", *(one.session for one in sampling))
         self.rollouts += 1
         if self.rollouts > 1:  # others may still start at the first one
             await neighbours.wait_until_alone(self.row.name)
@@ -136,7 +138,7 @@ class Rollout:
 
     async def call_workers(self, method, *arguments):
         # In a thread: a worker that is held waits for what this one sends meanwhile.
-        return [await asyncio.to_thread(getattr(self.worker, method), *arguments)]
+        return [await asyncio.to_thread(getattr(self.worker, method), *arguments)] * self.replicas
 
     async def describe(self):
         engine = {"kv_cache_blocks": 100, "block_size": 16, "prefix_caching": False}
@@ -144,6 +146,12 @@ class Rollout:
         facts = {"executor": self.row.executor, "vllm": "none", "engine": engine}
         if self.entry != "local":
             facts |= {"entry_channel": "zmq ROUTER/DEALER", "front_pid": self.child}
+        if self.replicas > 1:
+            own = {"requests": 4, "retried": 0, "front_pid": self.child}
+            return facts | {
+                "channel": self.row.channel,
+                "replicas": [dict(own) for _ in range(self.replicas)],
+            }
         if self.row.channel is None:
             return facts
         counters = {"sent_bytes": BYTES * self.steps, "received_bytes": 0, "calls": self.steps}
@@ -159,6 +167,8 @@ async def open_rollout(
     start_deadline_seconds=600.0,
     step_deadline_seconds=300.0,
     entry="local",
+    replicas=1,
+    routing="round-robin",
     **engine_arguments,
 ):
     """Start an engine over a path, or come to no good end, as `behaviour` says."""
@@ -173,7 +183,8 @@ async def open_rollout(
     child = _sleeper()
     neighbours.add(transport, child.pid)
     try:
-        yield Rollout(TRANSPORTS[transport], child.pid, entry)
+        behaviour.note("engines_of", replicas, routing)
+        yield Rollout(TRANSPORTS[transport], child.pid, entry, replicas)
         assert neighbours.state(child.pid) != "T", "the worker was left stopped"
     finally:
         child.kill()
