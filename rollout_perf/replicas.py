@@ -115,9 +115,8 @@ class Replicas(Engine):
                 if isinstance(error, WorkerError):
                     raise
                 self._lose(replica, error)
-                self._check()
-                self._seen[replica]["retried"] += len(left)
                 send(sorted(left))
+                self._seen[replica]["retried"] += len(left)
             finally:
                 for _ in left:
                     self._routing.done(replica)
