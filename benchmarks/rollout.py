@@ -189,6 +189,19 @@ _INTERRUPTED = (
 """And of one that is interrupted."""
 
 
+_ENTRIES = (
+    "control_ratio",
+    "step_seconds",
+    "way_in_seconds",
+    "way_back_seconds",
+    "caller_cpu_seconds",
+    "front_cpu_seconds",
+    "engine_step_seconds",
+    "latency_p99_seconds",
+)
+"""And of one that passes an entry."""
+
+
 class _Fixed:
     """The fixed workload at some batches."""
 
@@ -244,6 +257,8 @@ def _classes(table: str, tracked: Tracked) -> dict[str, type]:
             metrics = _STEADY
         if its.workloads[0].interrupt:
             metrics = _INTERRUPTED
+        if any("@" in path for path in tracked.paths):
+            metrics = _ENTRIES
         content = {
             "__module__": __name__,
             "workload": its.workloads[0].name,

@@ -43,7 +43,10 @@ def nothing_is_built(monkeypatch, tmp_path):
         ([], "BASE, HEAD"),
         (["no-such-commit", "HEAD"], "unknown commit 'no-such-commit'"),
         (["HEAD", "--no-index"], "unknown option --no-index"),
-        (["HEAD", "HEAD", "--tracked", "bono"], "known: nano, nano-rl, nano-turns, qwen2.5-0.5b"),
+        (
+            ["HEAD", "HEAD", "--tracked", "bono"],
+            "known: nano, nano-rl, nano-turns, nano-entries, qwen2.5-0.5b",
+        ),
         (
             ["HEAD", "HEAD", "--tracked", "nano-rl", "--batch", "7"],
             "it has grpo 32, grpo-logprobs-0 32, ",

@@ -42,8 +42,11 @@ def test_a_model_of_ones_own_is_a_table(tmp_path):
     assert mine.classes["MineScored"].workloads[0].asked == {"logprobs": 0}
     assert {load.output_tokens for load in mine.classes["Mine"].workloads} == {256}
     assert (mine.paths, mine.sets["weekly"], mine.part) == (["vllm-mp", "zmq", "ray"], ["ray"], "-mine")
-    system = MINE.replace('["ray"]', '["my.adapter:start", "ray"]')
-    assert tracked(tmp_path, system)["mine"].paths == ["vllm-mp", "zmq", "ray", "my.adapter:start"]
+    others = MINE.replace('["ray"]', '["my.adapter:start", "ray", "zmq@http"]')
+    paths = tracked(tmp_path, others)["mine"].paths
+    assert paths == ["vllm-mp", "zmq", "zmq@http", "ray", "my.adapter:start"]
+    made = rollout._classes("mine", tracked(tmp_path, others)["mine"])
+    assert hasattr(made["Mine"], "track_way_in_seconds")
 
 
 def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
@@ -67,6 +70,7 @@ def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
         ("tensor_parallel_size = 2", "tp = 2", "[mine] has the key 'tp'; known: flavour, preset"),
         ("_size = 2", "_size = true", "tensor_parallel_size is True; it must be a whole number of 1 or more"),
         ('["ray"]', '["pigeon"]', "[mine] paths weekly is ['pigeon']; it must be a list of paths: sync, "),
+        ('["ray"]', '["ray@pigeon"]', "each may have an entry: PATH@zmq, PATH@http, "),
         ('["ray"]', '"ray"', "[mine] paths weekly is 'ray'; it must be a list of paths: sync, "),
         ("classes.Mine =", "classes.mine =", "[mine] has the class 'mine'"),
         ("classes.MineGrpo =", "classes.Nano =", "the class Nano is of [mine] and of [nano]: rename one"),

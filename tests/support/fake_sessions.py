@@ -20,7 +20,7 @@ FACTS = {
 def record_of(path, build, status="measured", reason=None):
     """A record, without metrics."""
     return SimpleNamespace(
-        path=path, preset="nano", tensor_parallel_size=1, workload={"name": "fixed", "batch": 8},
+        path=path, way=path, preset="nano", tensor_parallel_size=1, workload={"name": "fixed", "batch": 8},
         status=status, reason=reason, metrics={}, observed={}, provenance={"side": build},
     )  # fmt: skip
 

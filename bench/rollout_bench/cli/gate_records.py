@@ -69,7 +69,7 @@ class Records:
             file.write("".join(f"{record.to_json()}\n" for record in records))
         for record in records:
             side, load = record.provenance["side"], record.workload
-            case = f"{record.path} {load['name']} {load['batch']}"
+            case = f"{record.way} {load['name']} {load['batch']}"
             if record.status == MEASURED:
                 self._first.setdefault((side, case), record)
                 self._spoilt += spoilt_rounds(record)

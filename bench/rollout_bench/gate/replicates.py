@@ -44,7 +44,7 @@ class Replicates:
         """Take the records of a session, of both builds."""
         for record in records:
             load = record.workload
-            case = Case(record.path, record.preset, record.tensor_parallel_size, load["name"], load["batch"])
+            case = Case(record.way, record.preset, record.tensor_parallel_size, load["name"], load["batch"])
             starts = self._starts.setdefault(case, {name: {} for name in BUILDS})
             starts[record.provenance["side"]][replicate] = record
 

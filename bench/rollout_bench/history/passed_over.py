@@ -28,6 +28,6 @@ def passed_over(
             for name, one in tracked.items():
                 records = machine / "records" / f"{file.stem}-{name}.jsonl"
                 known = read_records(records.read_text()) if records.exists() else []
-                if {*one.sets.get(chosen, ())} - {record.path for record in known}:
+                if {*one.sets.get(chosen, ())} - {record.way for record in known}:
                     lacking.setdefault(commit, set()).update(one.classes)
     return list(lacking), sorted({name for names in lacking.values() for name in names})

@@ -49,11 +49,11 @@ def measure(tracked: Tracked) -> Cache:
         "sut": sut_fingerprint() if target else None,
     }
     kept = kept_records(target, tracked.preset, tracked.tensor_parallel_size, tracked.workloads)
-    counted = Counter(one.path for one in kept)
+    counted = Counter(one.way for one in kept)
     known = [
         one
         for one in kept
-        if one.provenance.get("method") == METHOD and counted[one.path] == len(tracked.workloads)
+        if one.provenance.get("method") == METHOD and counted[one.way] == len(tracked.workloads)
     ]
     paths = list(tracked.sets.get(os.environ.get(variables.SET, DEFAULT_SET), ()))
     if variables.AGAIN not in os.environ:
@@ -67,13 +67,13 @@ def measure(tracked: Tracked) -> Cache:
             asv_records.save(records, target)
     else:
         records = _measure(tracked, paths, target, provenance, known) if paths else []
-    records += [one for one in known if one.path not in {record.path for record in records}]
-    by_path = {path: [one for one in records if one.path == path] for path in tracked.paths}
+    records += [one for one in known if one.way not in {record.way for record in records}]
+    by_path = {path: [one for one in records if one.way == path] for path in tracked.paths}
     return {path: its for path, its in by_path.items() if its}
 
 
 def _left(paths: Iterable[str], records: Sequence[Record]) -> list[str]:
-    there = {record.path for record in records}
+    there = {record.way for record in records}
     return [path for path in paths if path not in there]
 
 
@@ -100,8 +100,8 @@ def _measure(
     if target is not None and provenance["sut"] and variables.AGAIN not in os.environ:
         ours = [path for path in paths if not is_system(path)]  # another's adapter may have changed
         records = shared_records(target, tracked, ours, provenance)
-        for path in dict.fromkeys(record.path for record in records):
-            other = next(one.provenance["of_commit"] for one in records if one.path == path)
+        for path in dict.fromkeys(record.way for record in records):
+            other = next(one.provenance["of_commit"] for one in records if one.way == path)
             asv_records.say(
                 f"{path} {tracked.preset}: as at {other[:8]}, whose system under test is the same"
             )

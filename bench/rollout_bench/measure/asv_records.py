@@ -45,9 +45,9 @@ def _results_folder(folder: Path) -> Path:
 def save(records: Sequence[Record], path: Path) -> None:
     """Write records beside those that the file has of other paths, whole or not at all; what was kept on the
     way to them goes."""
-    measured = {record.path for record in records}
+    measured = {record.way for record in records}
     others = read_records(path.read_text()) if path.exists() else []
-    both = [*(record for record in others if record.path not in measured), *records]
+    both = [*(record for record in others if record.way not in measured), *records]
     order = {path: number for number, path in enumerate(LABELS)}
     both.sort(key=lambda record: order.get(record.path, len(order)))
     write_whole(path, "".join(record.to_json() + "\n" for record in both))

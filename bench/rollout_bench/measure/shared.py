@@ -52,10 +52,10 @@ def shared_records(
     for file in sorted(target.parent.glob(f"*-{target.name.partition('-')[2]}")):
         alike: dict[str, list[Record]] = {}
         for one in kept_records(file, tracked.preset, tracked.tensor_parallel_size, tracked.workloads):
-            if one.path in paths and _is_as_good(one, provenance):
+            if one.way in paths and _is_as_good(one, provenance):
                 its = one.provenance
                 own = its | {"commit": provenance["commit"], "of_commit": its["commit"]}
-                alike.setdefault(one.path, []).append(replace(one, provenance=own))
+                alike.setdefault(one.way, []).append(replace(one, provenance=own))
         for path, records in alike.items():
             if path not in found or measured_at(records[0]) > measured_at(found[path][0]):
                 found[path] = records
@@ -93,4 +93,4 @@ def _may_pool(kept: Record, again: Record) -> bool:
 
 
 def _case(record: Record) -> tuple[str, str]:
-    return record.path, record.workload["fingerprint"]
+    return record.way, record.workload["fingerprint"]

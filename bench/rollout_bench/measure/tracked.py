@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, meant
-from ..schema.record import is_system
+from ..schema.record import is_system, path_and_entry
 from .agents import turns
-from .labels import LABELS
+from .labels import ENTRIES, LABELS
 from .rl import grpo, verl
 from .workload import Workload
 
@@ -100,7 +100,7 @@ class Tracked:
     def paths(self) -> list[str]:
         """The paths of any set, in the order in which they are shown."""
         given = dict.fromkeys(path for paths in self.sets.values() for path in paths)
-        return sorted(given, key=lambda path: _ORDER.get(path, len(_ORDER)))
+        return sorted(given, key=lambda path: _ORDER.get(path_and_entry(path)[0], len(_ORDER)))
 
     @property
     def version(self) -> list[str]:
@@ -175,8 +175,12 @@ def _is_rising(value: Any) -> bool:
 
 def _is_paths(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(one, str) and (one in LABELS or is_system(one)) for one in value
+        isinstance(one, str) and (is_system(one) or _is_way(*path_and_entry(one))) for one in value
     )
+
+
+def _is_way(path: str, entry: str | None) -> bool:
+    return path in LABELS and entry in ENTRIES
 
 
 _TEXT = Kind("a text", lambda value: isinstance(value, str) and value != "")
@@ -185,7 +189,11 @@ _LOGPROBS = Kind("a whole number of 0 or more", lambda value: type(value) is int
 _BATCHES = Kind("a list of rising whole numbers of 1 or more", _is_rising)
 _SECONDS = Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < float("inf"))
 _TABLE = Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
-_PATHS = Kind(f"a list of paths: {', '.join(LABELS)}; or of others' systems, MODULE:FUNCTION", _is_paths)
+_PATHS = Kind(
+    f"a list of paths: {', '.join(LABELS)}; each may have an entry: "
+    f"{', '.join(f'PATH@{entry}' for entry in ENTRIES if entry)}; or of others' systems, MODULE:FUNCTION",
+    _is_paths,
+)
 _FLAVOUR = Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
 
 _PROMPT = _COUNT.of("tokens of every prompt")

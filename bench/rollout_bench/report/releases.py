@@ -114,8 +114,8 @@ def _case(
     """The paths of a group at a batch: the newest release against the one before, rows, change points."""
     some = comparable(some)
     metric = CONTROL_RATIO if any(point.samples(CONTROL_RATIO) for point in some) else STEP_TIME
-    paths = list(dict.fromkeys(point.record.path for point in some))
-    cells = {(point.commit.subject, point.record.path): point for point in some}
+    paths = list(dict.fromkeys(point.record.way for point in some))
+    cells = {(point.commit.subject, point.record.way): point for point in some}
     mine = [
         point
         for point in points
@@ -200,7 +200,7 @@ def _reasons(entries: Sequence[Entry], points: Sequence[Point]) -> list[str]:
     unresolved = {one.subject for one in entries if one.reason}
     for point in points:
         if point.record.status != MEASURED and point.commit.subject not in unresolved:
-            paths = f"{names.get(point.commit.subject, point.commit.hash[:8])}, {point.record.path}"
+            paths = f"{names.get(point.commit.subject, point.commit.hash[:8])}, {point.record.way}"
             said[f"{paths}: {point.record.status}: {first_line(point.record.reason)}"] = None
     return list(said)
 
