@@ -162,6 +162,9 @@ class Replicas(Engine):
     async def resume(self) -> None:
         await self._each("resume")
 
+    async def front_lag(self, watched: bool) -> list[float]:
+        return [lag for lags in await self._each("front_lag", watched) for lag in lags]
+
     async def describe(self) -> dict[str, Any]:
         """Facts of the first one that is left, and of each what it has had; what is counted of one is not."""
         facts: list[dict[str, Any]] = await self._each("describe")

@@ -16,6 +16,7 @@ from typing import Any
 
 from .engine import Engine, EngineSpec, Result, has_gpu, visible_gpus
 from .entries import LOCAL, Entry, find_entry
+from .entries.lag import LoopLag
 from .errors import ConfigurationError
 from .models import Model, find_model
 from .replicas import FAIL, ROUND_ROBIN, Replicas, Routing, check_on_death, shares
@@ -94,6 +95,7 @@ class Rollout:
         self._row = row
         self._engine = engine
         self._numbers = itertools.count()
+        self._lag = LoopLag()
 
     async def generate(
         self, prompts: ListLike[ListLike[int]], sampling: Sampling | ListLike[Sampling]
@@ -158,6 +160,15 @@ class Rollout:
     async def resume(self) -> None:
         """Go on after a pause."""
         await self._engine.resume()
+
+    async def loop_lag(self, watched: bool) -> tuple[float, list[float]]:
+        """How late the event loops of caller and fronts were since they were watched, mean in seconds; and to
+        watch them from now on, or no longer. A timer every 10 ms is what it costs."""
+        fronts = await self._engine.front_lag(watched)
+        caller = self._lag.end()
+        if watched:
+            self._lag.begin()
+        return caller, fronts
 
     async def call_workers(self, method: str, *args: Any) -> list[Any]:
         """Call a method of every worker (see vLLM's `worker_extension_cls`); replies in rank order."""

@@ -75,6 +75,13 @@ class Engine(ABC):
         """Go on."""
         raise ConfigurationError(_NOT_INTERRUPTED)
 
+    async def front_lag(self, watched: bool) -> list[float]:
+        """How late the event loop of each front was since it was watched, and to watch it from now on or not.
+
+        The caller's own, in which an engine is that no entry reaches, is none of them.
+        """
+        return []
+
     @abstractmethod
     async def describe(self) -> dict[str, Any]:
         """Facts of the live engine: versions, settings, executor, and the transport's own facts."""

@@ -11,7 +11,10 @@ from typing import Any
 
 from ..engine import Engine, Request, Result
 from ..errors import RolloutError
-from .remote import ABORT, CALL_WORKERS, DESCRIBE, PAUSE, RESUME, SERVED
+from .lag import LoopLag
+from .remote import ABORT, CALL_WORKERS, DESCRIBE, LAG, PAUSE, RESUME, SERVED
+
+_lag = LoopLag()
 
 Give = Callable[[list[tuple[int, int, Result]]], None]
 """Takes results, each with the number of its part and its place there."""
@@ -78,6 +81,11 @@ async def answer(engine: Engine, what: str, args: tuple) -> Any:
         return await engine.call_workers(args[0], tuple(args[1]))
     if what == DESCRIBE:
         return await engine.describe() | {"front_pid": os.getpid()}
+    if what == LAG:
+        lag = _lag.end()
+        if args[0]:
+            _lag.begin()
+        return lag
     if what == SERVED:
         return engine.served(*args)
     if what in (ABORT, PAUSE, RESUME):

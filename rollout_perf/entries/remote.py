@@ -22,7 +22,7 @@ MOST_IN_FLIGHT = 16384
 """Requests that a front has at once."""
 
 LIVE, DESCRIBE, CALL_WORKERS, SERVED = "live", "describe", "call_workers", "served"
-ABORT, PAUSE, RESUME = "abort", "pause", "resume"
+ABORT, PAUSE, RESUME, LAG = "abort", "pause", "resume", "lag"
 """What a front is asked beside requests."""
 
 
@@ -167,6 +167,10 @@ class RemoteEngine(Engine):
 
     async def resume(self) -> None:
         await self._answer(RESUME)
+
+    async def front_lag(self, watched: bool) -> list[float]:
+        lag: float = await self._answer(LAG, watched)
+        return [lag]
 
     async def describe(self) -> dict[str, Any]:
         facts: dict[str, Any] = await self._answer(DESCRIBE)

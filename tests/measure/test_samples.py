@@ -190,6 +190,8 @@ EVERYTHING = replace(
     floor_seconds=1.0,
     caller_cpu_seconds=0.1,
     front_cpu_seconds=0.1,
+    caller_lag_seconds=0.001,
+    front_lag_seconds=0.002,
 )
 NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share", "history_miss_share"}
 NOT_OF_A_ROLLOUT |= {"quiet_seconds", "update_seconds", "resume_seconds", "resent_share", "recomputed_share"}

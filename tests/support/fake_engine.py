@@ -5,6 +5,7 @@ to one that begins with a number of BAD_ANSWERS with that, and to NEVER with not
 """
 
 import asyncio
+import time
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ConfigurationError, RolloutError, Sampling, WorkerError
+from rollout_perf.engine import Engine
 from rollout_perf.transports.run import Run
 
 RAISE = 666
@@ -21,9 +23,11 @@ BAD_ANSWERS = {
     669: (200, '{"choices": [{"token_ids": "1"}]}'),
 }
 NEVER = 670
+HOLD = "hold"
+"""A worker's method that holds the front's event loop for so many seconds."""
 
 
-class FakeEngine(ModelFreeEngine):
+class FakeEngine(ModelFreeEngine, Engine):
     """Notes how many requests it had at once, and which were aborted."""
 
     def __init__(self, token_seconds: float = 0.0):
@@ -104,6 +108,8 @@ class FakeEngine(ModelFreeEngine):
         return [[self.finals.pop(name)] for name in names]
 
     async def call_workers(self, method, args):
+        if method == HOLD:
+            time.sleep(*args)  # noqa: ASYNC251 - that is what holds the event loop
         return [method, *args]
 
     async def abort(self, share):

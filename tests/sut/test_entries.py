@@ -22,13 +22,14 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 import zmq
-from fake_engine import BAD_ANSWERS, NEVER, RAISE
+from fake_engine import BAD_ANSWERS, HOLD, NEVER, RAISE
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
 from rollout_perf.engine import Engine, Request, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
+from rollout_perf.entries.lag import LoopLag
 from rollout_perf.replicas import Replicas, Routing
 from rollout_perf.surroundings import environment
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
@@ -170,6 +171,26 @@ def test_an_error_in_the_engine_is_the_caller_s_and_the_engine_goes_on(entered):
 
 def test_workers_are_called_through_it(entered):
     assert entered.run(entered.engine.call_workers("nap", (1.5, "two"))) == ["nap", 1.5, "two"]
+
+
+def test_how_late_the_front_s_event_loop_is_comes_from_where_it_runs(entered):
+    entered.run(entered.engine.front_lag(True))
+    entered.run(entered.engine.call_workers(HOLD, (0.3,)))
+    lags = entered.run(entered.engine.front_lag(False))
+    assert len(lags) == (entered.name not in (LOCAL, REPLICAS))
+    assert all(0.02 < lag < 5 for lag in lags)
+    assert all(lag == 0 for lag in entered.run(entered.engine.front_lag(False)))  # it is not watched now
+
+
+def test_an_event_loop_that_is_held_is_late_as_long_as_it_was():
+    async def hold() -> float:
+        lag = LoopLag()
+        lag.begin()
+        time.sleep(0.11)  # noqa: ASYNC251 - that is what holds it
+        await asyncio.sleep(0)
+        return lag.end()
+
+    assert 0.05 <= asyncio.run(hold()) < 1
 
 
 def test_an_interruption_reaches_the_engine_and_what_it_says_the_caller(entered):

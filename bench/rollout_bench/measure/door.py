@@ -237,6 +237,12 @@ def takes_replicas(door: Door) -> bool:
     return "replicas" in inspect.signature(door.open_rollout).parameters
 
 
+async def loop_lags(rollout: Rollout, watched: bool) -> tuple[float, list[float]] | None:
+    """How late the event loops of caller and fronts were, mean; None at commits that do not say so."""
+    watching = getattr(rollout, "loop_lag", None)
+    return None if watching is None else cast(tuple[float, list[float]], await watching(watched))
+
+
 def interrupts(door: Door) -> bool:
     """Whether the rollouts of this commit can be interrupted."""
     return hasattr(getattr(door, "Rollout", None), "pause")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .door import Facts, Rollout, facts
+from .door import Facts, Rollout, facts, loop_lags
 from .roofline import Device, device, floor_seconds
 from .samples import Counts
 from .submit import run_rollout
@@ -69,6 +69,7 @@ class Watch:
         await self._rollout.call_workers("probe_begin")
         forget_peaks(self._pids)
         self._wire = await self._counters()
+        await loop_lags(self._rollout, True)
         self._cpu = sum(map(cpu_seconds, self.engine_pids))
         self._fronts_cpu = [*map(cpu_seconds, self.fronts)]
 
@@ -78,6 +79,7 @@ class Watch:
             cpu_seconds(pid) - cpu for pid, cpu in zip(self.fronts, self._fronts_cpu, strict=True)
         )
         cpu = sum(map(cpu_seconds, self.engine_pids)) - self._cpu
+        lags = await loop_lags(self._rollout, False)
         wire = await self.carried()
         wants_steps = [] if workload.is_batch else [True]
         replies = await self._rollout.call_workers("probe_end", *wants_steps)
@@ -93,6 +95,8 @@ class Watch:
             engine_cpu_seconds=cpu,
             caller_cpu_seconds=caller,
             front_cpu_seconds=sum(fronts) if fronts else None,
+            caller_lag_seconds=lags and lags[0],
+            front_lag_seconds=max(lags[1], default=None) if lags else None,
             host_peak_bytes=peak_bytes(self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=wire.get("bytes"),

@@ -54,6 +54,9 @@ class Counts:
     caller_cpu_seconds: float | None = None
     front_cpu_seconds: float | None = None
     """Of another process than the caller's, before the engine's."""
+    caller_lag_seconds: float | None = None
+    front_lag_seconds: float | None = None
+    """How late their event loops were, mean; of several fronts the latest's."""
     first_step: tuple[int, int] | None = None
     """Requests and tokens that the first engine step took up."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -109,6 +112,8 @@ def rollout_metrics(
         **_tail(step_seconds, requests, gaps),
         **_turns(requests, counts),
         **_ways(requests, counts),
+        "caller_lag_seconds": counts.caller_lag_seconds,
+        "front_lag_seconds": counts.front_lag_seconds,
         "preemptions": counts.preemptions,
         "prefix_miss_share": _miss_share(counts),
         "roofline_gap_share": _gap(counts.floor_seconds, step_seconds),

@@ -105,21 +105,23 @@ def _turn(values: dict[str, float]) -> list[str]:
 
 
 def way_table(records: Sequence[Record]) -> str:
-    """One row a measured record, medians: the way of a request in and back, and what it costs whom.
+    """One row a measured record, medians: the way of a request in and back, what it costs whom, and how late
+    their event loops are.
 
     Nothing where all are behind the local entry.
     """
     if not any(record.entry for record in records):
         return ""
     caption = "the way of a request to the engine and back, and what it costs whom, medians"
-    titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU"]
+    titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU", "caller late", "front late"]
     return _table(caption, titles, records, _way)
 
 
 def _way(values: dict[str, float]) -> list[str]:
-    front = "front_cpu_seconds"
-    names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds")
-    return [*(_quantity(values, name) for name in names), _quantity(values, front) if front in values else ""]
+    whose = [f"{who}_{what}_seconds" for what in ("cpu", "lag") for who in ("caller", "front")]
+    names = ["way_in_seconds", "way_back_seconds", *whose]
+    fronts = [name for name in names if name.startswith("front") and name not in values]
+    return ["" if name in fronts else _quantity(values, name) for name in names]
 
 
 def interruption_table(records: Sequence[Record]) -> str:

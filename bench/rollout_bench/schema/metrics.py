@@ -140,6 +140,18 @@ METRICS: dict[str, Metric] = {
         "CPU time of the front, for each request",
         note="where it is a process of its own",
     ),
+    "caller_lag_seconds": Metric(
+        "seconds",
+        "caller's event loop late",
+        "how late the event loop of the process that submits a rollout is, mean",
+        note="for a timer that is due every 10 ms; with the entry `local` that is the front's, too",
+    ),
+    "front_lag_seconds": Metric(
+        "seconds",
+        "front's event loop late",
+        "how late the event loop of the front is, mean",
+        note="where it is a process of its own; of several the latest's",
+    ),
     "host_peak_bytes": Metric(
         "bytes",
         "host memory, peak",
