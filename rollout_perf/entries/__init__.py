@@ -103,6 +103,12 @@ ENTRIES: dict[str, Entry] = {
         ("aiohttp", "zmq", "msgspec"),
         endpoint_check="rollout_perf.entries.http:check_endpoint",
     ),
+    "http-router": Entry(
+        "the same behind vllm-router",
+        "rollout_perf.entries.router:HttpRouter",
+        ("vllm_router", "aiohttp", "zmq", "msgspec"),
+        endpoint_check="rollout_perf.entries.http:check_endpoint",
+    ),
     "ray": Entry(
         "a front in a Ray actor, a call a sample", "rollout_perf.entries.ray:Ray", ("ray",), CLUSTER
     ),

@@ -29,7 +29,7 @@ from .remote import LIVE, SERVED
 from .zmq import ZeroMQ
 
 _ROUTE = "/inference/v1/generate"
-_ANYWHERE = "tcp://127.0.0.1"
+ANYWHERE = "tcp://127.0.0.1"
 _WORDS = 200
 """Of what a server answers where it fails."""
 _PATIENCE = 10
@@ -59,9 +59,11 @@ class Http(ZeroMQ):
     """An engine behind vLLM's server."""
 
     serve = f"{__name__}:serve"
+    breaks: tuple[type[Exception], ...] = (aiohttp.ClientError,)
+    """What comes of a request, perhaps because the front has ended."""
 
     def __init__(self, run: Run, endpoint: str | None):
-        super().__init__(run, None, endpoint or _ANYWHERE)
+        super().__init__(run, None, endpoint or ANYWHERE)
         self._decode = msgspec.json.Decoder(_Answer).decode
         self._session: aiohttp.ClientSession | None = None
         self._posts: dict[int, set[asyncio.Task]] = {}  # by the number of the part
@@ -127,7 +129,7 @@ class Http(ZeroMQ):
         return sorted(choices, key=lambda choice: choice.index)
 
     async def _cause(self, error: Exception) -> RolloutError:
-        for _ in range(_PATIENCE if isinstance(error, aiohttp.ClientError) else 1):
+        for _ in range(_PATIENCE if isinstance(error, self.breaks) else 1):
             noted = self._run.failure() or self._failure
             if noted is not None:
                 return noted
@@ -206,12 +208,11 @@ def serve(engine: Engine, endpoint: str) -> dict[str, Any]:
     """Have the engine's server listen at an endpoint; where it does, and the key that it asks for."""
     _most, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    listener = _listener(endpoint)
+    listening = listener(endpoint)
     key = secrets.token_hex(32)
-    _serving.add(serving := engine.serve_http(listener, key))
+    _serving.add(serving := engine.serve_http(listening, key))
     serving.add_done_callback(_end_with_server)
-    host, port = listener.getsockname()[:2]
-    return {"url": f"http://{f'[{host}]' if ':' in host else host}:{port}", "key": key}
+    return {"url": url(*listening.getsockname()[:2]), "key": key}
 
 
 _serving: set[asyncio.Task] = set()
@@ -225,14 +226,20 @@ def _end_with_server(serving: asyncio.Task) -> None:
         end_at_once(1)
 
 
-def _listener(endpoint: str) -> socket.socket:
+def url(host: str, port: int) -> str:
+    """The address of a server, as its clients have it."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def listener(endpoint: str) -> socket.socket:
+    """A socket that listens at an endpoint. Raises EngineError where it cannot."""
     parts = urlsplit(endpoint)
     host = str(parts.hostname)
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, parts.port or 0))
-        listener.listen()
+        found.bind((host, parts.port or 0))
+        found.listen()
     except OSError as error:
         raise EngineError(f"cannot listen at {endpoint}: {error.strerror}") from error
-    return listener
+    return found

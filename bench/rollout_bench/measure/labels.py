@@ -57,6 +57,7 @@ ENTRIES: dict[str | None, str | None] = {
     None: None,
     "zmq": "zmq ROUTER/DEALER",
     "http": "http",
+    "http-router": "vllm-router before http",
     "ray": "ray actor call a sample",
     "ray-group": "ray actor call a group",
 }
