@@ -8,7 +8,8 @@ from rollout_bench.history.detect import ChangePoint
 from rollout_bench.history.results import Commit, read_results
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.site.change_points import change_point_data, page_name
-from rollout_bench.site.data import changes, columns, commits_of, front
+from rollout_bench.site.columns import columns
+from rollout_bench.site.data import changes, commits_of, front
 from simulated import MACHINE, write_records, write_session
 
 COMMITS = [Commit(str(number) * 40, f"change {number}", 1000 + number) for number in range(1, 9)]

@@ -13,7 +13,8 @@ from ..report.findings import state, summary
 from ..report.names import group_of, series_name
 from ..report.numbers import change
 from ..schema.metrics import title
-from .data import bounded, columns
+from .columns import columns
+from .data import bounded
 from .names import digest, plain_letters
 
 _AROUND = 20

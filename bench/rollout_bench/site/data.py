@@ -1,33 +1,28 @@
 """Results in, plain objects out: what the pages show, small enough for a thousand commits. Pure.
 
-`front` is what the first page loads at once: commits, groups, the newest commit in full. `columns`
-is the history of one metric of one group and batch, and is loaded when it is looked at. Values of
-a column are whole numbers of its `scale`, bounds are distances from the median.
+`front` is what the first page loads at once: commits, groups, the newest commit in full. Histories are in
+`columns`.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ..history.findings import STEP_TIMES
 from ..history.results import Commit, Pipe, Point, Results
-from ..history.sessions import Session
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..report.side_by_side import Tracked, cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import MEASURED, REFERENCE, Record, measured_at, minute
+from ..schema.record import MEASURED, REFERENCE, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
 from ..stats.ratios import LEAST_REPLICATES
 from .link import opened
-from .names import digest, plain_letters, slug
-
-_DIGITS = 4
-"""Significant digits of a value in a column."""
+from .names import slug
+from .traces import trace_name, traces_of
 
 
 def commits_of(results: Results) -> list[Commit]:
@@ -108,57 +103,10 @@ def _sessions(kept: list[Any], tracked: Tracked, points: Sequence[Point]) -> dic
     return asdict(found) if found else None
 
 
-def traces_of(kept: Iterable[tuple[Session, Record]]) -> list[Path]:
-    """The profiler's traces that lie beside the records that name them; records may name any file."""
-    named = {
-        session.source.parent / Path(trace["trace"]).name: None
-        for session, record in kept
-        for trace in record.observed.get("traces", ())
-        if str(trace.get("trace", "")).endswith(".json.gz")
-    }
-    return [file for file in named if file.is_file() and not file.is_symlink()]
-
-
-def trace_name(file: Path) -> str:
-    """Where the site has a trace: of two machines they may have the same name."""
-    return f"traces/{digest(str(file.parent))}-{plain_letters(file.name.removesuffix('.json.gz'))}.json.gz"
-
-
 def _facts(name: str) -> dict[str, Any]:
     """What the pages need to know of a metric."""
     facts = asdict(metric_facts(name))
     return {fact: facts[fact] for fact in ("title", "unit", "better", "exact", "meaning")}
-
-
-def column_name(group: str, batch: int, metric: str) -> str:
-    """The name of the file of a history; the pages make it of the front page's "files"."""
-    return f"{group}-{batch}-{slug(metric)}"
-
-
-def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -> dict[str, Any]:
-    """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
-    rows: dict[str, list[tuple[Point, Estimate]]] = {}
-    for point in comparable(points):
-        value = estimate_of(point.record, metric)
-        if value is not None:
-            rows.setdefault(point.record.way, []).append((point, value))
-    scale = _scale(value.middle for row in rows.values() for _point, value in row)
-    provenances: list[dict[str, Any]] = []
-    paths = {}
-    for path, row in rows.items():
-        paths[path] = {
-            "at": [place[point.commit] for point, _value in row],
-            "middle": [round(value.middle / scale) for _point, value in row],
-            "below": _folded([_distance(value, value.low, scale) for _point, value in row]),
-            "above": _folded([_distance(value, value.high, scale) for _point, value in row]),
-            "samples": _folded([len(point.samples(metric)) for point, _value in row]),
-            "starts": _folded([engine_starts(point.record) for point, _value in row]),
-            "warnings": _folded([_joined(value) for _point, value in row]),
-            "measured": _folded([measured_at(point.record) for point, _value in row]),
-            "source": _folded([_source_of_any(point) for point, _value in row]),
-            "from": _folded([_numbered(provenances, _surroundings(point)) for point, _value in row]),
-        }
-    return {"scale": scale, "paths": paths, "surroundings": provenances}
 
 
 def changes(points: Sequence[Point], place: Mapping[Commit, int]) -> list[dict[str, Any]]:
@@ -198,7 +146,7 @@ def _gpu(machine: Mapping[str, Any]) -> str | None:
     return f"{count}{gpus[0].get('name', 'unnamed')}" if gpus else None
 
 
-def _surroundings(point: Point) -> dict[str, Any]:
+def surroundings(point: Point) -> dict[str, Any]:
     """What the points of a series share with most of their neighbours."""
     machine = point.record.provenance.get("machine") or {}
     return {
@@ -221,7 +169,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         if value is not None:
             values[name] = [*bounded(value), [_short(sample) for sample in point.samples(name)]]
             if value.warnings:
-                warnings[name] = _joined(value)
+                warnings[name] = joined(value)
     return {
         "path": record.way,
         "batch": record.workload["batch"],
@@ -235,7 +183,7 @@ def _case(point: Point, place: Mapping[Commit, int]) -> dict[str, Any]:
         "warnings": warnings,
         "measured": measured_at(point.record),
         "source": source(point),
-        **_surroundings(point),
+        **surroundings(point),
     }
 
 
@@ -245,7 +193,7 @@ def bounded(value: Estimate) -> list[float | None]:
     return [_short(bound) if math.isfinite(bound) else None for bound in shown]
 
 
-def _joined(value: Estimate) -> str:
+def joined(value: Estimate) -> str:
     """The words of a value's warnings, which the pages find in `front`."""
     return " ".join(value.warnings)
 
@@ -253,11 +201,6 @@ def _joined(value: Estimate) -> str:
 def source(point: Point | Pipe) -> str:
     """The file that a point was read from, below results/."""
     return "/".join(("results", point.machine, point.source.parent.name, point.source.name))
-
-
-def _source_of_any(point: Point) -> str:
-    """The file with {commit} for the beginning of the hash, which is all that differs along a series."""
-    return source(point).replace(point.commit.hash[:8], "{commit}")
 
 
 def _newest(points: Iterable[Point]) -> list[Point]:
@@ -318,29 +261,6 @@ def _pipe(pipe: Pipe, place: Mapping[Commit, int]) -> dict[str, Any]:
         "versions": {name: str(value) for name, value in (given.get("versions") or {}).items() if value},
         "source": source(pipe),
     }
-
-
-def _distance(value: Estimate, bound: float, scale: float) -> int | None:
-    """How far a bound is from the median; None where one sample gives no interval."""
-    return abs(round(bound / scale) - round(value.middle / scale)) if math.isfinite(bound) else None
-
-
-def _numbered(known: list[dict[str, Any]], one: dict[str, Any]) -> int:
-    """The place of `one` among those known, where it is put if it is new."""
-    if one not in known:
-        known.append(one)
-    return known.index(one)
-
-
-def _folded(values: list[Any]) -> Any:
-    """The values, or the one that they all are."""
-    return values[0] if values and all(value == values[0] for value in values) else values
-
-
-def _scale(values: Iterable[float]) -> float:
-    """A power of ten in which every value has at least _DIGITS digits."""
-    smallest = min((abs(value) for value in values if value), default=1.0)
-    return 10.0 ** (math.floor(math.log10(smallest)) - _DIGITS + 1)
 
 
 def _short(value: float) -> float:

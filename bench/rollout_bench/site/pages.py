@@ -21,12 +21,14 @@ from ..history.triage import Decision
 from ..report.answer import groups_of
 from ..report.side_by_side import cases_of
 from .change_points import change_point_data, finding_data, gates_data, page_name
-from .data import column_name, columns, commits_of, front, trace_name, traces_of
+from .columns import column_name, columns
+from .data import commits_of, front
 from .docs import Docs
 from .feed import link_text, write_badge, write_feed
 from .libraries import Libraries, copy_plotly
 from .names import literal
 from .plain import plain_tables
+from .traces import trace_name, traces_of
 
 _ASV = '<a href="asv/index.html">Explorer</a> <a href="asv/classic.html">asv classic</a>'
 
