@@ -5,6 +5,7 @@
 #       rollout-perf compare --path zmq --path vllm-mp --preset qwen2.5-0.5b
 #
 # The CUDA of the image is that of torch in the lock; its compilers are for what vLLM compiles at the first start.
+# Never built on this image nor run on a GPU: docs/ci.md says what was.
 FROM docker.io/nvidia/cuda:13.0.2-devel-ubuntu24.04
 
 RUN apt-get update -qq \
