@@ -81,6 +81,13 @@ def test_every_link_has_its_file_and_heading(document):
     assert broken == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, **IDS)
+def test_every_column_of_a_table_has_a_title(document):
+    """Who hears a table hears the titles of its cells."""
+    heads = re.findall(r"^(\|.*\|)\n\|[ :|-]+\|$", document.read_text(), re.M)
+    assert [head for head in heads if not all(map(str.strip, head.strip("|").split("|")))] == []
+
+
 @pytest.mark.parametrize("file", [*DOCUMENTS, *SCRIPTS], **IDS)
 def test_every_file_that_is_named_exists(file):
     assert [name for name in sorted(named_in(file.read_text())) if not is_there(name)] == []

@@ -58,6 +58,7 @@ def write_docs(root: Path, folder: Path, libraries: Libraries | None) -> Docs:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(root / "docs", target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         return Docs("docs/index.md", {word: f"docs/{page}" for word, (page, _anchor) in words.items()}, plain)
+    (target / "404.html").unlink()  # a server's, for a site at its root
     copy_search(libraries, target)
     links = {
         word: f"{Path('docs', page).with_suffix('.html')}#{anchor}" for word, (page, anchor) in words.items()

@@ -57,8 +57,3 @@ def on_post_page(output: str, **_given: Any) -> str:
     for element, name in _NAMELESS.items():
         output = output.replace(element, f'{element} aria-label="{name}"')
     return output
-
-
-def on_post_template(output: str, **_given: Any) -> str:
-    """On the page for an address that is not there, too."""
-    return on_post_page(output)
