@@ -129,7 +129,7 @@ def test_the_table_of_a_limit():
     records = [record(1, 1.0), record(2, 1.0), record(4, 2.0), record(8, 8.0)]
     assert limit_lines("zmq", find_limit(records), records) == [
         "zmq, nano, workload fixed",
-        "one batch after the other, growth over the one before; which path is faster only sessions say",
+        "one batch after the other, growth over the one before; only sessions say which path is faster",
         "batch  tokens/s   growth  step time  latency p99  preempted",
         "    1      10.0              1.00 s       900 ms          0  ############",
         "    2      20.0   +100 %     1.00 s       900 ms          0  ########################",

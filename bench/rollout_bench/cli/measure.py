@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     entry_argument(parser)
     system_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
-    parser.add_argument("--device", choices=["cuda", "cpu"], help="where one of them is a must")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="refuse the other one")
     metric_argument(parser, "what to show and compare")
     engine_argument(parser)
     output_argument(parser)

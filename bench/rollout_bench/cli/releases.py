@@ -47,11 +47,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A..B",
         help="versions, both included: 0.20.. or 0.27..0.30 or 0.30.0; with --source commits",
     )
-    parser.add_argument("--pre", action="store_true", help="releases before a release too, such as nightlies")
+    parser.add_argument("--pre", action="store_true", help="pre-releases too, such as nightlies")
     parser.add_argument(
         "--index",
         metavar="PLACE",
-        help="take the package from this index or folder of wheels, and the rest as ever; with --source it "
+        help="take the package from this index or folder of wheels, the rest from the usual one; with --source it "
         "may have {commit} in it",
     )
     parser.add_argument(

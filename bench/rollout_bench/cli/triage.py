@@ -20,12 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="of a regression, as `triage` alone lists it")
     decided = parser.add_mutually_exclusive_group()
-    decided.add_argument("--acknowledged", action="store_true", help="it is known, and still to be seen to")
+    decided.add_argument("--acknowledged", action="store_true", help="it is known, and still open")
     decided.add_argument(
-        "--expected", action="store_true", help="it is a price that is paid: not open any more"
+        "--expected", action="store_true", help="an accepted cost: no longer open"
     )
     decided.add_argument(
-        "--fixed-by", metavar="COMMIT", help="it is gone since that commit: not open any more"
+        "--fixed-by", metavar="COMMIT", help="fixed by that commit: no longer open"
     )
     decided.add_argument("--reopen", action="store_true", help="forget what was decided")
     parser.add_argument("--note", metavar="TEXT", help="why, for whoever reads the site")

@@ -69,7 +69,7 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
             type=listed(_count_or_none),
             metavar="K",
             help=f"ask for the log-probabilities of {tokens} tokens, and of the K most probable ones beside "
-            f"each; {MANY}, and with `none` too what they cost is seen (default: none)",
+            f"each; {MANY}; `none` beside K shows what they cost (default: none)",
         )
     parser.add_argument(
         "--request",

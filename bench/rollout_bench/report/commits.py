@@ -146,7 +146,7 @@ def _table(
             pair = (new, old) if new and old else alone
             row += _since(*pair, metric, notes)
         rows.append(row)
-    caption = "each case by itself, with its spread; which path is faster only rounds side by side say"
+    caption = "each case by itself, with its spread; only rounds side by side say which path is faster"
     return table(titles, rows, right=[0], markdown=markdown, caption=caption)
 
 

@@ -27,7 +27,7 @@ def tail_table(records: Sequence[Record]) -> str:
         record for record in records if not {"arrival", "session", "interrupt"} & record.workload.keys()
     ]
     titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
-    caption = "when the samples of a rollout were done, medians; which path is faster the ratios say"
+    caption = "when the samples of a rollout were done, medians; the ratios say which path is faster"
     return _table(caption, titles, at_once, _tail)
 
 
@@ -215,7 +215,7 @@ def probe_lines(records: Sequence[Any]) -> list[str]:
     return lines
 
 
-_LIMIT = "one batch after the other, growth over the one before; which path is faster only sessions say"
+_LIMIT = "one batch after the other, growth over the one before; only sessions say which path is faster"
 
 
 def limit_lines(path: str, limit: Any, records: Sequence[Record]) -> list[str]:

@@ -29,7 +29,7 @@ RP.answer = function () {
   const profiled = traces.length ? RP.say("Profiler traces, for Perfetto:", traces) : null;
   if (!order.length && !sessions) {
     RP.put("lead", `No path has been measured at batch ${RP.batch()}.`);
-    RP.put("facts", RP.say("Further down stands what became of each case."), profiled);
+    RP.put("facts", RP.say("What became of each case is further down."), profiled);
     return;
   }
   RP.put("lead", lead(sessions, order));
@@ -55,7 +55,7 @@ RP.answer = function () {
   const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...ratios]);
   if (!sessions)
     notes.unshift(
-      "Nothing was measured side by side here, so that no path is ahead of another: rollout-perf compare does so.",
+      "Nothing was measured side by side here, so no path is ahead of another. To do so: rollout-perf compare.",
     );
   RP.put(
     "facts",

@@ -59,7 +59,7 @@
 
   const kinds = [
     ["Open", front.findings.filter((one) => one.open)],
-    ["Regressions that are seen to, reverted, or shown by one commit alone", front.findings.filter((one) => one.worse && !one.open)],
+    ["Regressions that are accepted, fixed, reverted, or shown by one commit alone", front.findings.filter((one) => one.worse && !one.open)],
     ["Improvements", front.findings.filter((one) => !one.worse)],
   ];
   RP.put(
