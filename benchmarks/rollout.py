@@ -15,7 +15,7 @@ from typing import Any
 from rollout_bench.measure import asv_cases
 from rollout_bench.measure.asv_cases import Cache
 from rollout_bench.measure.saturation import Limit, find_limit
-from rollout_bench.measure.tracked import DEFAULT_SET, Tracked, choose_set, read_tracked
+from rollout_bench.measure.tracked import DEFAULT_SET, Tracked, choose_set, read_tracked, replicated
 from rollout_bench.schema import variables
 from rollout_bench.schema.metrics import METRICS
 from rollout_bench.schema.record import ABSENT, MEASURED, Record
@@ -271,7 +271,7 @@ def _classes(table: str, tracked: Tracked) -> dict[str, type]:
     return found
 
 
-_TRACKED = read_tracked(Path(__file__).resolve().parents[1])
+_TRACKED = replicated(read_tracked(Path(__file__).resolve().parents[1]), os.environ.get(variables.REPLICATES))
 choose_set(_TRACKED, os.environ.get(variables.SET, DEFAULT_SET), variables.SET)
 
 for _table, _tracked in _TRACKED.items():

@@ -49,17 +49,17 @@ def environment() -> dict[str, str]:
     return kept | {"GIT_OPTIONAL_LOCKS": "0"}
 
 
-def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None:
+def answer(root: Path, *arguments: str, given: Sequence[str] = (), data: str = "") -> str | None:
     """What git prints in `root`; None where it refuses or is not installed.
 
-    `given` are revisions from elsewhere: they stand behind --end-of-options.
+    `given` are revisions from elsewhere: they stand behind --end-of-options. `data` is git's input.
     """
     words = ["--end-of-options", *given] if given else []
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments, *words],
             env=environment(),
-            stdin=subprocess.DEVNULL,
+            input=data,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -69,14 +69,18 @@ def answer(root: Path, *arguments: str, given: Sequence[str] = ()) -> str | None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def change(root: Path, *arguments: str, data: bytes | None = None) -> None:
-    """Have git do something in `root`, with `data` as its input. Raises UsageError where it refuses."""
+def change(root: Path, *arguments: str, data: bytes | None = None) -> bytes:
+    """Have git do something in `root`, with `data` as its input; what it prints, as it is.
+
+    Raises UsageError where it refuses.
+    """
     done = subprocess.run(
         ["git", "-C", str(root), *arguments], input=data, capture_output=True, env=environment()
     )
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
         raise UsageError(f"git {arguments[0]} in {root}: {said}")
+    return done.stdout
 
 
 class Logged(NamedTuple):

@@ -21,6 +21,7 @@ WORDS = {
     "gate": ["HEAD~1", "HEAD"],
     "workload": ["fixed"],
     "record": ["log", "--output", "workload.jsonl"],
+    "campaign": ["CAMPAIGN.toml"],
     "releases": ["ray"],
     "upgrade": ["ray==2.58.0"],
 }

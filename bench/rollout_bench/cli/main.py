@@ -5,6 +5,7 @@
     rollout-perf limit --path zmq
     rollout-perf pipe
     rollout-perf track HEAD~5..HEAD
+    rollout-perf campaign CAMPAIGN.toml --address HOST:PORT
     rollout-perf gate main HEAD
     rollout-perf releases vllm --range 0.20..
     rollout-perf upgrade ray==2.58.0
@@ -45,6 +46,7 @@ COMMANDS = {
     "record": "make a workload of a run of vLLM or verl",
     "pipe": "measure a round trip over each transport, without a model",
     "track": "measure a range of commits with asv, and publish the site",
+    "campaign": "measure many commits or releases at once, on the nodes of a Ray cluster",
     "publish": "write the site from results/",
     "report": "say what was measured at a commit, or what changed between two",
     "gate": "say whether a commit is slower than another, both measured now, side by side",

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..history.passed_over import passed_over
 from ..history.results import Commit, Results, key_of, read_results
 from ..measure import machine
 from ..measure.alone import alone
-from ..measure.marked import kill_marked, marked
+from ..measure.marked import let_end
 from ..measure.tracked import DEFAULT_SET, FILE, FLAVOURS, Tracked, choose_set, read_tracked
 from ..report.names import Group, group_of
 from ..report.pipe import pipe_table
@@ -86,7 +85,7 @@ def run(given: argparse.Namespace) -> int:
     end()  # the view has a thread, and the site is written by forks
     log = asv_runs.log_file(root)
     if code not in (0, 2):
-        raise BenchError(f"asv failed with exit code {code}: {_last_line(log)} (all of it: {log})")
+        raise BenchError(f"asv failed with exit code {code}: {asv_runs.last_line(log)} (all of it: {log})")
     site = None if given.no_publish else publish(asv_runs.results_folder(root), root, say)
     results = read_results(asv_runs.results_folder(root), commits[::-1])
     for damage in results.damaged_lines():
@@ -118,7 +117,7 @@ def _measure(
     log.unlink(missing_ok=True)
 
     def run_asv(*asked: str) -> int:
-        return asv_runs.run_asv(root, asked, commits, name, chosen, say, _end_processes)
+        return asv_runs.run_asv(root, asked, commits, name, chosen, say, let_end)
 
     if given.again:
         return run_asv(*asked)
@@ -188,16 +187,3 @@ def _tables(found: _Measured, number: int, log: Path) -> list[str]:
 def _as_json(found: _Measured) -> dict[str, Any]:
     records = [json.loads(one.to_json()) for one in found.records]
     return {"commit": found.commit.hash, "records": records, "pipe": found.pipes[-1] if found.pipes else None}
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
-
-
-def _end_processes(name: str, value: str, grace_seconds: float) -> None:
-    """Wait for processes that carry a mark to end, then kill them."""
-    end = time.monotonic() + grace_seconds
-    while marked(name, value) and time.monotonic() < end:
-        time.sleep(0.2)
-    kill_marked(name, value)

@@ -21,12 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="of a regression, as `triage` alone lists it")
     decided = parser.add_mutually_exclusive_group()
     decided.add_argument("--acknowledged", action="store_true", help="it is known, and still open")
-    decided.add_argument(
-        "--expected", action="store_true", help="an accepted cost: no longer open"
-    )
-    decided.add_argument(
-        "--fixed-by", metavar="COMMIT", help="fixed by that commit: no longer open"
-    )
+    decided.add_argument("--expected", action="store_true", help="an accepted cost: no longer open")
+    decided.add_argument("--fixed-by", metavar="COMMIT", help="fixed by that commit: no longer open")
     decided.add_argument("--reopen", action="store_true", help="forget what was decided")
     parser.add_argument("--note", metavar="TEXT", help="why, for whoever reads the site")
     results_argument(parser)

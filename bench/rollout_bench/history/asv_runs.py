@@ -180,6 +180,12 @@ def log_file(root: Path) -> Path:
     return root / ".asv" / "rollout-perf-track.log"
 
 
+def last_line(log: Path) -> str:
+    """What asv said last."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
 def path_from(folder: Path) -> str:
     """PATH with a folder first; where asv makes environments, of the Python in it."""
     return os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])

@@ -48,6 +48,8 @@ def measure(tracked: Tracked) -> Cache:
         "method": METHOD,
         "sut": sut_fingerprint() if target else None,
     }
+    if node := os.environ.get(variables.NODE):
+        provenance["node"] = node
     kept = kept_records(target, tracked.preset, tracked.tensor_parallel_size, tracked.workloads)
     counted = Counter(one.way for one in kept)
     known = [

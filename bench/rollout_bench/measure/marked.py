@@ -62,6 +62,14 @@ def kill_marked(name: str, value: str) -> None:
         time.sleep(0.1)
 
 
+def let_end(name: str, value: str, grace_seconds: float) -> None:
+    """Wait for the processes that carry a mark to end, then kill them."""
+    end = time.monotonic() + grace_seconds
+    while marked(name, value) and time.monotonic() < end:
+        time.sleep(0.2)
+    kill_marked(name, value)
+
+
 def end_with_asker(name: str, value: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start what kills the processes with the mark and removes a folder, once its standard input ends."""
     return subprocess.Popen(

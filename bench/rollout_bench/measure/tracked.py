@@ -142,6 +142,14 @@ def choose_set(tracked: Mapping[str, Tracked], name: str, option: str) -> str:
     return name
 
 
+def replicated(tracked: Mapping[str, Tracked], asked: str | None) -> dict[str, Tracked]:
+    """The same with as many replicates as are asked for, by a whole number; with their own where none is."""
+    return {
+        name: replace(one, replicates=one.replicates if asked is None else int(asked))
+        for name, one in tracked.items()
+    }
+
+
 def first_of(tracked: Mapping[str, Tracked], on_gpu: bool) -> str:
     """The name of the first engines that are tracked where a GPU is, or none."""
     return next(name for name, one in tracked.items() if one.flavour == FLAVOURS[on_gpu])
@@ -245,7 +253,7 @@ NEEDED = ("flavour", "preset", "paths", "classes")
 _NAME, _CLASS = re.compile(r"\w[\w.+-]*"), re.compile(r"[A-Z][A-Za-z0-9]*")
 
 
-def _checked(where: str, table: Any, kinds: Mapping[str, Kind], needed: Sequence[str]) -> dict[str, Any]:
+def checked(where: str, table: Any, kinds: Mapping[str, Kind], needed: Sequence[str]) -> dict[str, Any]:
     """A table of which every key is known and what it may be, and those that are needed are there."""
     if not isinstance(table, dict):
         raise UsageError(f"{where} is {table!r}; it must be a table")
@@ -265,8 +273,8 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         raise UsageError(
             f"{where}: a table's name, of which files are named, is of letters, digits and . _ + -"
         )
-    table = _checked(where, table, KEYS, NEEDED)
-    sets = _checked(f"{where} paths", table["paths"], dict.fromkeys(table["paths"], _PATHS), ())
+    table = checked(where, table, KEYS, NEEDED)
+    sets = checked(f"{where} paths", table["paths"], dict.fromkeys(table["paths"], _PATHS), ())
     preset = table["preset"]
     is_folder = "/" in preset
     if not is_folder and name != preset and not name.startswith(f"{preset}-"):
@@ -309,7 +317,7 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
     kinds = {"workload": WORKLOAD}
     if isinstance(content, dict) and WORKLOAD.holds(content.get("workload")):
         kinds |= WORKLOADS[content["workload"]]
-    return _checked(where, content, kinds, [key for key in kinds if key in ("workload", "batches")])
+    return checked(where, content, kinds, [key for key in kinds if key in ("workload", "batches")])
 
 
 def _class(preset: str, workload: str, **scale: Any) -> Class:

@@ -36,6 +36,14 @@ AGAIN = "ROLLOUT_PERF_AGAIN"
 """Anything: what results/ has of a commit is measured again. `rollout-perf track` sets it for asv, and people
 who call asv may; `measure.asv_cases` reads it."""
 
+REPLICATES = "ROLLOUT_PERF_REPLICATES"
+"""Sessions with fresh engines for a value, in the place of the tables' own of tracked.toml. A campaign sets
+it for asv; benchmarks/rollout.py reads it."""
+
+NODE = "ROLLOUT_PERF_NODE"
+"""The node of a cluster that measures, for a record's provenance. A campaign sets it for asv;
+`measure.asv_cases` reads it."""
+
 FLAVOUR = "ROLLOUT_PERF_FLAVOUR"
 """The lock that counts, `cpu` or `cuda`, where it is not that of the hardware. People set it;
 requirements/install.py and `cli.releases` read it."""
