@@ -56,6 +56,15 @@ def test_points_come_in_the_order_of_the_history_by_series(folder):
     assert results.damaged == []
 
 
+def test_series_that_are_kept_are_of_these_results(folder):
+    """They are made once, since each is asked for many times; a part of the results has its own."""
+    results = read_results(folder, [OLD, NEW])
+    assert len(results.series("step_seconds")) == 1
+    results.series("step_seconds").clear()
+    assert len(results.series("step_seconds")) == 1
+    assert results.of_machines([]).series("step_seconds") == {}
+
+
 @pytest.mark.parametrize("measured", [OLD, NEW])
 def test_what_commits_share_is_a_point_of_the_first_of_them(measured, folder):
     """One measurement would be several commits' that agree, and so a change that lasts."""

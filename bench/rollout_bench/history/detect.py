@@ -9,9 +9,9 @@ that are too new to have made a level, `stats.newest`.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import hypot, inf, log, sqrt
+from math import fsum, hypot, inf, log, sqrt
 from pathlib import Path
-from statistics import median, stdev
+from statistics import fmean, median
 from typing import Any, Literal
 
 from .. import git
@@ -174,7 +174,7 @@ def find_short(results: Results, metrics: Collection[str] | None = None) -> list
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)
         for key, points in judged(results, metric).items()
-        if (count := len(measured(points, metric).values)) < LEAST_POINTS
+        if (count := len(_samples(points, metric)[0])) < LEAST_POINTS
     ]
 
 
@@ -197,13 +197,8 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
 
     Values that are not positive are left out: nothing is a ratio to them.
     """
-    records: dict[Commit, list[list[float]]] = {}
-    last: dict[Commit, Point] = {}
-    for point in points:
-        records.setdefault(point.commit, []).append(point.samples(metric))
-        last[point.commit] = point
-    samples = {commit: [one for some in of for one in some] for commit, of in records.items()}
-    samples = {commit: values for commit, values in samples.items() if 0 < median(values) < inf}
+    samples, records = _samples(points, metric)
+    last = {point.commit: point for point in points}
     kept = [last[commit] for commit in samples]
     return Measured(
         list(samples),
@@ -217,13 +212,32 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
     )
 
 
+def _samples(
+    points: Sequence[Point], metric: str
+) -> tuple[dict[Commit, list[float]], dict[Commit, list[list[float]]]]:
+    """By commit, those that are not left out: all samples, and those of each record."""
+    records: dict[Commit, list[list[float]]] = {}
+    for point in points:
+        records.setdefault(point.commit, []).append(point.samples(metric))
+    samples = {commit: [one for some in of for one in some] for commit, of in records.items()}
+    return {commit: values for commit, values in samples.items() if 0 < median(values) < inf}, records
+
+
 def _standard_error(values: Sequence[float]) -> float:
-    return stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+    """Of the mean. In floats: `statistics.stdev` reckons in fractions, and took a third of `detect`."""
+    count = len(values)
+    if count < 2:
+        return 0.0
+    mean = fmean(values)
+    return sqrt(fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
 
 
 def _hardware(points: Sequence[Point]) -> list[str] | None:
     """Hardware by point where it comes back after a change; one that stays changed is a cause."""
-    names = [str([facts.get(name) for name in ("GPU", "cpu", "cores")]) for facts in map(_facts, points)]
+    names = [
+        str([[gpu.get("name") for gpu in facts.get("gpus") or ()], facts.get("cpu"), facts.get("cores")])
+        for facts in map(_machine, points)
+    ]
     runs = 1 + sum(name != before for before, name in pairwise(names))
     return names if runs > len(set(names)) else None
 
@@ -257,14 +271,18 @@ def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
 
 
 def _facts(point: Point) -> dict[str, str]:
-    provenance = point.record.provenance
-    machine: Mapping[str, Any] = provenance.get("machine") or {}
-    facts = {name: str(version) for name, version in (provenance.get("versions") or {}).items()}
+    versions = point.record.provenance.get("versions") or {}
+    facts = {name: str(version) for name, version in versions.items()}
     if control := control_of(point.record):
         facts["control"] = control[0][:8]
+    machine = _machine(point)
     facts |= {name: str(machine[name]) for name in ("cpu", "cores", "kernel", "python") if name in machine}
     for name, key in (("GPU", "name"), ("driver", "driver")):
         found = [str(gpu.get(key)) for gpu in machine.get("gpus") or ()]
         if found:
             facts[name] = ", ".join(f"{found.count(one)} x {one}" for one in dict.fromkeys(found))
     return facts
+
+
+def _machine(point: Point) -> Mapping[str, Any]:
+    return point.record.provenance.get("machine") or {}

@@ -59,7 +59,10 @@ class Point:
 
         JSON as Python writes it may hold NaN and Infinity: they are no samples.
         """
-        return [sample for sample in self.record.metrics.get(metric, ()) if math.isfinite(sample)]
+        samples = self.record.metrics.get(metric, ())
+        if all(map(math.isfinite, samples)):  # nearly always, and this is asked for each point many times
+            return [*samples]
+        return [sample for sample in samples if math.isfinite(sample)]
 
 
 class Key(NamedTuple):
@@ -118,9 +121,15 @@ class Results:
     """Commits that neither the history nor a date places: they come last, and nothing is before or after."""
     warnings: Sequence[str] = ()
     """What is to be known of the order, a line each."""
+    _series: dict[str | None, dict["Key", list[Point]]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    """What `series` has made: of a long history each takes seconds, and is asked for several times."""
 
     def ordered(self) -> "Results":
         """Without the commits that have no place."""
+        if not self.unordered:
+            return self
         return replace(
             self,
             points=[point for point in self.points if point.commit not in self.unordered],
@@ -178,6 +187,11 @@ class Results:
         no change that lasts, and what changed did so there, though asv measures the newest commit first.
         Where some have counted the metric exactly, the others are another figure, and left out.
         """
+        if metric not in self._series:
+            self._series[metric] = self._made(metric)
+        return dict(self._series[metric])
+
+    def _made(self, metric: str | None) -> dict[Key, list[Point]]:
         found: dict[Key, list[Point]] = {}
         seen: dict[tuple[Key, str, Any], bool] = {}
         for point in self.points:

@@ -135,6 +135,8 @@ def _field(hint: Any) -> _Field:
 
 
 def _is_a(kind: type, value: Any) -> bool:
+    if kind is float and type(value) is float and value > 0:  # samples, of which a long history has millions
+        return 1 / _LARGEST <= value <= _LARGEST
     if kind not in (int, float):
         return isinstance(value, kind)
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
