@@ -26,6 +26,7 @@ TRACKED = read_tracked(Path(__file__).resolve().parents[2])
         ('range = "HEAD"\nbudget.hours = 0', "budget hours is 0; it must be a number above 0"),
         ('range = "HEAD"\nbudget = {}', "budget is {}; it must be a table of sessions or hours"),
         ('range = "HEAD"\nbudget.days = 1', "budget has the key 'days'; known: sessions, hours"),
+        ('range = "HEAD"\nmachines = {box = "../box"}', "it must be a table of KIND = NAME, a name of"),
         ('set = "quick"', "has neither range nor releases"),
         ("range = HEAD", "is no TOML"),
     ],

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ledgers import git, write_checkout
+from ledgers import LOCK, git, write_checkout
 from rollout_bench.campaign import node, session
-from rollout_bench.campaign.shipment import harness, repository
+from rollout_bench.campaign.shipment import harness, repository, with_ledger
 from rollout_bench.history import asv_runs
+from rollout_bench.history.ledger import Entry, Ledger
 from rollout_bench.history.results import history
 
 FILE = "box/0f00-virtualenv-py3.11.json"
@@ -76,6 +77,20 @@ def test_what_ray_sets_for_a_task_is_not_what_is_measured_with(monkeypatch):
     on_cpu, on_gpu = node._environment(0), node._environment(1)
     assert {"RAY_ADDRESS", "OMP_NUM_THREADS"} & {*on_cpu} == set()
     assert (on_cpu["CUDA_VISIBLE_DEVICES"], on_gpu["CUDA_VISIBLE_DEVICES"]) == ("", "1")
+
+
+def test_a_ledger_goes_along_and_is_made_on_the_node(sent, tmp_path, capsys):
+    root = tmp_path / "checkout"
+    ledger = Ledger(root, "ray-cpu", "ray", "cpu")
+    ledger.write([Entry("2.58.0", 1_700_000_000, "ray 2.58.0", LOCK)])
+    both = with_ledger(sent, ledger)
+    assert both.key != sent.key
+    lane = tmp_path / "lane-0"
+    node.check_out(lane, both)
+    there = session.checkout_in(lane, {"ledger": list(both.ledger)})
+    assert [one.hash for one in history(there)] == [one.hash for one in history(ledger.folder)]
+    assert (there / "sut" / "rollout_perf").is_dir()
+    assert asv_runs.results_folder(there) == lane / "releases" / "ray-cpu"
 
 
 @pytest.fixture

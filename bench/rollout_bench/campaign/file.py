@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..history.asv_runs import MACHINE_NAME
 from ..measure.tracked import DEFAULT_SET, FILE, Kind, Tracked, checked, choose_set
 
 
@@ -50,7 +51,8 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, dict) and value != {} and all(map(_is_text, value.values()))
+    names = [*value.values()] if isinstance(value, dict) else []
+    return names != [] and all(isinstance(one, str) and MACHINE_NAME.fullmatch(one) for one in names)
 
 
 _TEXT = Kind("a text", _is_text)
@@ -64,7 +66,7 @@ KEYS = {
     "set": _TEXT.of(f"of the paths of each table (default: {DEFAULT_SET})"),
     "replicates": _WHOLE.of("sessions with fresh engines for a value, in the place of the table's own"),
     "sessions_per_node": _WHOLE.of("at once, on a node without a GPU, each on cores of its own (default: 1)"),
-    "machines": Kind("a table of KIND = NAME", _is_names).of(
+    "machines": Kind("a table of KIND = NAME, a name of letters, digits, spaces and . _ + @ -", _is_names).of(
         "kinds of nodes to measure on, and the name of each in results/ (needed where there are several)"
     ),
     "folder": _TEXT.of("on the nodes, for environments (default: ~/.cache/rollout-perf/HOST)"),

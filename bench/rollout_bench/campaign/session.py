@@ -43,7 +43,7 @@ def run(lane: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     use_cores(request["locked"], request["lanes"])
     name = request["machine"]["machine"]
     make_room(lane, request)
-    root = _root(lane, request)
+    root = checkout_in(lane, request)
     results = asv_runs.results_folder(root)
     shutil.rmtree(results / name, ignore_errors=True)
     for path, text in request["files"].items():
@@ -78,7 +78,7 @@ def run(lane: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"code": code, "why": asv_runs.last_line(log) if code else None}
 
 
-def _root(lane: Path, request: Mapping[str, Any]) -> Path:
+def checkout_in(lane: Path, request: Mapping[str, Any]) -> Path:
     """The checkout that asv runs in: the lane's, or a ledger's in it."""
     if not request["ledger"]:
         return lane

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..campaign.plan import Session
 from ..campaign.run import Runner
-from .console import PASSING, say
+from .console import say
 
 
 class View:
@@ -75,7 +75,7 @@ class View:
         if self._json:
             self._write(name, **facts)
             return
-        if name in ("doing", "saved") and (self._live or facts.get("text", "").endswith(PASSING)):
+        if self._live is not None and name in ("doing", "saved"):  # the table has it
             return
         shown = facts | {"count": len(facts.get("hosts", ())), "progress": self._progress()}
         shown["took"] = duration(facts.get("seconds", 0))

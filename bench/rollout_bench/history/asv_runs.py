@@ -30,7 +30,7 @@ from .results import Commit
 DEFAULT_RANGE = "HEAD~2..HEAD"
 _EVERYTHING = "--max-count=2 HEAD"  # what the default range comes to where HEAD~2 does not exist
 _ALLOWED = "give what `git rev-list` takes, such as HEAD~5..HEAD, v1.0..main or HEAD^!"
-_MACHINE_NAME = re.compile(r"\w[\w .+@-]*")
+MACHINE_NAME = re.compile(r"\w[\w .+@-]*")
 _ASV_END_SECONDS = 60.0
 _CELL_END_SECONDS = 60.0
 _POLL_SECONDS = 0.3
@@ -103,7 +103,7 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
     except ImportError:
         raise UsageError("asv is not installed here: run `make setup`") from None
     asked = name or os.environ.get(variables.MACHINE) or Machine.get_unique_machine_name()
-    if not _MACHINE_NAME.fullmatch(asked):
+    if not MACHINE_NAME.fullmatch(asked):
         raise UsageError(
             f"{'--machine' if name else variables.MACHINE} is {asked!r}; a name is of letters, digits, "
             "spaces and . _ + @ - and begins with a letter or digit, since results/ has a folder of it"
