@@ -51,8 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index",
         metavar="PLACE",
-        help="take the package from this index or folder of wheels, the rest from the usual one; with --source "
-        "it may have {commit} in it",
+        help="take the package from this index or folder of wheels, the rest from the usual one; "
+        "with --source it may have {commit} in it",
     )
     parser.add_argument(
         "--source",
