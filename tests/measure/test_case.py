@@ -8,7 +8,7 @@ import sys
 import fake
 import pytest
 from leaks import nothing_left
-from rollout_bench.measure.case import Cases
+from rollout_bench.measure.engine_case import EngineCases
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
 from rollout_bench.measure.sequence import measure_cases
@@ -87,7 +87,7 @@ def test_memory_that_runs_out_ends_the_search_and_nothing_before_it(names, left)
         "options": {"until_limit_seconds": 60.0},
         "workloads": [{"prompts": 8, "name": name} for name in names],
     }
-    cases = Cases(request, kept.append, 0, sys.stdout)
+    cases = EngineCases(request, kept.append, 0, sys.stdout)
     cases._started = True
     cases._broke(RuntimeError("CUDA out of memory"))
     assert [load.name for load in cases.pending] == left
@@ -96,7 +96,7 @@ def test_memory_that_runs_out_ends_the_search_and_nothing_before_it(names, left)
 
 def test_an_engine_that_ends_badly_takes_nothing_from_what_it_measured():
     request = {"path": "zmq", "preset": "nano", "workloads": [], "options": {}}
-    cases = Cases(request, print, 0, sys.stdout)
+    cases = EngineCases(request, print, 0, sys.stdout)
     said = []
     cases.say = said.append
     cases._started = True

@@ -1,38 +1,32 @@
-"""What becomes of the cases of a contestant: one engine start, and every workload with it when it is ordered.
+"""What becomes of the cases of a contestant: one start, and every workload with it when it is ordered.
 
-`contestants` runs it in a process of its own, `rounds` sends the orders. A record is kept as soon as the last
-rollout of a workload is over, or it is known that there will be none.
+`engine_case` has those of a path, `system_case` those of another's system. `contestants` runs them in a
+process of its own, `rounds` sends the orders. A record is kept as soon as the last rollout of a workload is
+over, or it is known that there will be none.
 """
 
-import asyncio
 import json
-import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ..schema import variables
 from ..schema.metrics import METRICS
-from ..schema.record import ABSENT, FAILED, LOCAL, MEASURED, STICKY, Record, Status, WayIn, now, way
-from . import drive, machine, probe, timeline
-from . import gated as exact
-from .arrival import TRACE
-from .door import Door, NoDoor, Rollout, door_entries, facts, interrupts, lacks, open_door, takes_replicas
-from .interruption import interruption_metrics, updates
+from ..schema.record import ABSENT, FAILED, MEASURED, Record, Status, WayIn, now, way
+from . import drive, machine, probe
+from .door import Rollout
+from .gated import Exact
 from .labels import check_label
 from .marked import signal_all
-from .pinning import cores_for, pin
 from .process import say
 from .rounds import KEPT, PASSED, READY
-from .samples import gather, rollout_metrics, without_exact
+from .samples import gather, without_exact
 from .saturation import NOT_TRIED, Search
-from .steady import NotSteady, steady_metrics
-from .submit import Rolled, UnequalWork, run_rollout
+from .submit import Rolled, UnequalWork
 from .workload import Workload
 
 Keep = Callable[[Record], None]
@@ -51,8 +45,8 @@ those with it; the stages of every engine step; the engine's processes on cores 
 GPUs and cores enough."""
 
 
-class Cases:
-    """The cases of one request, of one path, and what becomes of each.
+class Cases(ABC):
+    """The cases of one request, of one path or system, and what becomes of each.
 
     `orders` is the pipe of which lines of JSON are read (`rounds`), `answers` the one that takes step times.
     """
@@ -71,7 +65,7 @@ class Cases:
         self._started = False
         self._pinned = False
         self._search = Search(self.options["until_limit_seconds"])
-        self._exact: dict[Workload, exact.Exact] = {}
+        self._exact: dict[Workload, Exact] = {}
         self._samples: dict[Workload, list[dict[str, float]]] = {}
         self._not_steady: dict[Workload, str] = {}
         self._least_seconds: dict[Workload, float] = {}
@@ -79,9 +73,29 @@ class Cases:
         self._orders, self._answers = orders, answers
 
     @property
+    @abstractmethod
     def absent(self) -> dict[str, str]:
         """Why a kind of metric has no values."""
-        return self._watch.absent
+
+    @abstractmethod
+    def run(self) -> None:
+        """Measure, or say why not. Cases of an engine that broke may be left, for another one."""
+
+    @abstractmethod
+    async def _count(self, engine: "Up", workload: Workload, number: int) -> Exact:
+        """Generate a rollout that is counted exactly, as far as that can be."""
+
+    @abstractmethod
+    async def _timed(self, engine: "Up", workload: Workload, number: int) -> tuple[Rolled, dict[str, float]]:
+        """Generate a rollout, and a sample of each of its metrics."""
+
+    async def _inspected(self, _engine: "Up", _workload: Workload, _rollouts: int) -> dict[str, Any]:
+        """What else is observed, after a workload's last rollout."""
+        return {}
+
+    def too_large(self, _workload: Workload) -> str | None:
+        """Why there is no room for a workload, where that is known."""
+        return None
 
     def say(self, text: str) -> None:
         """Report progress."""
@@ -114,58 +128,6 @@ class Cases:
         while self.pending:
             self.done(status, reason)
 
-    def run(self) -> None:
-        """Measure, or say why not. Cases of an engine that broke may be left, for another one."""
-        try:
-            door = open_door()
-        except NoDoor as error:
-            return self.all_done(ABSENT, str(error))
-        reason = self._absent(door)
-        if reason:
-            return self.all_done(ABSENT, reason)
-        for load in self._workloads:
-            reason = lacks(door, load.asked)
-            if not load.is_batch and door.TRANSPORTS[self.path].in_process:
-                reason = "it takes a batch at a time: no request can arrive while others run"
-            elif load.interrupt and not interrupts(door):
-                reason = "this commit's rollouts cannot be interrupted"
-            if reason:
-                self._turn_to(load)
-                self.done(ABSENT, reason)
-        if not self.pending:
-            return None
-        self.observed["sut"] = str(Path(door.__file__ or "").parent)
-        try:
-            asyncio.run(self._measure(door))
-        except door.ConfigurationError as error:
-            self.all_done(FAILED, str(error))
-        except Exception as error:
-            self._broke(error)
-        return None
-
-    def _absent(self, door: Door) -> str | None:
-        """Why this commit or this machine does not have the cases."""
-        size = self.request["tensor_parallel_size"]
-        try:
-            gpus = machine.gpus()
-        except machine.GpusUnknown as error:
-            return str(error)
-        if self.path not in door.TRANSPORTS:
-            return f"this commit has no path {self.path!r}; it has {', '.join(door.TRANSPORTS)}"
-        if self.request["preset"] not in door.PRESETS and not Path(self.request["preset"]).is_dir():
-            return f"this commit has no preset {self.request['preset']!r}"
-        if gpus and size > len(gpus):
-            return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
-        if self._way_in.replicas > 1 and not takes_replicas(door):
-            return "this commit has one engine in a rollout and no replicas"
-        if (entry := self._way_in.entry) != LOCAL:
-            entries = door_entries(door)
-            if entry not in entries:
-                return f"this commit has no entry {entry!r}; it has {', '.join(entries or [LOCAL])}"
-            if reason := entries[entry].absent():
-                return reason
-        return door.TRANSPORTS[self.path].absent(bool(gpus))
-
     def _broke(self, error: Exception) -> None:
         """The engine is gone: at a workload, which has failed, or before the first, and so have all."""
         noted = probe.noted()
@@ -183,52 +145,6 @@ class Cases:
         self.done(FAILED, reason)
         if self._search.covers(load.name):
             self.all_done(ABSENT, f"{NOT_TRIED}{reason.splitlines()[0]}")
-
-    async def _measure(self, door: Door) -> None:
-        begin = time.perf_counter()
-        self.say("starting the engine …")
-        arguments = self.request["engine_arguments"]
-        stamps = Path(f"timeline-{os.getpid()}").resolve()
-        if self.options["timeline"]:
-            os.environ[variables.TIMELINE] = str(stamps)
-            arguments = arguments | {"scheduler_cls": timeline.SCHEDULER}
-        async with door.open_rollout(
-            self.request["preset"],
-            self.path,
-            self.request["tensor_parallel_size"],
-            worker_extension_cls=probe.EXTENSION,
-            start_deadline_seconds=self.request["start_deadline_seconds"],
-            step_deadline_seconds=self.request["step_deadline_seconds"],
-            **_asked(self._way_in),
-            **arguments,
-        ) as rollout:
-            start_seconds = time.perf_counter() - begin
-            self.say(f"engine started in {start_seconds:.1f} s …")
-            found = await facts(rollout)
-            workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
-            watch = self._watch = drive.Watch(rollout, found, [worker["pid"] for worker in workers])
-            await watch.look_at_device()
-            if self.options["timeline"]:
-                await watch.note_stages(stamps)
-            self.observed |= {**found, "workers": workers, "engine_pid": watch.engine_pids[0]}
-            self.observed["roofline"] = None if watch.device is None else asdict(watch.device)
-            self.observed.pop("counters", None)
-            self._started = True
-
-            def forced(tokens: int, **asked: Any) -> Any:
-                return door.Sampling(max_tokens=tokens, ignore_eos=True, **asked)
-
-            up = Up(rollout, forced, start_seconds, door.ConfigurationError)
-            await exact.begin(rollout, forced, self._workloads[0])
-            pids = [worker["pid"] for worker in workers]
-            stopped = [pid for pid in pids if pid not in (os.getpid(), *watch.engine_pids)]
-            own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
-            # Without a GPU a worker has threads for many cores, which vLLM places.
-            cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
-            if cores:
-                pin(own, cores)
-                self._pinned = True
-            await self._take_orders(up, stopped)
 
     async def _take_orders(self, engine: "Up", workers: Sequence[int]) -> None:
         """Generate a rollout whenever one is ordered, until the end; the workers are stopped meanwhile.
@@ -276,8 +192,6 @@ class Cases:
             return PASSED
         warmups = self.request["warmups"]
         if workload not in self._exact:
-            if updates(workload.interrupt):
-                await engine.rollout.call_workers("probe_prepare_update")
             begin = time.perf_counter()
             self._exact[workload] = await self._count(engine, workload, -warmups - 1)
             self._least_seconds[workload] = time.perf_counter() - begin
@@ -287,42 +201,6 @@ class Cases:
         samples.append(values)
         self._least_seconds[workload] = min(self._least_seconds[workload], rolled.step_seconds)
         return f"{self._search.spend(workload.name, rolled.step_seconds):.6f}"
-
-    async def _count(self, engine: "Up", workload: Workload, number: int) -> exact.Exact:
-        """Generate a rollout that is counted exactly."""
-        return await exact.count(engine.rollout, engine.forced, workload, self._watch, number)
-
-    async def _timed(self, engine: "Up", workload: Workload, number: int) -> tuple[Rolled, dict[str, float]]:
-        """Generate a rollout, and a sample of each of its metrics."""
-        await self._watch.begin()
-        rolled = await run_rollout(
-            engine.rollout,
-            engine.forced,
-            workload,
-            number,
-            self._least_seconds[workload] / 2,
-            self._way_in.routing == STICKY,
-        )
-        if rolled.samples[0].done_seconds is None:
-            self._watch.absent["tail"] = "this commit does not say when a sample was done"
-        counts = await self._watch.end(workload)
-        values = rollout_metrics(rolled.step_seconds, rolled.samples, counts)
-        if rolled.interruption is not None:
-            values |= interruption_metrics(
-                rolled.interruption,
-                counts,
-                sum(one.resent_tokens for one in rolled.samples),
-                workload.computed_prompt_tokens(
-                    None if counts.cached_tokens is None else counts.block_tokens
-                ),
-                workload.tokens,
-            )
-        if workload.arrival not in (None, TRACE):
-            try:
-                values |= steady_metrics(rolled.samples, rolled.began, counts)
-            except NotSteady as error:
-                self._not_steady[workload] = str(error)
-        return rolled, values
 
     async def _keep_record(self, engine: "Up", workload: Workload, order: dict[str, Any]) -> str:
         """Keep the record of a workload whose last rollout is over, of the rounds that count."""
@@ -343,41 +221,14 @@ class Cases:
         }
         if counted.totals:
             observed["counted"] = counted.totals
-        if self._way_in.replicas > 1:
-            observed["replicas"] = await self._watch.replicas()
+        observed |= await self._inspected(engine, workload, len(samples))
         metrics = without_exact(gather(samples)) | counted.metrics
         metrics["engine_start_seconds"] = [engine.start_seconds]
-        if self.options["compare_probe"]:
-            observed["probe"] = await drive.compare_probe(
-                engine.rollout, engine.forced, workload, self._watch, len(samples), self.say
-            )
-        if self.options["profile"]:
-            prefix = f"{way(self.path, self.entry)}-{self.request['preset']}-{workload.name}-{workload.batch}"
-            observed["traces"] = await drive.profile(
-                engine.rollout, engine.forced, workload, Path(self.options["profile"]) / Path(prefix).name
-            )
         assert set(metrics) <= set(METRICS)
         record = self.done(MEASURED, metrics=metrics, observed=observed)
         if reason := self._search.end_reason(record):
             self.all_done(ABSENT, f"{NOT_TRIED}{reason}")
         return KEPT
-
-    def too_large(self, workload: Workload) -> str | None:
-        """Why the KV cache cannot take a workload. A batch is to run at once, but where it is the limit that
-        is sought, or samples wait for others anyway."""
-        capacity = self.observed["engine"]["kv_cache_blocks"] * self.observed["engine"]["block_size"]
-        if capacity < workload.length:
-            return (
-                f"a sequence of {workload.length} tokens does not fit the KV cache of {capacity} tokens; "
-                "ask for shorter ones or for more memory"
-            )
-        at_once = workload.kind == "fixed" and not self._search.covers(workload.name)
-        if at_once and capacity < workload.at_once * workload.length:
-            return (
-                f"a batch of {workload.at_once} x {workload.length} tokens does not fit the KV cache of "
-                f"{capacity} tokens; ask for a smaller batch or for more memory"
-            )
-        return None
 
 
 @dataclass(frozen=True)
@@ -390,12 +241,6 @@ class Up:
     start_seconds: float
     refusal: type[Exception]
     """Raised for what this engine cannot be asked for."""
-
-
-def _asked(way_in: WayIn) -> dict[str, Any]:
-    """What `open_rollout` is asked for of what older commits do not know."""
-    entry = {} if way_in.entry == LOCAL else {"entry": way_in.entry}
-    return entry | ({} if way_in.replicas == 1 else {"replicas": way_in.replicas, "routing": way_in.routing})
 
 
 def _versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..schema import variables
 from ..schema.record import Record, is_system, way
-from .case import Cases
+from .engine_case import EngineCases
 from .marked import signal_all
 from .process import leave, log
 from .system_case import SystemCases
@@ -58,7 +58,7 @@ def _fork(request: dict[str, Any], others: list[dict[str, Any]], targets: list[s
             _close(other)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ[variables.NOTE] = str(Path(f"note-{os.getpid()}").resolve())
-        kind = SystemCases if is_system(request["path"]) else Cases
+        kind = SystemCases if is_system(request["path"]) else EngineCases
         kind(request, keep, os.fdopen(request["orders"]), os.fdopen(request["answers"], "w")).run()
         code = 0
     except Exception:

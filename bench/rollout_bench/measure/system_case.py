@@ -80,9 +80,6 @@ class SystemCases(Cases):
     def absent(self) -> dict[str, str]:
         return {"what happens within": "another's system is measured from the caller's side alone"}
 
-    def too_large(self, workload: Workload) -> str | None:
-        return None  # a system does not say how large its KV cache is
-
 
 def _cannot(workload: Workload) -> str | None:
     """Why a system is not measured at a workload."""
