@@ -79,6 +79,7 @@ def committed(tmp_path_factory):
     """The site over the committed results of the GPU machine, whatever was measured here since."""
     checkout = tmp_path_factory.mktemp("committed") / "checkout"
     subprocess.run(["git", "clone", "-q", "--shared", str(ROOT), str(checkout)], check=True)
+    subprocess.run(["git", "checkout", "-q", "-B", "main"], cwd=checkout, check=True)  # asv asks for it
     (ROOT / ".asv").mkdir(exist_ok=True)
     (checkout / ".asv").symlink_to(ROOT / ".asv")  # which has what npm has fetched
     return publish(checkout / "results", checkout, say=print)
