@@ -14,17 +14,9 @@ from ..measure.alone import alone
 from ..measure.equal_work import check_equal_work
 from ..measure.session import Contestant, run_session
 from ..measure.sizing import at_once, split
-from ..report.idle import (
-    idle_table,
-    interruption_table,
-    stage_table,
-    steady_table,
-    tail_table,
-    turn_table,
-    way_table,
-)
 from ..report.names import work_name, work_of
 from ..report.ratios import of_variants, ratio_table, ratios, together, variant_tables
+from ..report.shown import shown
 from ..schema.record import MEASURED, REFERENCE, engines, read_records
 from ..stats import shrinkage as shrinkage  # what intervals take is missed now, and not after measuring
 from . import workloads
@@ -102,8 +94,7 @@ def run(given: argparse.Namespace) -> int:
         ]  # fmt: skip
         tables.append(f"{work}\n{ratio_table(rows, reference, given.metric)}")
         cases = [one for one in together(sessions) if work_of(one) == work]
-        shown = tail_table, steady_table, turn_table, interruption_table, idle_table, stage_table, way_table
-        tables += filter(None, (one(cases) for one in shown))
+        tables += shown(cases)
     variants = of_variants(sessions, given.metric)
     tables += variant_tables(variants, given.metric)
     failed = [one for one in every if one.status != MEASURED]

@@ -10,18 +10,10 @@ from ..errors import UsageError
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.sequence import measure_cases
-from ..report.idle import (
-    idle_table,
-    interruption_table,
-    probe_lines,
-    stage_table,
-    steady_table,
-    tail_table,
-    turn_table,
-    way_table,
-)
+from ..report.idle import probe_lines
 from ..report.ratios import of_variants, variant_tables
 from ..report.rollouts import rollout_table
+from ..report.shown import shown
 from ..schema.record import MEASURED, REFERENCE
 from . import workloads
 from .answer import answer, json_argument
@@ -87,11 +79,10 @@ def run(given: argparse.Namespace) -> int:
             timeline=given.timeline,
         )
     reference = REFERENCE if REFERENCE in named or len(named) == len(given.path) else named[0]
-    shown = tail_table, steady_table, turn_table, interruption_table, idle_table, stage_table, way_table
     tables = [
         rollout_table(records, reference, given.metric),
         *variant_tables(of_variants([records], given.metric), given.metric),
-        *(one(records) for one in shown),
+        *shown(records),
     ]
     lines = [*_absent(records), *probe_lines(records), *_traces(records)]
     text = "\n".join(["\n\n".join(filter(None, tables)), *lines])

@@ -1,0 +1,31 @@
+"""What is shown of records beside their step times: a table for each kind of value that they have. Pure."""
+
+from collections.abc import Sequence
+
+from ..schema.record import Record
+from .idle import (
+    idle_table,
+    interruption_table,
+    stage_table,
+    steady_table,
+    tail_table,
+    turn_table,
+    way_table,
+)
+from .replicas import replica_table
+
+_TABLES = (
+    tail_table,
+    steady_table,
+    turn_table,
+    interruption_table,
+    idle_table,
+    stage_table,
+    way_table,
+    replica_table,
+)
+
+
+def shown(records: Sequence[Record]) -> list[str]:
+    """The tables that have something to say of these records."""
+    return [text for one in _TABLES if (text := one(records))]
