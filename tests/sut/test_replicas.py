@@ -99,6 +99,28 @@ def test_nobody_is_left_and_what_a_worker_raises_is_not_tried_elsewhere():
     assert well.seen.most == 3
 
 
+def test_a_replica_that_is_slow_gets_what_the_others_are_too_busy_for():
+    """Twelve requests, two at a time: the slow one is never done with its first."""
+    replicas = Replicas([FakeEngine(1.0), FakeEngine(0.001)], Routing("least-in-flight", 2), "fail")
+
+    async def run():
+        left = iter(range(12))
+
+        async def send():
+            for number in left:
+                await replicas.generate([(f"r{number}", 0, [1], Sampling(9), 0)], lambda *_: None)
+
+        _done, slow = await asyncio.wait(
+            [asyncio.create_task(send()) for _ in range(2)], return_when=asyncio.FIRST_COMPLETED, timeout=5
+        )
+        for one in slow:
+            one.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+    asyncio.run(run())
+    assert [one["requests"] for one in replicas._seen] == [1, 11]
+
+
 def test_a_session_stays_where_it_began_and_samples_of_a_prompt_are_together():
     sessions = [Sampling(2, session=name) for name in "ababab"]
     _answers, facts = generated([FakeEngine(), FakeEngine()], "retry", sessions, "sticky")
