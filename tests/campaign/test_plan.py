@@ -8,6 +8,7 @@ from rollout_bench.campaign.home import Home
 from rollout_bench.campaign.plan import plan
 from rollout_bench.history.results import history
 from rollout_bench.measure.tracked import Class, Tracked
+from simulated import write_repository
 
 TABLE = Tracked(
     "nano", [], "nano", sets={"default": ["vllm-mp", "zmq"]}, classes={"Nano": Class("fixed", [])}
@@ -41,6 +42,11 @@ def request(commits, table="nano"):
         "machine": {"machine": "lab"}, "classes": list(TABLES[table].classes),
         "commits": [(one.hash, "", 0) for one in commits],
     }  # fmt: skip
+
+
+def test_commits_of_nothing_that_is_known_are_apart(tmp_path):
+    left, _done = planned(tmp_path, write_repository(tmp_path, 3))
+    assert [len(session.commits) for session in left] == [1, 1, 1]
 
 
 def test_commits_of_one_system_under_test_are_one_session(tmp_path):

@@ -104,7 +104,10 @@ def is_done(machine: Path, commit: Commit, environment: str, name: str, table: T
 
 
 def _alike(root: Path, commits: Sequence[Commit], lock: str) -> Iterator[list[Commit]]:
-    """The commits by what is measured at them: the package, what builds it, and the lock."""
+    """The commits by what is measured at them: the package, what builds it, and the lock.
+
+    One that has none of these is alike to no other.
+    """
     names = ("rollout_perf", "setup.py", f"requirements/{lock}.lock")
     asked = "".join(f"{commit.hash}:{name}\n" for commit in commits for name in names)
     said = git.answer(root, "cat-file", "--batch-check=%(objectname)", data=asked)
@@ -115,5 +118,6 @@ def _alike(root: Path, commits: Sequence[Commit], lock: str) -> Iterator[list[Co
             "" if line.endswith(" missing") else line
             for line in lines[number * len(names) : (number + 1) * len(names)]
         ]
-        groups.setdefault(tuple(identity), []).append(commit)
+        known = tuple(identity) if any(identity) else (commit.hash,)
+        groups.setdefault(known, []).append(commit)
     yield from groups.values()
