@@ -69,7 +69,13 @@ def test_a_campaign_is_lines_and_leaves_results_once(checkout, monkeypatch, caps
 
 
 def test_with_json_each_event_is_a_line_of_it(checkout, monkeypatch, capsys):
-    joined(monkeypatch, a=builds_nothing, b=builds_nothing)
+    """And nothing else is on standard output, though Ray writes there when a raylet is killed."""
+
+    def noisy(name, request):
+        print("(raylet) Raylet is terminated")
+        return builds_nothing(name, request)
+
+    joined(monkeypatch, a=noisy, b=noisy)
     assert cli.main([*WORDS, "--json", "--output", str(checkout / "elsewhere")]) == 1
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     names = [one["event"] for one in events]
@@ -90,6 +96,7 @@ def test_what_is_interrupted_says_what_is_done_and_goes_on(checkout, monkeypatch
     assert cli.main(WORDS) == 130
     assert "1 of 3 sessions done" in (said := capsys.readouterr().err)
     assert "the same command goes on from there" in said
+    assert "goes again" not in said
     assert fleet.closed == 1
     again = joined(monkeypatch)
     assert cli.main(WORDS) == 0

@@ -149,7 +149,7 @@ class Cluster:
             except self._ray.exceptions.RayTaskError as error:
                 yield task, Lost(_line(error.cause if getattr(error, "cause", None) else error))
             except self._ray.exceptions.RayError as error:
-                yield task, Lost(f"{type(error).__name__}: {_line(error)}")
+                yield task, Lost(_line(error).partition(". ")[0])  # what follows is for who debugs Ray
 
     def cancel(self, task: Handle) -> None:
         """End a session as at Ctrl-C."""

@@ -80,6 +80,7 @@ class Runner:
     _useless: Counter[str] = field(default_factory=Counter)
     """Sessions in a row of which a node has measured nothing."""
     _nodes: Sequence[Node] = ()
+    _ending: bool = False
     _looked: float = float("-inf")
     _begin: float = field(default_factory=time.monotonic)
 
@@ -95,6 +96,7 @@ class Runner:
                 self._look()
                 self._take_events()
         except KeyboardInterrupt:
+            self._ending = True
             for task in self.running:
                 self.fleet.cancel(task)
             deadline = time.monotonic() + _END_SECONDS
@@ -201,6 +203,9 @@ class Runner:
             self.seconds.append(time.monotonic() - one.begun)
             self._useless[one.node] = 0
             self.tell("done", session=session, host=host, seconds=self.seconds[-1], code=code)
+            return
+        if self._ending:
+            self._left[session.kind].appendleft(session)
             return
         why = why or "asv has measured nothing: the commit cannot be built, or not installed"
         self._tries[session] += 1

@@ -4,6 +4,7 @@ On a terminal it is drawn anew as it changes; elsewhere each event is a line; wi
 """
 
 import json
+import os
 import sys
 import time
 from types import TracebackType
@@ -18,7 +19,7 @@ class View:
     """The view of a campaign, for the length of a block."""
 
     def __init__(self, as_json: bool) -> None:
-        self._json = as_json
+        self._json, self._out = as_json, sys.stdout
         self._live: Any = None
         self._runner: Runner | None = None
         self._before = self._sessions = 0
@@ -34,11 +35,16 @@ class View:
         }
 
     def __enter__(self) -> "View":
+        # Ray writes there of its own accord, such as pages of a raylet's state when one is killed.
+        self._nowhere = open(os.devnull, "w")
+        sys.stdout = self._nowhere
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        sys.stdout = self._out
+        self._nowhere.close()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -112,7 +118,8 @@ class View:
         runner = self._runner
         if runner is not None and name in ("done", "lost", "failed"):
             facts["sessions_left"], facts["seconds_left"] = runner.left, runner.seconds_left
-        print(json.dumps({"event": name, "at": round(time.time(), 1)} | facts), flush=True)
+        line = json.dumps({"event": name, "at": round(time.time(), 1)} | facts)
+        print(line, file=self._out, flush=True)
 
     def _table(self) -> Any:
         from rich import box
