@@ -19,6 +19,10 @@ TRACKED = read_tracked(Path(__file__).resolve().parents[2])
         ('range = "HEAD"\ntables = ["nanno"]', "tables has 'nanno'; those of tracked.toml: nano, nano-rl"),
         ('range = "HEAD"\npresets = ["opt"]', "presets has 'opt'; those of tracked.toml: nano, qwen2.5-0.5b"),
         ('range = "HEAD"\ntables = ["nano"]\npresets = ["qwen2.5-7b"]', "none of its tables has"),
+        (
+            'range = "HEAD"\nset = "quick"\ntables = ["nano-rl"]',
+            "which has no path of the set 'quick': default",
+        ),
         ('range = "HEAD"\nset = "all"', "set is 'all'; sets of tracked.toml: quick, default"),
         ('range = "HEAD"\ntables = []', "tables is []; it must be a list of texts"),
         ('range = "HEAD"\nreplicates = 0', "replicates is 0; it must be a whole number of 1 or more"),
@@ -62,6 +66,17 @@ def test_a_cluster_that_does_not_do_says_what_it_has(nodes, wanted, says):
     with pytest.raises(UsageError) as raised:
         choose(nodes, wanted)
     assert says in str(raised.value)
+
+
+def test_tables_that_are_not_named_are_those_of_the_set_and_the_hardware(tmp_path):
+    file = tmp_path / "campaign.toml"
+    file.write_text('range = "HEAD"\nset = "quick"')
+    every = read_campaign(file, TRACKED)
+    assert "nano" in every.tables
+    assert "nano-rl" not in every.tables
+    assert choose([node("a", kind="box")], every) == {"box": "box"}
+    with pytest.raises(UsageError, match="the cluster has no node with a CPU"):
+        choose([], every)
 
 
 def test_nodes_of_several_kinds_are_measured_apart_under_their_names():

@@ -1,13 +1,15 @@
 """What is left of a campaign is read from results/: sessions of a system under test each, newest first."""
 
 import subprocess
+from dataclasses import replace
 
 from fake_fleet import ENVIRONMENT, files, node, values
 from rollout_bench.campaign.file import Campaign
 from rollout_bench.campaign.home import Home
-from rollout_bench.campaign.plan import plan
+from rollout_bench.campaign.plan import files_of, is_done, plan
 from rollout_bench.history.results import history
 from rollout_bench.measure.tracked import Class, Tracked
+from rollout_bench.schema.record import read_records
 from simulated import write_repository
 
 TABLE = Tracked(
@@ -69,6 +71,21 @@ def test_what_results_have_is_not_left(tmp_path):
         ("nano", (commits[3],), (commits[0],)),  # whose records it shares
     ]
     assert done == 2
+
+
+def test_a_path_behind_an_entry_is_done_by_its_record(tmp_path):
+    [commit] = commits_of(tmp_path, "a")
+    home = Home(tmp_path / "results", ENVIRONMENT)
+    sent = files(request([commit]))
+    home.take(sent)
+    values_file, records = files_of(home.results / "lab", commit, ENVIRONMENT, "nano")
+    table = replace(TABLE, sets={"default": ["zmq@http"]})
+    asked = (home.results / "lab", commit, ENVIRONMENT, "nano", table, "default")
+    assert not is_done(*asked)
+    lines = [replace(one, entry="http").to_json() for one in read_records(records.read_text())]
+    records.write_text("\n".join(lines))
+    assert values_file.exists()
+    assert is_done(*asked)
 
 
 def test_a_commit_that_cannot_be_built_is_not_tried_again(tmp_path):

@@ -20,6 +20,8 @@ class Campaign:
 
     tables: Mapping[str, Tracked]
     """Of tracked.toml, by name."""
+    are_named: bool = True
+    """Else they are all, and those that the cluster has no hardware for are left out."""
     range: str | None = None
     releases: str | None = None
     set: str = DEFAULT_SET
@@ -92,24 +94,38 @@ def read_campaign(file: Path, tracked: Mapping[str, Tracked]) -> Campaign:
     budget = checked(f"{file} budget", given.pop("budget", {}), BUDGET, ())
     if "range" not in given and "releases" not in given:
         raise UsageError(f"{file} has neither range nor releases: name the commits, or a ledger of releases")
-    tables = _tables(file, given.pop("tables", None), given.pop("presets", None), tracked)
-    choose_set(tables, given.get("set", DEFAULT_SET), f"{file} set")
-    return Campaign(tables, **given, **budget)
+    chosen = choose_set(tracked, given.get("set", DEFAULT_SET), f"{file} set")
+    names, presets = given.pop("tables", None), given.pop("presets", None)
+    tables = _tables(file, names, presets, chosen, tracked)
+    return Campaign(tables, names is not None or presets is not None, **given, **budget)
 
 
 def _tables(
-    file: Path, names: list[str] | None, presets: list[str] | None, tracked: Mapping[str, Tracked]
+    file: Path,
+    names: list[str] | None,
+    presets: list[str] | None,
+    chosen: str,
+    tracked: Mapping[str, Tracked],
 ) -> dict[str, Tracked]:
     known = {one.preset for one in tracked.values()}
     for key, given, allowed in (("tables", names, tracked), ("presets", presets, sorted(known))):
         for one in given or ():
             if one not in allowed:
                 raise UsageError(f"{file} {key} has {one!r}; those of {FILE}: {', '.join(allowed)}")
-    chosen = {
+    for name in names or ():
+        if not tracked[name].sets.get(chosen):
+            have = ", ".join(tracked[name].sets)
+            raise UsageError(f"{file} tables has {name!r}, which has no path of the set {chosen!r}: {have}")
+    found = {
         name: one
         for name, one in tracked.items()
-        if (names is None or name in names) and (presets is None or one.preset in presets)
+        if (names is None or name in names)
+        and (presets is None or one.preset in presets)
+        and one.sets.get(chosen)
     }
-    if not chosen:
-        raise UsageError(f"{file}: none of its tables has one of its presets: {', '.join(presets or ())}")
-    return chosen
+    if not found:
+        raise UsageError(
+            f"{file}: none of its tables has one of its presets, {', '.join(presets or ())}, and paths of "
+            f"the set {chosen!r}"
+        )
+    return found

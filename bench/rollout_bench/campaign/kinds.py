@@ -59,9 +59,10 @@ def choose(nodes: Sequence[Node], campaign: Campaign) -> dict[str, str]:
                 raise UsageError(f"machines has the kind {kind!r}; the cluster has {have}")
     named = [node for node in nodes if not campaign.machines or node.kind in campaign.machines]
     tables = campaign.tables
-    for name, one in tables.items():
-        asked = gpus_of(one)
-        if not any(fits(one, node) for node in named):
+    lacking = {name: one for name, one in tables.items() if not any(fits(one, node) for node in named)}
+    for name, one in lacking.items():
+        if campaign.are_named or len(lacking) == len(tables):
+            asked = gpus_of(one)
             what = f"{asked} GPU{'s' * (asked > 1)} on one node" if asked else "a node without a GPU"
             raise UsageError(f"{name} of tracked.toml asks for {what}; the cluster has {have}")
     fitting = {node.kind: node for node in named if any(fits(one, node) for one in tables.values())}

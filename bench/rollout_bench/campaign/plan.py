@@ -99,8 +99,8 @@ def is_done(machine: Path, commit: Commit, environment: str, name: str, table: T
         return False
     if not records.exists():
         return not any(isinstance(value, list) and value and value[0] is not None for value in mine)
-    paths = {record.path for record in read_records(records.read_text(errors="replace"))}
-    return not {*table.sets.get(chosen, ())} - paths
+    ways = {record.way for record in read_records(records.read_text(errors="replace"))}
+    return not {*table.sets.get(chosen, ())} - ways
 
 
 def _alike(root: Path, commits: Sequence[Commit], lock: str) -> Iterator[list[Commit]]:
