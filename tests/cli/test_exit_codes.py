@@ -144,6 +144,6 @@ def test_whoever_asks_for_the_end_gets_it_as_at_ctrl_c(signals):
     for number in signals:
         process.send_signal(number)
         time.sleep(0.1)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "ended what it had started\n")
     assert err.endswith("KeyboardInterrupt\nrollout-perf: interrupted\n")

@@ -16,7 +16,7 @@ from simulated import write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoAbort|NanoPause|NanoWindow|NanoLimit|NanoTurns"
+ALL = "Nano|NanoGrpo|NanoGrpoLogprobs|NanoAbort|NanoPause|NanoWindow|NanoLimit|NanoTurns|NanoEntries"
 
 
 def of(classes):
@@ -56,7 +56,7 @@ def checkout(tmp_path, monkeypatch):
     [
         (["--set", "quick"], "quick", [*of("Nano"), "--skip-existing"], None),
         ([], "default", [*of(ALL), "--skip-existing"], "|".join(sorted(ALL.split("|")))),
-        (["--set", "extended"], "extended", [*of("Nano"), "--skip-existing"], "Nano"),
+        (["--set", "extended"], "extended", [*of("Nano|NanoEntries"), "--skip-existing"], "Nano|NanoEntries"),
         (["--bench", "Nano"], "default", ["--bench=Nano", "--skip-existing"], None),
         (["--again"], "default", of(ALL), None),
     ],

@@ -57,10 +57,10 @@ def judged(root, monkeypatch):
 @pytest.mark.parametrize(
     ("verdicts", "code"),
     [
-        (["same", "better", "same"], 0),
-        (["worse", "failed", "same"], 1),
-        (["failed", "same", "same"], 2),
-        (["same", "same", "worse"], 1),
+        (["same", "better", "same", "same"], 0),
+        (["worse", "failed", "same", "same"], 1),
+        (["failed", "same", "same", "same"], 2),
+        (["same", "same", "same", "worse"], 1),
     ],
 )
 def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, verdicts, code):
@@ -69,9 +69,10 @@ def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, 
     assert [
         (name, question.paths[:2], question.budget_seconds) for _lock, name, question in judged.asked
     ] == [
-        ("nano", ["sync", "vllm-mp"], 300.0),
-        ("nano-rl", ["vllm-mp", "zmq"], 300.0),
-        ("nano-turns", ["vllm-mp", "zmq"], 300.0),
+        ("nano", ["sync", "vllm-mp"], 225.0),
+        ("nano-rl", ["vllm-mp", "zmq"], 225.0),
+        ("nano-turns", ["vllm-mp", "zmq"], 225.0),
+        ("nano-entries", ["vllm-mp", "vllm-mp@zmq"], 225.0),
     ]
     assert judged.asked[0][0] == LOCK.replace("2.60.0", "2.58.0").strip()
     said = json.loads(capsys.readouterr().out)

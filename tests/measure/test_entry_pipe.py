@@ -21,7 +21,10 @@ def test_a_real_run_has_requests_and_cpu_of_every_entry(monkeypatch):
         assert 0 < zmq[name] * zmq["requests_per_second"] < 2
     assert {"command", "measured_at", "machine"} <= set(result["provenance"])
     _caption, *lines = entry_table(result).splitlines()
-    assert [line.split()[0] for line in lines if line] == ["entry", "local", "zmq", "telepathy"]
+    rows = [
+        line.split()[0] for line in lines if line and not line.startswith(" ")
+    ]  # that is a reason, folded
+    assert rows == ["entry", "local", "zmq", "telepathy"]
 
 
 def test_an_entry_that_answers_with_too_few_tokens_is_no_row():
