@@ -121,6 +121,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
         (["--tracked", "nano", "--workload", "fixed", "--batch", "1"], "nano", [("fixed", 1)], 8, 6),
         (["--tracked", "nano-rl", "--workload", "grpo", "--batch", "32"], "nano", [("grpo", 32)], 64, 3),
         (["--tracked", "nano-rl", "--paths", "zmq"], "nano", None, 64, 1),
+        (["--tracked", "nano-entries", "--paths", "vllm-mp@zmq,vllm-mp"], "nano", [("fixed", 64)], 64, 2),
     ],
 )
 def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, paths, monkeypatch, tmp_path):

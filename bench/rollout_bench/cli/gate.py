@@ -27,7 +27,7 @@ from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
 from ..schema import variables
 from ..schema.metrics import STEP, WITHOUT_CONTROL
-from ..schema.record import now
+from ..schema.record import WayIn, now, path_and_entry
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
@@ -36,7 +36,7 @@ from .checkout import checkout_lock, find_checkout, provenance, say_ignored
 from .console import say
 from .gate_records import Records
 from .names import MANY, listed, named, preset, unknown
-from .options import check_model, keep_argument
+from .options import check_entries, check_model, keep_argument
 from .outputs import check_file, check_folder
 
 _ALL = "all"
@@ -59,8 +59,8 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         "--paths",
         dest="paths",
         action="extend",
-        type=listed(named("path", LABELS)),
-        metavar="NAME",
+        type=listed(_path_of_a_case),
+        metavar="PATH[@ENTRY]",
         help=f"{MANY} (default: those of the set default of the table, or all)",
     )
     parser.add_argument(
@@ -173,9 +173,11 @@ def question_of(given: argparse.Namespace, engines: Tracked) -> Question:
     exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
     tracked = engines.sets.get(DEFAULT_SET, engines.paths)
     paths = list(dict.fromkeys(given.paths or tracked or LABELS))
-    for path in given.paths or ():
+    for case in given.paths or ():
+        path, entry = path_and_entry(case)
         if reason := find_transport(path).absent(bool(machine.gpus())):
             raise UsageError(f"the path {path!r} cannot be taken here: {reason}")
+        check_entries([WayIn.of(entry).entry])
     asked = given.metrics or [STEP, *sorted(exact)]
     judged = list(WITHOUT_CONTROL if _ALL in asked else dict.fromkeys(asked))
     own = dict(_threshold(text) for text in given.threshold)
@@ -245,6 +247,13 @@ def engines_of(
         has = ", ".join(f"{load.name} {load.batch}" for load in engines.workloads)
         raise UsageError(f"--tracked {name} has no such --workload and --batch; it has {has}")
     return engines, loads
+
+
+def _path_of_a_case(text: str) -> str:
+    """For argparse: a path, and the entry before it, as tables of tracked.toml and alerts have them."""
+    path, _entry = path_and_entry(text)
+    named("path", LABELS)(path)
+    return text
 
 
 def _threshold(text: str) -> tuple[str, float]:
