@@ -129,6 +129,10 @@ class Cluster:
                 facts = None
             has = alive[identity]["Resources"]
             gpus = int(has.get("GPU", 0))
+            if facts and gpus and not facts["gpus"]:
+                facts = (
+                    None  # Ray counts some, and nvidia-smi does not say which: nothing can be measured there
+                )
             self._known[identity] = facts and Node(
                 identity, facts["host"], kind_of(facts, gpus), has["CPU"], gpus, facts
             )
