@@ -32,7 +32,7 @@ from rollout_perf import open_rollout
 
 async def stay():
     async with open_rollout("nano", {path!r}, enforce_eager=True, kv_cache_memory_bytes=256 << 20) as rollout:
-        print("open:", rollout._run.folder, flush=True)
+        print("open:", rollout._engine._run.folder, flush=True)
         await asyncio.sleep(300)
 
 asyncio.run(stay())

@@ -68,7 +68,7 @@ def on_engine(path: str, use: Callable[[Rollout], Coroutine], **changed: Any) ->
     async def visit() -> Any:
         settings = ENGINE | {"start_deadline_seconds": START_SECONDS} | changed
         async with open_rollout("nano", path, **settings) as rollout:
-            folders.append(rollout._run.folder)
+            folders.append(rollout._engine._run.folder)
             return await use(rollout)
 
     with TemporaryDirectory(prefix="rpt-", dir="/tmp") as own, pytest.MonkeyPatch.context() as patch:
@@ -144,7 +144,7 @@ async def kill_the_worker(rollout: Rollout, seen: SimpleNamespace) -> None:
 
 
 async def kill_the_raylet(rollout: Rollout, seen: SimpleNamespace) -> None:
-    mark = ("ROLLOUT_PERF_RUN", str(rollout._run.folder))
+    mark = ("ROLLOUT_PERF_RUN", str(rollout._engine._run.folder))
     [raylet] = [process for process in marked(*mark) if process.name() == "raylet"]
     await until_it_breaks(rollout, raylet.kill, seen)
 
