@@ -7,6 +7,7 @@ import pytest
 from ledgers import LOCK, enter, git, resolve_at_once
 from rollout_bench.cli import main as cli
 from rollout_bench.cli import upgrade
+from rollout_bench.history.ledgers import known_ledgers
 
 
 @pytest.fixture
@@ -80,6 +81,8 @@ def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, 
     assert [one["verdict"] for one in said["gates"].values()] == verdicts
     folder = root / ".asv" / "releases" / "upgrade-cuda"
     assert git(folder, "tag") == "ray-2.58.0\ntoday"
+    assert (root / "releases" / "upgrade-cuda" / "ledger.bundle").exists()
+    assert known_ledgers(root) == []  # it is no history of releases, and `publish` goes on without it
     assert not (folder / ".asv" / "env-head").exists()
 
 

