@@ -3,7 +3,6 @@
 Knows tracked.toml, whose tables it names, and no cluster.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..history.asv_runs import MACHINE_NAME
-from ..measure.tracked import DEFAULT_SET, FILE, Kind, Tracked, checked, choose_set
+from ..measure.tracked import DEFAULT_SET, FILE, Kind, Tracked, checked, choose_set, read_toml
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,7 @@ BUDGET = {
 
 def read_campaign(file: Path, tracked: Mapping[str, Tracked]) -> Campaign:
     """What a file asks for. Raises UsageError, in a line, for what it may not have."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{file} is no TOML: {error}") from None
-    given = dict(checked(str(file), content, KEYS, ()))
+    given = dict(checked(str(file), read_toml(file), KEYS, ()))
     budget = checked(f"{file} budget", given.pop("budget", {}), BUDGET, ())
     if "range" not in given and "releases" not in given:
         raise UsageError(f"{file} has neither range nor releases: name the commits, or a ledger of releases")

@@ -111,15 +111,20 @@ class Tracked:
         return [hashlib.sha256(arguments.encode()).hexdigest()[:12]]
 
 
-def read_tracked(root: Path) -> dict[str, Tracked]:
-    """Every engine start of asv's, by the name that `gate --tracked` takes. Raises UsageError, in a line."""
-    file = root / FILE
+def read_toml(file: Path) -> dict[str, Any]:
+    """What a file of TOML holds. Raises UsageError, in a line."""
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{file} is no TOML: {error}") from None
+
+
+def read_tracked(root: Path) -> dict[str, Tracked]:
+    """Every engine start of asv's, by the name that `gate --tracked` takes. Raises UsageError, in a line."""
+    file = root / FILE
+    tables = read_toml(file)
     found = {name: _tracked(f"{file}: [{name}]", name, table, root) for name, table in tables.items()}
     owners: dict[str, str] = {}
     for name, one in found.items():

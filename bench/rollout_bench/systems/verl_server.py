@@ -32,6 +32,7 @@ from rollout_perf.transports.ray_cluster import local_cluster
 from rollout_perf.transports.ray_workers import join_cluster
 
 from ..measure.system import Request, Settings
+from . import as_they_end
 
 _OWN = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "enable_prefix_caching", "dtype", "seed")
 """Engine arguments that verl's config has itself, beside those that it hands on."""
@@ -124,15 +125,9 @@ class Verl:
         )
         self._client = LLMServerClient(config, balancer)
 
-    async def generate(self, requests: list[Request]) -> AsyncIterator[tuple[str, Sequence[int]]]:
+    def generate(self, requests: list[Request]) -> AsyncIterator[tuple[str, Sequence[int]]]:
         """A call for each request, as verl's agent loops make them."""
-        calls = [asyncio.create_task(self._call(request)) for request in requests]
-        try:
-            for call in asyncio.as_completed(calls):
-                yield await call
-        finally:
-            for one in calls:
-                one.cancel()
+        return as_they_end(self._call(request) for request in requests)
 
     async def _call(self, request: Request) -> tuple[str, Sequence[int]]:
         sampling = {"max_tokens": request.max_tokens, "temperature": 1.0, "ignore_eos": True}

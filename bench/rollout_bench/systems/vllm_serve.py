@@ -19,6 +19,7 @@ from typing import Any, Self
 import aiohttp
 
 from ..measure.system import Request, Settings
+from . import as_they_end
 
 _LOOK_SECONDS, _END_SECONDS = 0.2, 20.0
 _WORDS = 200
@@ -98,15 +99,9 @@ class Server:
                 pass
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def generate(self, requests: list[Request]) -> AsyncIterator[tuple[str, Sequence[int]]]:
+    def generate(self, requests: list[Request]) -> AsyncIterator[tuple[str, Sequence[int]]]:
         """A POST for each request."""
-        posts = [asyncio.create_task(self._post(request)) for request in requests]
-        try:
-            for post in asyncio.as_completed(posts):
-                yield await post
-        finally:
-            for task in posts:
-                task.cancel()
+        return as_they_end(self._post(request) for request in requests)
 
     async def _post(self, request: Request) -> tuple[str, Sequence[int]]:
         async with self._session.post(self.route, json=self._body(request)) as response:
