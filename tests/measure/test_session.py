@@ -190,7 +190,7 @@ def test_builds_of_a_path_are_neighbours_in_every_round_and_nobody_follows_itsel
     monkeypatch.setattr(rounds_module, "say", lambda _text: None)
     names = [f"{build} {path}" for path in ("zmq", "ray", "sync") for build in ("base", "head")]
     order = []
-    running = rounds_module._Rounds(SimpleNamespace(), "seed")
+    running = rounds_module._Rounds(SimpleNamespace(gpus=()), "seed")
     for name in names:
         one = Answers(name)
         monkeypatch.setattr(one, "ask", lambda name=name, **_order: order.append(name) or "0.1")
@@ -237,7 +237,7 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     monkeypatch.setattr(rounds_module, "between", lambda _before, _after: next(states))
     monkeypatch.setattr(rounds_module, "say", said.append)
     contestants = [Answers("vllm-mp"), Answers("zmq")]
-    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None), "seed")
+    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None, gpus=()), "seed")
     running.up += contestants
     running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 2)
     assert next(states, None) is None

@@ -37,12 +37,10 @@ OPTIONS = {
     "profile": None,
     "compare_probe": False,
     "timeline": False,
-    "pin": True,
 }
 """What a request may ask for beside measuring: to go on from batch to batch until the limit is found or so
 many seconds are over; a folder for a torch trace of a few engine steps; rollouts without the probe between
-those with it; the stages of every engine step; the engine's processes on cores of their own, where there are
-GPUs and cores enough."""
+those with it; the stages of every engine step."""
 
 
 class Cases(ABC):
@@ -80,6 +78,9 @@ class Cases(ABC):
     @abstractmethod
     def run(self) -> None:
         """Measure, or say why not. Cases of an engine that broke may be left, for another one."""
+
+    def _place(self, _order: Sequence[int]) -> None:  # noqa: B027  a system's processes are its own
+        """Keep the engine's processes on cores of their own, the first of this order of CPUs."""
 
     @abstractmethod
     async def _count(self, engine: "Up", workload: Workload, number: int) -> Exact:
@@ -158,6 +159,8 @@ class Cases(ABC):
             # Nobody else runs in this process meanwhile: the event loop need not.
             for order in map(json.loads, self._orders):
                 workload = self._workloads[order["workload"]]
+                if "cores" in order:
+                    self._place(order["cores"])
                 signal_all(workers, signal.SIGCONT)
                 try:
                     if "host" in order:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class EngineCases(Cases):
     """The cases of a path."""
 
     _watch: drive.Watch
+    _own: Sequence[int]
+    """The engine's processes."""
 
     @property
     def absent(self) -> dict[str, str]:
@@ -121,13 +124,14 @@ class EngineCases(Cases):
             await exact.begin(rollout, forced, self._workloads[0])
             pids = [worker["pid"] for worker in workers]
             stopped = [pid for pid in pids if pid not in (os.getpid(), *watch.engine_pids)]
-            own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
-            # Without a GPU a worker has threads for many cores, which vLLM places.
-            cores = cores_for(len(own)) if self.options["pin"] and machine.gpus() else []
-            if cores:
-                pin(own, cores)
-                self._pinned = True
+            self._own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
             await self._take_orders(up, stopped)
+
+    def _place(self, order: Sequence[int]) -> None:
+        cores = cores_for(len(self._own), order)
+        if cores:
+            pin(self._own, cores)
+            self._pinned = True
 
     async def _count(self, engine: Up, workload: Workload, number: int) -> exact.Exact:
         if updates(workload.interrupt):

@@ -79,7 +79,7 @@ class Host:
 
     def __init__(self) -> None:
         self._own: dict[str, bool] = {}
-        self._gpus = _gpus()
+        self.gpus = _gpus()
 
     def look(self) -> Look:
         """What the host has come to now."""
@@ -96,7 +96,7 @@ class Host:
             idle,
             stolen,
             own_seconds,
-            [gpu.look(pids) for gpu in self._gpus],
+            [gpu.look(pids) for gpu in self.gpus],
         )
 
     def _own_seconds(self) -> float:

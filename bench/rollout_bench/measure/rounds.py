@@ -22,6 +22,7 @@ from typing import Any
 from ..schema.record import way
 from .control import BUILD
 from .host_state import Host, between, observed, quietest
+from .pinning import by_speed
 from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
 from .workload import Workload
@@ -91,8 +92,10 @@ class _Rounds:
     def run(self, workload: int, title: str) -> bool:
         """One round of a workload, in an order drawn anew; whether anyone has generated a rollout."""
         times = []
+        # Without a GPU a worker has threads for many cores, which vLLM places.
+        placed = {"cores": by_speed()} if self._host.gpus else {}
         for one in self._order():
-            answer = one.ask(workload=workload)
+            answer = one.ask(workload=workload, **placed)
             if answer is None:
                 say(f"{one.name} has left the session")
                 self.up.remove(one)
