@@ -361,6 +361,19 @@ def test_a_bad_request_is_one_line(checkout, arguments, reported, capsys):
     assert reported in capsys.readouterr().err
 
 
+def test_whatever_differs_in_an_exact_metric_is_a_change_at_its_commit_however_new():
+    """As h100-1x has it: deltas came, shrank, and went again two commits before the newest."""
+    wire = [1140, 1140, 1140, 327, 171, 172, 1140, 1140]
+    series = [point(number, [count], "wire_bytes") for number, count in enumerate(wire)]
+    found = find_change_points(Results(points=series))
+    assert places(found) == [(3, False), (4, False), (5, True), (6, True)]
+    assert [one.reverted_by == COMMITS[6] for one in found] == [True, True, False, False]
+    assert found[-1].interval == (found[-1].ratio, 1140 / 172)
+    assert {one.state for one in found} == {"lasting"}
+    assert not find_change_points(Results(points=[point(n, [7], "wire_bytes") for n in range(3)]))
+    assert not find_short(Results(points=series[:2]))
+
+
 def test_only_the_machines_and_metrics_that_were_asked_for_are_judged(checkout, capsys):
     checkout([1.0] * 12 + [1.1] * 10)
     checkout([1.0] * 22, "steady")

@@ -18,7 +18,7 @@ from .. import git
 from ..measure.tracked import FILE, read_tracked
 from ..schema.metrics import CONTROL_RATIO, STEP, is_worse
 from ..schema.metrics import metric as metric_facts
-from ..stats.change_points import LEAST_POINTS, Shift, find_shifts
+from ..stats.change_points import LEAST_POINTS, NO_NOISE, Shift, find_exact_shifts, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
 from .control import control_of, link_error
@@ -112,9 +112,7 @@ def find_change_points(
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in judged(results, metric).items():
             series = measured(points, metric)
-            numbers = series.values, series.spreads, series.hardware
-            shifts = find_shifts(*numbers)
-            departures = find_departures(*numbers, shifts)
+            shifts, departures = _changes_of(series, metric_facts(metric).exact)
             shifts = [one for one in shifts if _beyond_links(one, series)]
             changed: list[Shift | Departure] = [
                 *shifts,
@@ -152,6 +150,15 @@ def find_change_points(
     return found
 
 
+def _changes_of(series: Measured, exact: bool) -> tuple[list[Shift], list[Departure]]:
+    """Changes of level, and commits that may have made one; what is exact leaves no doubt."""
+    if exact:
+        return find_exact_shifts(series.values), []
+    numbers = series.values, series.spreads, series.hardware
+    shifts = find_shifts(*numbers)
+    return shifts, find_departures(*numbers, shifts)
+
+
 def _beyond_links(one: Shift | Departure, series: Measured) -> bool:
     """Whether a change is more than the error of the links between the controls of both its levels."""
     before, after = (link_error(series.points[index].record) for index in (one.before[-1], one.index))
@@ -174,7 +181,7 @@ def find_short(results: Results, metrics: Collection[str] | None = None) -> list
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)
         for key, points in judged(results, metric).items()
-        if (count := len(_samples(points, metric)[0])) < LEAST_POINTS
+        if (count := len(_samples(points, metric)[0])) < (2 if metric_facts(metric).exact else LEAST_POINTS)
     ]
 
 
@@ -249,7 +256,7 @@ def _reverted(shifts: Sequence[Shift]) -> int | None:
     for later in shifts[1:]:
         gone += log(later.ratio)
         variance += _half_width(later) ** 2
-        if gone * log(first.ratio) <= 0 or abs(gone) < sqrt(variance):
+        if gone * log(first.ratio) <= 0 or abs(gone) < max(NO_NOISE, sqrt(variance)):
             return later.index
     return None
 

@@ -137,6 +137,17 @@ def _columns(names: np.ndarray) -> np.ndarray:
     return columns
 
 
+def find_exact_shifts(values: Sequence[float]) -> list[Shift]:
+    """The same of values that have no noise: whichever differs from the one before it begins a level."""
+    begins = [index for index, (one, after) in enumerate(pairwise(values), 1) if one != after]
+    levels = [range(*edges) for edges in pairwise([0, *begins, len(values)])]
+    found = []
+    for before, after in pairwise(levels):
+        ratio = values[after[0]] / values[before[0]]
+        found.append(Shift(after[0], before, after, ratio, (ratio, ratio), 1.0))
+    return found
+
+
 @dataclass(frozen=True)
 class _Series:
     """A series without outliers, and what is known of its noise."""
