@@ -1,0 +1,82 @@
+"""asv's own file of a commit, made of records that were measured without asv."""
+
+import ast
+import importlib.util
+import itertools
+import json
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asv.results import Results
+from asv.runner import BenchmarkResult
+from rollout_bench import git
+from rollout_bench.measure.tracked import Tracked
+from rollout_bench.schema.record import FAILED, Record
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_machine(folder: Path, facts: dict[str, Any]) -> dict[str, str]:
+    """asv's machine.json of a folder of results, made of a record's facts of its machine; its content."""
+    gpus = facts.get("gpus") or []
+    entry = {
+        "arch": platform.machine(),
+        "cpu": str(facts["cpu"]),
+        "machine": folder.name,
+        "num_cpu": str(facts["cores"]),
+        "os": platform.system(),
+        "ram": f"{facts['memory_bytes'] / 1024**3:.0f} GiB",
+    } | ({"driver": gpus[0]["driver"], "gpu": f"{len(gpus)} x {gpus[0]['name']}"} if gpus else {})
+    file = folder / "machine.json"
+    if not file.exists():
+        file.write_text(json.dumps(entry | {"version": 1}, indent=4) + "\n")
+    content: dict[str, str] = json.loads(file.read_text())
+    return content
+
+
+def write_results(
+    folder: Path, repository: Path, commit: str, environment: str, tracked: Tracked, records: Sequence[Record]
+) -> None:
+    """Write folder/COMMIT-ENVIRONMENT.json as `asv run --record-samples` would, from a commit's records.
+
+    The benchmarks are those of results/benchmarks.json and their values what benchmarks/rollout.py makes of
+    the records. What failed is without a value.
+    """
+    os.environ.setdefault("ROLLOUT_PERF_SET", "default")
+    spec = importlib.util.spec_from_file_location("rollout", ROOT / "benchmarks" / "rollout.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cache: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status != FAILED:
+            cache[record.way].append(record)
+    date = git.answer(repository, "log", "-1", "--format=%ct", given=[commit])
+    assert date is not None, f"{repository} has no commit {commit}"
+    machine = {name: its for name, its in _json(folder / "machine.json").items() if name != "version"}
+    python = environment.rpartition("py")[2]
+    params = machine | {"python": python}
+    results = Results(params, {}, commit, int(date) * 1000, python, environment, {})
+    for name, benchmark in _json(ROOT / "results" / "benchmarks.json").items():
+        kind, _, method = name.removeprefix("rollout.").partition(".")
+        if kind not in tracked.classes:
+            continue
+        own = getattr(module, kind)()
+        combinations = itertools.product(*(map(ast.literal_eval, some) for some in benchmark["params"]))
+        given = [getattr(own, method)(cache, *one) for one in combinations]
+        samples = [one["samples"] if isinstance(one, dict) else None for one in given]
+        number = [one["number"] if isinstance(one, dict) else None for one in given]
+        values = [None if isinstance(one, dict) else one for one in given]
+        done = BenchmarkResult(values, samples, number, 0, "", None)
+        results.add_result(benchmark, done, record_samples=True)
+    results.save(str(folder.parent))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content

@@ -1,0 +1,196 @@
+"""A history of many commits in few sessions, where an environment and engine starts for each cost too much.
+
+    python -m studies.history export CONTROL COMMIT... --folder exported       # where the repository is
+    python -m studies.history measure exported sessions.jsonl --tracked qwen2.5-0.5b --minutes 14
+    python -m studies.history write sessions.jsonl --tracked qwen2.5-0.5b --machine h100-1x
+
+`measure` has the control, the last commit and as many others as find room generate in turn, session after
+session, each group of commits again and again until the minutes are over; the same command goes on. Every
+build is a folder on the path of the Python that runs this, so all have that Python's vLLM. `write` makes the
+records of each commit that asv would have made, with each session as a replicate. Both show how the ratio to
+the control varies from session to session.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from rollout_bench import git
+from rollout_bench.measure.asv_cases import METHOD
+from rollout_bench.measure.asv_records import save
+from rollout_bench.measure.control import BUILD, with_ratios
+from rollout_bench.measure.pool import pool
+from rollout_bench.measure.process import Interpreter
+from rollout_bench.measure.sequence import ROLLOUTS
+from rollout_bench.measure.session import Contestant, attempt
+from rollout_bench.measure.sizing import at_once, split
+from rollout_bench.measure.tracked import read_tracked
+from rollout_bench.schema.metrics import CONTROL_RATIO, STEP
+from rollout_bench.schema.record import MEASURED, REFERENCE, Record, read_records
+
+from .asv_files import write_machine, write_results
+
+ROOT = Path(__file__).resolve().parents[1]
+_COMMITS = "commits"
+_FINGERPRINT = "from rollout_bench.measure.shared import sut_fingerprint; print(sut_fingerprint())"
+
+
+def export(given: argparse.Namespace) -> None:
+    """The system under test of each commit, in a folder named by its hash; a file has their order."""
+    hashes = []
+    for name in given.commits:
+        found = git.answer(ROOT, "rev-parse", "--verify", given=[f"{name}^{{commit}}"])
+        assert found, f"no commit {name}"
+        hashes.append(found.strip())
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = Path(scratch) / "whole"
+            git.export(ROOT, hashes[-1], whole)
+            for part in ("rollout_perf", "requirements"):
+                shutil.copytree(whole / part, given.folder / hashes[-1] / part, dirs_exist_ok=True)
+    (given.folder / _COMMITS).write_text("\n".join(hashes) + "\n")
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Sessions, kept as they go, until the time is over."""
+    begin = time.monotonic()
+    tracked = read_tracked(ROOT)[given.tracked]
+    control, *commits = (given.folder / _COMMITS).read_text().split()
+    lock = (given.folder / control / "requirements" / f"{given.lock}.lock").read_bytes()
+    controls = [
+        Contestant(
+            REFERENCE,
+            f"{BUILD}0",
+            _interpreter(given.folder / control),
+            {"commit": control, "lock": sha256(lock).hexdigest()[:12]},
+        )
+    ]
+    room = min(given.most, at_once(tracked.preset, tracked.tensor_parallel_size, tracked.workloads))
+    groups = split(commits[-1], commits[:-1], room - 1)
+    known = read_records(given.sessions.read_text()) if given.sessions.exists() else []
+    done = {one.provenance["replicate"] for one in known if one.status == MEASURED}
+    took = 0.0
+    for number in range(given.replicates * len(groups)):
+        if number in done:
+            continue
+        if time.monotonic() - begin + took > given.minutes * 60:
+            break
+        session = time.monotonic()
+        builds = [
+            Contestant(
+                path, commit[:8], _interpreter(given.folder / commit), _facts(given.folder / commit, commit)
+            )
+            for commit in groups[number % len(groups)]
+            for path in given.path
+        ]
+        attempt(
+            tracked.preset,
+            [*controls, *builds],
+            tracked.workloads,
+            given.rounds,
+            1,
+            lambda text: print(f"{time.monotonic() - begin:6.1f} {text}", flush=True),
+            tracked.tensor_parallel_size,
+            {"command": "studies.history", "method": METHOD, "replicate": number},
+            dict(tracked.engine_arguments),
+            keep=given.sessions,
+            timeline=True,
+        )
+        took = time.monotonic() - session
+    show(read_records(given.sessions.read_text()))
+
+
+def write(given: argparse.Namespace) -> None:
+    """The records of each commit, into results/MACHINE/records, and asv's own files beside them."""
+    tracked = read_tracked(ROOT)[given.tracked]
+    found = read_records(given.sessions.read_text())
+    show(found)
+    cases: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for one in with_ratios(found):
+        own = {name: fact for name, fact in one.provenance.items() if name not in ("side", "replicate")}
+        case = one.way, one.workload["fingerprint"]
+        cases[own["commit"]][case].append(replace(one, provenance=own))
+    records = given.results / given.machine / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    order = [load.fingerprint() for load in tracked.workloads]
+    for commit, its in cases.items():
+        name = f"{commit[:8]}-{given.environment}-{tracked.name}.jsonl"
+        ordered = sorted(its.items(), key=lambda case: order.index(case[0][1]))
+        pooled = [one for _case, some in ordered for one in pool([[each] for each in some])]
+        save(pooled, records / name)
+        write_machine(records.parent, pooled[0].provenance["machine"])
+        write_results(records.parent, ROOT, commit, given.environment, tracked, pooled)
+
+
+def show(records: list[Record]) -> None:
+    """The ratio to the control in each session, and the CV from session to session of ratio and step time."""
+    ratios: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
+    for one in with_ratios(records):
+        case = one.provenance["side"], one.way, one.workload["batch"]
+        if CONTROL_RATIO in one.metrics:
+            ratios[case].append((one.metrics[CONTROL_RATIO][0], statistics.median(one.metrics[STEP])))
+        elif one.status != MEASURED:
+            print(*case, one.status, json.dumps(one.reason)[-300:])
+    for (side, path, batch), pairs in ratios.items():
+        each, steps = zip(*pairs, strict=True)
+        varies = [
+            f"{statistics.stdev(one) / statistics.mean(one):.1%}" for one in (each, steps) if len(one) > 1
+        ]
+        print(side, path, batch, *(f"{one:.3f}" for one in each), "CV", *varies)
+
+
+def _facts(folder: Path, commit: str) -> dict[str, str]:
+    its = _interpreter(folder)
+    asked = [its.python, "-c", _FINGERPRINT]
+    done = subprocess.run(asked, env=dict(its.variables), capture_output=True, text=True, check=True)
+    return {"commit": commit, "sut": done.stdout.strip()}
+
+
+def _interpreter(folder: Path) -> Interpreter:
+    path = os.pathsep.join(filter(None, [str(folder.resolve()), os.environ.get("PYTHONPATH")]))
+    return Interpreter(sys.executable, {**os.environ, "PYTHONPATH": path})
+
+
+def main() -> None:
+    """Read the command line and do one of the three."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(required=True)
+    one = kinds.add_parser("export")
+    one.add_argument("commits", nargs="+")
+    one.add_argument("--folder", type=Path, required=True)
+    one.set_defaults(run=export)
+    one = kinds.add_parser("measure")
+    one.add_argument("folder", type=Path)
+    one.add_argument("sessions", type=Path)
+    one.add_argument("--tracked", default="nano")
+    one.add_argument("--path", action="append", required=True)
+    one.add_argument("--lock", choices=["cpu", "cuda"], default="cuda")
+    one.add_argument("--rounds", type=int, default=ROLLOUTS)
+    one.add_argument("--replicates", type=int, default=2, help="sessions of each group of commits")
+    one.add_argument("--most", type=int, default=8, help="contestants at once, the control among them")
+    one.add_argument("--minutes", type=float, default=10.0, help="no session begins that would end later")
+    one.set_defaults(run=measure)
+    one = kinds.add_parser("write")
+    one.add_argument("sessions", type=Path)
+    one.add_argument("--tracked", default="nano")
+    one.add_argument("--machine", required=True)
+    one.add_argument("--environment", default="virtualenv-py3.12")
+    one.add_argument("--results", type=Path, default=ROOT / "results")
+    one.set_defaults(run=write)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
