@@ -5,6 +5,7 @@ import re
 
 import pytest
 from rollout_bench.cli import main as cli
+from rollout_bench.cli import workloads
 
 from rollout_perf.models import find_model
 
@@ -70,3 +71,17 @@ def test_prompts_need_a_model_with_a_tokenizer(tmp_path, capsys):
     path.write_text('{"prompt": "Hi"}\n')
     assert cli.main(["workload", str(path)]) == 2
     assert "holds texts: give a model folder with a tokenizer as --preset" in capsys.readouterr().err
+
+
+def test_what_is_asked_besides_is_combined_or_asked_separately():
+    words = ["measure", "--path", "zmq", "--workload", "grpo", "--batch", "64"]
+    words += ["--logprobs", "none,0", "--arrival", "batch,window:8"]
+
+    def names(*more):
+        given = cli._parser(words).parse_args([*words, *more])
+        return [load.name for load in workloads.choose(given)]
+
+    assert names() == ["grpo", "grpo-window-8", "grpo-logprobs-0", "grpo-logprobs-0-window-8"]
+    assert names("--separately", "--interrupt", "none,pause:keep") == [
+        "grpo", "grpo-logprobs-0", "grpo-window-8", "grpo-pause-keep",
+    ]  # fmt: skip

@@ -95,6 +95,11 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"in the middle of a rollout: {INTERRUPTIONS}; {MANY} (default: none)",
     )
     parser.add_argument(
+        "--separately",
+        action="store_true",
+        help="beside the work itself, what is asked besides one at a time, and not in every combination",
+    )
+    parser.add_argument(
         "--chat-column",
         metavar="NAME",
         help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
@@ -140,14 +145,18 @@ def _count_or_none(text: str) -> int | None:
 
 
 def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload]:
-    """Each workload with all that is asked for, in turn."""
+    """Each workload with all that is asked for, in turn or together."""
     for name in LOGPROBS:
         for value in getattr(given, name) or ():
             _check_logprobs(f"--{name.replace('_', '-')}", value, given)
     asked = {name: dict.fromkeys(getattr(given, name) or [None]) for name in VARIANTS}
     for name, plain in (("request", "sample"), ("arrival", "batch"), ("interrupt", "none")):
         asked[name] = dict.fromkeys(None if one == plain else one for one in asked[name])
-    combined = [dict(zip(VARIANTS, values, strict=True)) for values in product(*asked.values())]
+    if given.separately:
+        found = ({name: one} for name in VARIANTS for one in asked[name] if one is not None)
+        combined: list[dict[str, Any]] = [{}, *found]
+    else:
+        combined = [dict(zip(VARIANTS, values, strict=True)) for values in product(*asked.values())]
     return [load.asking(**more) for load in loads for more in combined]
 
 
