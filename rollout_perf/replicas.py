@@ -162,6 +162,12 @@ class Replicas(Engine):
     async def resume(self) -> None:
         await self._each("resume")
 
+    async def sleep(self, level: int) -> None:
+        await self._each("sleep", level)
+
+    async def wake_up(self, what: str | None) -> None:
+        await self._each("wake_up", what)
+
     async def front_lag(self, watched: bool) -> list[float]:
         return [lag for lags in await self._each("front_lag", watched) for lag in lags]
 

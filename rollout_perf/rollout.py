@@ -27,6 +27,8 @@ from .transports.run import Run
 _END_SECONDS = 10.0
 
 PAUSE_MODES = ("abort", "wait", "keep")
+SLEEP_LEVELS = (1, 2)
+MEMORY = ("weights", "kv_cache")
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,26 @@ class Rollout:
     async def resume(self) -> None:
         """Go on after a pause."""
         await self._engine.resume()
+
+    async def sleep(self, level: int = 1) -> None:
+        """Give the GPU's memory back until `wake_up`, as while the trainer needs it.
+
+        Requests under way are ended as by `abort`; new ones wait. The KV cache is lost; weights go to the
+        host's memory (level 1) or are lost, too (2). Returns when the memory is free. Raises
+        ConfigurationError for an engine that was not opened with `enable_sleep_mode=True`.
+        """
+        if level not in SLEEP_LEVELS:
+            raise ConfigurationError(f"unknown level {level!r}; known: 1, 2")
+        await self._engine.sleep(level)
+
+    async def wake_up(self, what: str | None = None) -> None:
+        """Take all memory back, or first that of "weights" and then of "kv_cache"; with both, go on.
+
+        After level 2 the weights are not what they were: wake "weights", put others there, wake "kv_cache".
+        """
+        if what not in (None, *MEMORY):
+            raise ConfigurationError(f"unknown memory {what!r}; known: {', '.join(MEMORY)}, or None for both")
+        await self._engine.wake_up(what)
 
     async def loop_lag(self, watched: bool) -> tuple[float, list[float]]:
         """How late the event loops of caller and fronts were since they were watched, mean in seconds; and to

@@ -127,6 +127,14 @@ class AsyncEngine(VllmEngine):
     async def resume(self) -> None:
         await self._done(self._llm.resume_generation(), self._run.step_deadline_seconds)
 
+    async def sleep(self, level: int) -> None:
+        self._check_sleep()
+        await self._done(self._llm.sleep(level), self._run.start_deadline_seconds)
+
+    async def wake_up(self, what: str | None) -> None:
+        self._check_sleep()
+        await self._done(self._llm.wake_up(what and [what]), self._run.start_deadline_seconds)
+
     async def _done(self, call: Coroutine[Any, Any, Any], deadline_seconds: float) -> Any:
         """What a call of vLLM's returns, which never does where the engine's process dies meanwhile."""
         calling = asyncio.create_task(call)

@@ -27,6 +27,8 @@ Took = Callable[[int, Result], None]
 """Takes the result of a request and its place in the list, in the event loop."""
 
 
+NO_SLEEP = "this engine cannot sleep; start it with enable_sleep_mode=True, which vLLM takes on a GPU"
+
 _NOT_INTERRUPTED = "this path takes a batch at a time, and none can be interrupted"
 
 
@@ -74,6 +76,14 @@ class Engine(ABC):
     async def resume(self) -> None:
         """Go on."""
         raise ConfigurationError(_NOT_INTERRUPTED)
+
+    async def sleep(self, level: int) -> None:
+        """End all requests under way, and give memory back: weights to the host's (1) or to nobody (2)."""
+        raise ConfigurationError(NO_SLEEP)
+
+    async def wake_up(self, what: str | None) -> None:
+        """Take all memory back, or that of "weights" or "kv_cache"; having both, go on."""
+        raise ConfigurationError(NO_SLEEP)
 
     async def front_lag(self, watched: bool) -> list[float]:
         """How late the event loop of each front was since it was watched, and to watch it from now on or not.
@@ -135,6 +145,11 @@ class VllmEngine(Engine):
     @property
     def limits(self) -> Limits:
         return self._limits
+
+    def _check_sleep(self) -> None:
+        """Raise ConfigurationError where vLLM was not started so that it can sleep: it would fail, or die."""
+        if not self._config.model_config.enable_sleep_mode:
+            raise ConfigurationError(NO_SLEEP)
 
     def _sampling(self, sampling: Any, sample: int) -> Any:
         from vllm import SamplingParams

@@ -44,6 +44,14 @@ class SyncEngine(VllmEngine):
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         return await self._in_thread(lambda: self._llm.collective_rpc(method, args=args))
 
+    async def sleep(self, level: int) -> None:
+        self._check_sleep()
+        await self._in_thread(lambda: self._llm.sleep(level))
+
+    async def wake_up(self, what: str | None) -> None:
+        self._check_sleep()
+        await self._in_thread(lambda: self._llm.wake_up(what and [what]))
+
     async def close(self) -> None:
         await self._in_thread(self._shut_down)
         self._threads.shutdown(wait=False)

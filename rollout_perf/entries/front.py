@@ -12,7 +12,7 @@ from typing import Any
 from ..engine import Engine, Request, Result
 from ..errors import RolloutError
 from .lag import LoopLag
-from .remote import ABORT, CALL_WORKERS, DESCRIBE, LAG, PAUSE, RESUME, SERVED
+from .remote import ABORT, CALL_WORKERS, DESCRIBE, LAG, PAUSE, RESUME, SERVED, SLEEP, WAKE_UP
 
 _lag = LoopLag()
 
@@ -88,7 +88,7 @@ async def answer(engine: Engine, what: str, args: tuple) -> Any:
         return lag
     if what == SERVED:
         return engine.served(*args)
-    if what in (ABORT, PAUSE, RESUME):
+    if what in (ABORT, PAUSE, RESUME, SLEEP, WAKE_UP):
         return await getattr(engine, what)(*args)
     return None
 

@@ -23,6 +23,7 @@ MOST_IN_FLIGHT = 16384
 
 LIVE, DESCRIBE, CALL_WORKERS, SERVED = "live", "describe", "call_workers", "served"
 ABORT, PAUSE, RESUME, LAG = "abort", "pause", "resume", "lag"
+SLEEP, WAKE_UP = "sleep", "wake_up"
 """What a front is asked beside requests."""
 
 
@@ -167,6 +168,12 @@ class RemoteEngine(Engine):
 
     async def resume(self) -> None:
         await self._answer(RESUME)
+
+    async def sleep(self, level: int) -> None:
+        await self._answer(SLEEP, level)
+
+    async def wake_up(self, what: str | None) -> None:
+        await self._answer(WAKE_UP, what)
 
     async def front_lag(self, watched: bool) -> list[float]:
         lag: float = await self._answer(LAG, watched)

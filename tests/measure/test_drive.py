@@ -1,11 +1,12 @@
 """drive.py: how requests are sent, and what of the answers is no equal work."""
 
 import asyncio
+from itertools import accumulate
 from types import SimpleNamespace
 
 import pytest
 import virtual_time
-from rollout_bench.measure.interruption import Interruption, interruption_metrics
+from rollout_bench.measure.interruption import Interruption, Nap, interruption_metrics
 from rollout_bench.measure.samples import Counts, RequestTimes
 from rollout_bench.measure.submit import UnequalWork, run_rollout
 from rollout_bench.measure.workload import Workload
@@ -97,8 +98,8 @@ class Stoppable:
 
     async def call_workers(self, method):
         assert not self.go.is_set()
-        assert method == "probe_update"
-        await asyncio.sleep(0.5)
+        await asyncio.sleep({"probe_update": 0.5, "probe_freed": 0}[method])
+        return ['{"freed_bytes": 30}', '{"freed_bytes": 12}']
 
     async def pause(self, mode):
         self.paused.append(mode)
@@ -108,13 +109,29 @@ class Stoppable:
     async def resume(self):
         self.go.set()
 
+    async def sleep(self, level):
+        self.paused.append(level)
+        self.go.clear()
+        for mine in self.under_way:
+            mine["aborted"] = True
+        await asyncio.sleep(0.75)
+
+    async def wake_up(self, what):
+        self.paused.append(what)
+        await asyncio.sleep(0.25)
+        if what == "kv_cache":
+            self.go.set()
+
 
 @pytest.mark.parametrize(
     ("way", "sent", "seconds", "at", "resent"),
     [
         ("abort:0.5", [(4, 6), (4, 6), (7, 3)], 6.0, (2.5,), [0, 7]),  # it had three tokens, gets three more
         ("pause:keep", [(4, 6), (4, 6)], 6.25, (3.25,), [0, 0]),  # a quarter of a second for the third token
-        ("update:keep", [(4, 6), (4, 6)], 6.75, (3.25, 3.75), [0, 0]),
+        ("update:keep", [(4, 6), (4, 6)], 6.75, (3.25, 0.5), [0, 0]),
+        # Until 3 s there are three tokens; from 3.25 to 3.75 it wakes, and generates the other three.
+        ("sleep:1", [*[(4, 6)] * 2, *[(7, 3)] * 2], 6.75, (3.25, None, Nap(3.25, 3.75, 42)), [7, 7]),
+        ("sleep:2", [*[(4, 6)] * 2, *[(7, 3)] * 2], 7.25, (3.25, 0.5, Nap(3.25, 4.25, 42)), [7, 7]),
     ],
 )
 def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, at, resent, monkeypatch):
@@ -126,8 +143,9 @@ def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, at, re
     assert rolled.interruption == Interruption(2.5, *at)
     assert [one.tokens for one in rolled.samples] == [6, 6]
     assert [one.resent_tokens for one in rolled.samples] == resent
-    assert [one.ways_seconds for one in rolled.samples] == [(1.0, 0.75), (1.0, 0.375 if resent[1] else 0.75)]
-    assert rollout.paused == ["keep"] * way.endswith(":keep")
+    assert [one.ways_seconds for one in rolled.samples] == [(1.0, 0.375 if one else 0.75) for one in resent]
+    told = {"sleep:1": [1, "weights", "kv_cache"], "sleep:2": [2, "weights", "kv_cache"]}
+    assert rollout.paused == told.get(way, ["keep"] * way.endswith(":keep"))
     assert virtual_time.run(run_rollout(Stoppable(), sampling, load, 0), monkeypatch).interruption is None
 
 
@@ -144,7 +162,7 @@ def test_what_is_too_short_and_was_not_aborted_is_not_sent_again(monkeypatch):
 def test_what_an_interruption_costs_is_counted():
     """Of 100 prompt tokens 20 were cached and 64 are of the prompts: 16 were computed twice."""
     counts = Counts(
-        1, 0.0, 0, prompt_tokens=100, cached_tokens=20, steps=[[(9.9, 0.1), (10.75, 0.1), (11.0, 0.1)]]
+        1, 0.0, 0, prompt_tokens=100, cached_tokens=20, steps=[[(9.75, 0.125), (10.75, 0.125), (11.0, 0.125)]]
     )
     assert interruption_metrics(Interruption(10.0, 10.5), counts, 40, 64, 200) == {
         "quiet_seconds": 0.5,
@@ -152,13 +170,45 @@ def test_what_an_interruption_costs_is_counted():
         "resent_share": 0.2,
         "recomputed_share": 0.08,
     }
-    assert interruption_metrics(Interruption(10.0, 10.5, 10.875), counts, 40, 64, 200) == {
+    assert interruption_metrics(Interruption(10.0, 10.5, 0.375), counts, 40, 64, 200) == {
         "quiet_seconds": 0.5,
         "update_seconds": 0.375,
         "resume_seconds": 0.125,
+        "renewed_seconds": 0.625,
         "resent_share": 0.2,
         "recomputed_share": 0.08,
     }
+    nap = Nap(10.875, 11.1875, 42)  # the step at 10.75 was before that
+    assert interruption_metrics(Interruption(10.0, 10.5, 0.25, nap), counts, 40, 64, 200) == {
+        "sleep_seconds": 0.5,
+        "update_seconds": 0.25,
+        "wake_seconds": 0.0625,
+        "freed_bytes": 42,
+        "renewed_seconds": 0.25,
+        "resent_share": 0.2,
+        "recomputed_share": 0.08,
+    }
+
+
+@pytest.mark.parametrize(
+    ("gaps", "after"),
+    [
+        ([2, 2, 2, 2, 2], 0.5),  # at once
+        ([8, 4, 2, 2, 8, 2, 2, 2], 0.5 + 0.5),  # of 4 2 2 8 2
+        ([8, 8, 8, 2, 2, 2], 0.5 + 0.5),
+        ([8, 8, 8, 8, 2, 2], None),
+        ([2, 2, 2, 2], None),
+    ],
+)
+def test_full_speed_is_when_steps_follow_each_other_as_before(gaps, after):
+    """Gaps are in sixteenths of a second. Of the last 20 before the interruption two were longer than 2; of 5
+    in a row after it, from 11.5 s on, the median is to be no longer."""
+    last = [*[9] * 9, *[2] * 9, 8, *[2] * 8, 8, 2]
+    before = accumulate(last, lambda at, gap: at + gap / 16, initial=0.0)
+    begun = [*before, *accumulate(gaps, lambda at, gap: at + gap / 16, initial=11.5)]
+    counts = Counts(1, 0.0, 0, steps=[[(at, 0.01) for at in begun]])
+    found = interruption_metrics(Interruption(10.0, 11.0), counts, 0, 0, 1).get("full_speed_seconds")
+    assert found == after
 
 
 @pytest.mark.parametrize("way", ["abort:0", "abort:1.5", "abort:few", "pause:nap", "update", "restart"])

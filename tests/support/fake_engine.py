@@ -124,6 +124,12 @@ class FakeEngine(ModelFreeEngine, Engine):
     async def resume(self):
         self.seen.told.append("resume")
 
+    async def sleep(self, level):
+        self.seen.told.append(f"sleep {level}")
+
+    async def wake_up(self, what):
+        self.seen.told.append(f"wake_up {what}")
+
     async def describe(self):
         return vars(self.seen)
 

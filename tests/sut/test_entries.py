@@ -198,9 +198,13 @@ def test_an_interruption_reaches_the_engine_and_what_it_says_the_caller(entered)
     assert entered.run(engine.abort(0.5)) == 3
     entered.run(engine.pause("keep"))
     entered.run(engine.resume())
+    entered.run(engine.sleep(2))
+    entered.run(engine.wake_up("weights"))
     with pytest.raises(ConfigurationError, match="no time to nap"):
         entered.run(engine.pause("nap"))
-    assert entered.run(engine.describe())["told"] == ["abort 0.5", "pause keep", "resume"]
+    assert entered.run(engine.describe())["told"] == [
+        "abort 0.5", "pause keep", "resume", "sleep 2", "wake_up weights",
+    ]  # fmt: skip
 
 
 def test_requests_beyond_what_a_front_takes_wait_and_none_is_dropped(entered, monkeypatch):

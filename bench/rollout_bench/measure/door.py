@@ -121,6 +121,16 @@ class Interruptible(Rollout, Protocol):
     async def resume(self) -> None: ...
 
 
+class Sleeps(Interruptible, Protocol):
+    """A rollout of commits whose Rollout has `sleep`."""
+
+    async def sleep(self, level: int, /) -> None:
+        """Return when memory is given back; requests under way end as by `abort`."""
+
+    async def wake_up(self, what: str | None, /) -> None:
+        """Take back that of "weights" or "kv_cache", or all; having both, it goes on."""
+
+
 class Reply(Protocol):
     """The replies of workers to one call."""
 
@@ -246,6 +256,11 @@ async def loop_lags(rollout: Rollout, watched: bool) -> tuple[float, list[float]
 def interrupts(door: Door) -> bool:
     """Whether the rollouts of this commit can be interrupted."""
     return hasattr(getattr(door, "Rollout", None), "pause")
+
+
+def sleeps(door: Door) -> bool:
+    """Whether the rollouts of this commit can sleep."""
+    return hasattr(getattr(door, "Rollout", None), "sleep")
 
 
 def lacks(door: Door, asked: Iterable[str]) -> str | None:

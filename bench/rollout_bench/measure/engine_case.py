@@ -15,8 +15,8 @@ from . import drive, machine, probe, timeline
 from . import gated as exact
 from .arrival import TRACE
 from .case import Cases, Up
-from .door import Door, NoDoor, door_entries, facts, interrupts, lacks, open_door, takes_replicas
-from .interruption import interruption_metrics, updates
+from .door import Door, NoDoor, door_entries, facts, interrupts, lacks, open_door, sleeps, takes_replicas
+from .interruption import interruption_metrics, to_sleep, updates
 from .pinning import cores_for, pin
 from .samples import rollout_metrics
 from .steady import NotSteady, steady_metrics
@@ -49,6 +49,10 @@ class EngineCases(Cases):
                 reason = "it takes a batch at a time: no request can arrive while others run"
             elif load.interrupt and not interrupts(door):
                 reason = "this commit's rollouts cannot be interrupted"
+            elif to_sleep(load.interrupt) and not sleeps(door):
+                reason = "this commit's rollouts cannot sleep"
+            elif to_sleep(load.interrupt) and not machine.gpus():
+                reason = "vLLM's sleep mode gives a GPU's memory back, and there is none here"
             if reason:
                 self._turn_to(load)
                 self.done(ABSENT, reason)

@@ -89,6 +89,7 @@ class Probe:
         self._probe_preempted: list[str] | None = []
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
+            self._probe_free_bytes = torch.cuda.mem_get_info()[0]
         return "{}"
 
     def probe_stamp(self) -> str:
@@ -151,6 +152,12 @@ class Probe:
         copied = self._probe_weights.copy()
         assert self._probe_weights.are_there()
         return json.dumps({"copied_bytes": copied})
+
+    def probe_freed(self) -> str:
+        """How much more of the GPU's memory is free than at `probe_begin`, as whoever sleeps leaves it."""
+        import torch
+
+        return json.dumps({"freed_bytes": torch.cuda.mem_get_info()[0] - self._probe_free_bytes})
 
     def _probe_new_clock(self, cuda: Any) -> HostClock | GpuClock:
         try:

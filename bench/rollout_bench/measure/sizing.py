@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import BenchError
 from . import machine
 from .door import PACKAGE
+from .interruption import to_sleep
 from .roofline import kv_token_bytes, weight_bytes
 from .workload import Workload
 
@@ -59,6 +60,8 @@ def engine_arguments(workloads: Sequence[Workload]) -> dict[str, Any]:
     }
     if machine.gpus():
         graphs = batches | {size for size in _GRAPHS if tailed and size <= most}
+        if any(to_sleep(load.interrupt) for load in workloads):
+            arguments["enable_sleep_mode"] = True  # which has memory allocated in another way
         return arguments | {"dtype": "bfloat16", "cudagraph_capture_sizes": sorted(graphs)}
     return arguments | {"dtype": "float32", "enforce_eager": True, _KV_CACHE: 512 << 20}
 

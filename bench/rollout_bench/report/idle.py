@@ -126,11 +126,11 @@ def _way(values: dict[str, float]) -> list[str]:
 
 def interruption_table(records: Sequence[Record]) -> str:
     """One row a record of rollouts that are interrupted, medians: until the engine was quiet, until it had
-    new weights where it got any, and until it went on; what was sent again and computed twice, over the
-    tokens that a rollout generates."""
+    new weights where it got any, until it went on, and until samples were as fast as before; what was sent
+    again and computed twice, over the tokens that a rollout generates."""
     interrupted = [record for record in records if "quiet_seconds" in record.metrics]
     caption = "rollouts that were interrupted, medians"
-    titles = ["path", "batch", "until quiet", "weights", "goes on", "sent again", "twice"]
+    titles = ["path", "batch", "until quiet", "weights", "goes on", "full speed", "sent again", "twice"]
     return _table(caption, titles, interrupted, _interruption)
 
 
@@ -139,7 +139,27 @@ def _interruption(values: dict[str, float]) -> list[str]:
         _quantity(values, "quiet_seconds"),
         _quantity(values, "update_seconds") if "update_seconds" in values else "",
         _quantity(values, "resume_seconds"),
+        _quantity(values, "full_speed_seconds"),
         *(_share(values.get(name)) for name in ("resent_share", "recomputed_share")),
+    ]
+
+
+def sleep_table(records: Sequence[Record]) -> str:
+    """One row a record of engines that slept in the middle of a rollout, medians: until they slept, what they
+    gave back, until they had it again and new weights where they got any; from when they were to wake until
+    their first step was over, and until samples were as fast as before; what was computed twice."""
+    slept = [record for record in records if "sleep_seconds" in record.metrics]
+    caption = "engines that slept, medians; first step and full speed are from when they were to wake"
+    titles = ["path", "batch", "to sleep", "freed", "to wake", "weights", "first step", "full speed", "twice"]
+    return _table(caption, titles, slept, _sleep)
+
+
+def _sleep(values: dict[str, float]) -> list[str]:
+    return [
+        *(_quantity(values, name) for name in ("sleep_seconds", "freed_bytes", "wake_seconds")),
+        _quantity(values, "update_seconds") if "update_seconds" in values else "",
+        *(_quantity(values, name) for name in ("renewed_seconds", "full_speed_seconds")),
+        _share(values.get("recomputed_share")),
     ]
 
 

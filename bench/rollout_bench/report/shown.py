@@ -6,6 +6,7 @@ from ..schema.record import Record
 from .idle import (
     idle_table,
     interruption_table,
+    sleep_table,
     stage_table,
     steady_table,
     tail_table,
@@ -19,6 +20,7 @@ _TABLES = (
     steady_table,
     turn_table,
     interruption_table,
+    sleep_table,
     idle_table,
     stage_table,
     way_table,

@@ -279,6 +279,34 @@ METRICS: dict[str, Metric] = {
         "weights replaced",
         "from when the engine was quiet until every worker had copied new weights from the host's memory",
     ),
+    "sleep_seconds": Metric(
+        "seconds",
+        "to sleep",
+        "from interrupting a rollout until its requests had ended and the engine's memory was given back",
+    ),
+    "wake_seconds": Metric(
+        "seconds",
+        "to wake",
+        "from waking the engine until it had its memory back, without replacing weights",
+        note="at level 1 it has its weights then, too",
+    ),
+    "freed_bytes": Metric(
+        "bytes",
+        "memory given back",
+        "how much more GPU memory was free while the engine slept, summed over workers",
+        better="higher",
+    ),
+    "renewed_seconds": Metric(
+        "seconds",
+        "until it generates anew",
+        "from when the engine was quiet, or was to wake, until its first step with new weights was over",
+        note="at level 1 of sleep with the old ones",
+    ),
+    "full_speed_seconds": Metric(
+        "seconds",
+        "until full speed",
+        "from when the engine was to go on, or to wake, until samples got their tokens as fast as before",
+    ),
     "resent_share": Metric(
         "share",
         "sent again",
