@@ -60,3 +60,17 @@ def test_a_path_drives_two_gpus(path):
     record = session([path], 2)[path]
     assert (record.status, record.reason) == (MEASURED, None)
     assert len(record.observed["workers"]) == 2
+
+
+def test_an_engine_sleeps_gives_memory_back_and_generates_with_new_weights():
+    plain = fixed(PRESET, [8])[0]
+    loads = [plain, *(plain.asking(interrupt=f"sleep:{level}") for level in (1, 2))]
+    with nothing_left(only=("process", "shared memory")):
+        records = run_session(PRESET, [Contestant("zmq")], loads, ROUNDS, 0, print)
+    for record in records:
+        assert (record.status, record.reason) == (MEASURED, None)
+    for record in records[1:]:
+        assert min(record.metrics["freed_bytes"]) > 0.9e9  # of weights
+        assert min(record.metrics["renewed_seconds"]) > 0
+    assert "update_seconds" not in records[1].metrics
+    assert "update_seconds" in records[2].metrics

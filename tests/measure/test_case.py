@@ -4,11 +4,13 @@ The fake stands in for rollout_perf and vLLM; probe, drive, fork and records are
 """
 
 import sys
+from types import SimpleNamespace
 
 import fake
 import pytest
 from leaks import nothing_left
-from rollout_bench.measure.engine_case import EngineCases
+from rollout_bench.measure import machine
+from rollout_bench.measure.engine_case import EngineCases, refusal
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.saturation import find_limit
 from rollout_bench.measure.sequence import measure_cases
@@ -130,6 +132,35 @@ def test_what_the_commit_cannot_be_asked_for_is_absent_and_the_rest_measured(not
     (record,) = measure_cases("nano", ["sync"], loads[:1], say=print, rollouts=1)
     assert record.status == ABSENT
     assert starts(notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "has", "gpus", "reason"),
+    [
+        (
+            "sync",
+            ["pause", "sleep"],
+            [1],
+            "it takes a batch at a time: no request can arrive while others run",
+        ),
+        ("zmq", [], [1], "this commit's rollouts cannot be interrupted"),
+        ("zmq", ["pause"], [1], "this commit's rollouts cannot sleep"),
+        (
+            "zmq",
+            ["pause", "sleep"],
+            [],
+            "vLLM's sleep mode gives a GPU's memory back, and there is none here",
+        ),
+        ("zmq", ["pause", "sleep"], [1], None),
+    ],
+)
+def test_an_engine_sleeps_where_the_path_the_commit_and_the_machine_can(path, has, gpus, reason, monkeypatch):
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    rows = {name: SimpleNamespace(in_process=name == "sync") for name in ("sync", "zmq")}
+    door = SimpleNamespace(
+        TRANSPORTS=rows, Rollout=SimpleNamespace(**dict.fromkeys(has)), Sampling=lambda: None
+    )
+    assert refusal(door, path, fixed("nano", [2])[0].asking(interrupt="sleep:1")) == reason
 
 
 def test_requests_that_arrive_one_by_one_are_timed_and_not_counted_and_too_few_are_not_steady(notes):

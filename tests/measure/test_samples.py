@@ -195,6 +195,7 @@ EVERYTHING = replace(
 )
 NOT_OF_A_ROLLOUT = {"engine_start_seconds", "control_ratio", "warm_up_share", "history_miss_share"}
 NOT_OF_A_ROLLOUT |= {"quiet_seconds", "update_seconds", "resume_seconds", "resent_share", "recomputed_share"}
+NOT_OF_A_ROLLOUT |= {"sleep_seconds", "wake_seconds", "freed_bytes", "renewed_seconds", "full_speed_seconds"}
 NOT_OF_A_ROLLOUT |= {name for name in METRICS if name.startswith(("steady_", "turn_", "later_"))}
 
 

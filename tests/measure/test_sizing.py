@@ -4,7 +4,14 @@ import json
 
 import pytest
 from rollout_bench.measure import machine, sizing
-from rollout_bench.measure.sizing import UnknownSize, at_once, kv_cache_bytes, session_arguments, split
+from rollout_bench.measure.sizing import (
+    UnknownSize,
+    at_once,
+    engine_arguments,
+    kv_cache_bytes,
+    session_arguments,
+    split,
+)
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 
@@ -44,6 +51,15 @@ def test_an_engine_needs_no_more_free_memory_than_its_share_since_others_are_the
     loads = fixed("qwen2.5-0.5b", [1, 64, 256])
     assert session_arguments("qwen2.5-0.5b", 1, loads, 4, {})["gpu_memory_utilization"] == 0.225
     assert "gpu_memory_utilization" not in session_arguments("qwen2.5-0.5b", 1, loads, 1, {})
+
+
+def test_an_engine_can_sleep_where_it_is_to_and_there_is_a_gpu(on_gpu, monkeypatch):
+    """Memory is allocated in another way for that."""
+    [load] = fixed("qwen2.5-0.5b", [1])
+    assert engine_arguments([load, load.asking(interrupt="sleep:1")])["enable_sleep_mode"]
+    assert "enable_sleep_mode" not in engine_arguments([load, load.asking(interrupt="pause:keep")])
+    monkeypatch.setattr(machine, "gpus", list)
+    assert "enable_sleep_mode" not in engine_arguments([load.asking(interrupt="sleep:1")])
 
 
 def test_as_many_engines_are_up_at_once_as_find_room_on_a_gpu(tmp_path, on_gpu):

@@ -2,6 +2,7 @@
 
 import pytest
 from rollout_bench.report.estimate import NOT_GATED, ONE_REPLICATE, WARNINGS
+from rollout_bench.report.idle import interruption_table, sleep_table
 from rollout_bench.report.rollouts import rollout_table
 from rollout_bench.report.table import WIDTH
 from rollout_bench.schema.record import Record
@@ -133,3 +134,18 @@ def test_a_warning_is_marked_at_each_value_and_said_once_below():
     assert "2.00 KiB [2.00 .. 2.00] " in counts[1]  # exact: the same at every start
     assert "]¹²" in counts[2]
     assert counts[3] == f"¹ {WARNINGS[NOT_GATED]}"
+
+
+def test_what_was_interrupted_and_what_slept_have_tables_of_their_own():
+    both = {"full_speed_seconds": [0.5, 0.7, 0.9], "recomputed_share": [0.25] * 3}
+    paused = record("ray", FAST, quiet_seconds=[0.1], resume_seconds=[0.2], resent_share=[0.0], **both)
+    slept = record("zmq", FAST, sleep_seconds=[2.0], freed_bytes=[3e9], wake_seconds=[1.5], **both)
+    slept.metrics.update(update_seconds=[0.8], renewed_seconds=[4.0])
+    assert interruption_table([paused, slept]).splitlines()[1:] == [
+        "path  batch  until quiet  weights  goes on  full speed  sent again   twice",
+        "ray       8       100 ms            200 ms      700 ms      0.00 %  25.0 %",
+    ]
+    assert sleep_table([paused, slept]).splitlines()[1:] == [
+        "path  batch  to sleep     freed  to wake  weights  first step  full speed   twice",
+        "zmq       8    2.00 s  2.79 GiB   1.50 s   800 ms      4.00 s      700 ms  25.0 %",
+    ]

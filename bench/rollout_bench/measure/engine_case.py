@@ -44,16 +44,7 @@ class EngineCases(Cases):
         if reason:
             return self.all_done(ABSENT, reason)
         for load in self._workloads:
-            reason = lacks(door, load.asked)
-            if not load.is_batch and door.TRANSPORTS[self.path].in_process:
-                reason = "it takes a batch at a time: no request can arrive while others run"
-            elif load.interrupt and not interrupts(door):
-                reason = "this commit's rollouts cannot be interrupted"
-            elif to_sleep(load.interrupt) and not sleeps(door):
-                reason = "this commit's rollouts cannot sleep"
-            elif to_sleep(load.interrupt) and not machine.gpus():
-                reason = "vLLM's sleep mode gives a GPU's memory back, and there is none here"
-            if reason:
+            if reason := refusal(door, self.path, load):
                 self._turn_to(load)
                 self.done(ABSENT, reason)
         if not self.pending:
@@ -203,6 +194,19 @@ class EngineCases(Cases):
                 f"{capacity} tokens; ask for a smaller batch or for more memory"
             )
         return None
+
+
+def refusal(door: Door, path: str, load: Workload) -> str | None:
+    """Why a workload is not measured over a path of this commit, on this machine; None where it is."""
+    if not load.is_batch and door.TRANSPORTS[path].in_process:
+        return "it takes a batch at a time: no request can arrive while others run"
+    if load.interrupt and not interrupts(door):
+        return "this commit's rollouts cannot be interrupted"
+    if to_sleep(load.interrupt) and not sleeps(door):
+        return "this commit's rollouts cannot sleep"
+    if to_sleep(load.interrupt) and not machine.gpus():
+        return "vLLM's sleep mode gives a GPU's memory back, and there is none here"
+    return lacks(door, load.asked)
 
 
 def _asked(way_in: WayIn) -> dict[str, Any]:

@@ -19,9 +19,7 @@ from typing import cast
 from .door import Interruptible, Sleeps
 from .samples import Counts, percentile
 
-WAYS = (
-    "none, abort:SHARE, pause:MODE or update:MODE, of the modes abort, wait and keep, sleep:1 or sleep:2"
-)
+WAYS = "none, abort:SHARE, pause:MODE or update:MODE, of the modes abort, wait and keep, sleep:1 or sleep:2"
 
 _UPDATE, _SLEEP = "update", "sleep"
 
