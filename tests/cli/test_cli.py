@@ -78,7 +78,7 @@ def nothing_starts(monkeypatch):
         ),
         (
             [*MEASURE, "--interrupt", "pause:nap"],
-            "interrupt is 'pause:nap'; give none, abort:SHARE, pause:MODE or update:MODE",
+            "interrupt is 'pause:nap'; give none, abort:SHARE, pause:MODE, update:MODE or ipc:MODE",
         ),
         ([*MEASURE, "--request", "group"], "takes more than one sample for a prompt (--samples)"),
         ([*MEASURE, "--workload", "grpo", "--request", "group"], "those of grpo-request-group differ; take"),

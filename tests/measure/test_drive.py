@@ -96,8 +96,9 @@ class Stoppable:
         assert share == 0.5
         self.under_way[1]["aborted"] = True
 
-    async def call_workers(self, method):
+    async def call_workers(self, method, *by_trainer):
         assert not self.go.is_set()
+        self.paused += filter(None, by_trainer)
         await asyncio.sleep({"probe_update": 0.5, "probe_freed": 0}[method])
         return ['{"freed_bytes": 30}', '{"freed_bytes": 12}']
 
@@ -129,6 +130,7 @@ class Stoppable:
         ("abort:0.5", [(4, 6), (4, 6), (7, 3)], 6.0, (2.5,), [0, 7]),  # it had three tokens, gets three more
         ("pause:keep", [(4, 6), (4, 6)], 6.25, (3.25,), [0, 0]),  # a quarter of a second for the third token
         ("update:keep", [(4, 6), (4, 6)], 6.75, (3.25, 0.5), [0, 0]),
+        ("ipc:keep", [(4, 6), (4, 6)], 6.75, (3.25, 0.5), [0, 0]),
         # Until 3 s there are three tokens; from 3.25 to 3.75 it wakes, and generates the other three.
         ("sleep:1", [*[(4, 6)] * 2, *[(7, 3)] * 2], 6.75, (3.25, None, Nap(3.25, 3.75, 42)), [7, 7]),
         ("sleep:2", [*[(4, 6)] * 2, *[(7, 3)] * 2], 7.25, (3.25, 0.5, Nap(3.25, 4.25, 42)), [7, 7]),
@@ -144,7 +146,8 @@ def test_what_is_interrupted_goes_on_with_what_it_had(way, sent, seconds, at, re
     assert [one.tokens for one in rolled.samples] == [6, 6]
     assert [one.resent_tokens for one in rolled.samples] == resent
     assert [one.ways_seconds for one in rolled.samples] == [(1.0, 0.375 if one else 0.75) for one in resent]
-    told = {"sleep:1": [1, "weights", "kv_cache"], "sleep:2": [2, "weights", "kv_cache"]}
+    told = {"ipc:keep": ["keep", True]}
+    told |= {"sleep:1": [1, "weights", "kv_cache"], "sleep:2": [2, "weights", "kv_cache"]}
     assert rollout.paused == told.get(way, ["keep"] * way.endswith(":keep"))
     assert virtual_time.run(run_rollout(Stoppable(), sampling, load, 0), monkeypatch).interruption is None
 
@@ -214,7 +217,7 @@ def test_full_speed_is_when_steps_follow_each_other_as_before(gaps, after):
 @pytest.mark.parametrize("way", ["abort:0", "abort:1.5", "abort:few", "pause:nap", "update", "restart"])
 def test_an_interruption_that_cannot_be_is_refused_in_a_line(way):
     with pytest.raises(
-        ValueError, match=f"interrupt is '{way}'; give none, abort:SHARE, pause:MODE or update:MODE"
+        ValueError, match=f"interrupt is '{way}'; give none, abort:SHARE, pause:MODE, update:MODE or ipc"
     ):
         Workload(prompts=2).asking(interrupt=way)
     for more in ({"arrival": "window:1"}, {"blocks": ((1,), (1,))}):

@@ -16,7 +16,7 @@ from . import gated as exact
 from .arrival import TRACE
 from .case import Cases, Up
 from .door import Door, NoDoor, door_entries, facts, interrupts, lacks, open_door, sleeps, takes_replicas
-from .interruption import interruption_metrics, to_sleep, updates
+from .interruption import by_trainer, interruption_metrics, to_sleep, updates
 from .pinning import cores_for, pin
 from .samples import rollout_metrics
 from .steady import NotSteady, steady_metrics
@@ -130,7 +130,7 @@ class EngineCases(Cases):
 
     async def _count(self, engine: Up, workload: Workload, number: int) -> exact.Exact:
         if updates(workload.interrupt):
-            await engine.rollout.call_workers("probe_prepare_update")
+            await engine.rollout.call_workers("probe_prepare_update", by_trainer(workload.interrupt))
         return await exact.count(engine.rollout, engine.forced, workload, self._watch, number)
 
     async def _timed(self, engine: Up, workload: Workload, number: int) -> tuple[Rolled, dict[str, float]]:
@@ -206,6 +206,8 @@ def refusal(door: Door, path: str, load: Workload) -> str | None:
         return "this commit's rollouts cannot sleep"
     if to_sleep(load.interrupt) and not machine.gpus():
         return "vLLM's sleep mode gives a GPU's memory back, and there is none here"
+    if by_trainer(load.interrupt) and not machine.gpus():
+        return "a trainer hands its weights over in a GPU's memory, and there is none here"
     return lacks(door, load.asked)
 
 

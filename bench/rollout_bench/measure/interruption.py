@@ -3,7 +3,8 @@
     abort:0.5    pause:keep    update:keep    sleep:1
 
 What is aborted is sent again with the tokens that it had, as partial rollouts are. A pause is that of a
-weight update that takes no time; an update is a pause in which every worker copies a whole set of weights.
+weight update that takes no time; an update is a pause in which every worker copies a whole set of weights,
+from the host's memory, or with `ipc` from that of the GPU, where another process has them.
 An engine that sleeps gives the GPU's memory back, as to a trainer, and wakes; at level 2 with new weights.
 """
 
@@ -19,9 +20,9 @@ from typing import cast
 from .door import Interruptible, Sleeps
 from .samples import Counts, percentile
 
-WAYS = "none, abort:SHARE, pause:MODE or update:MODE, of the modes abort, wait and keep, sleep:1 or sleep:2"
+WAYS = "none, abort:SHARE, pause:MODE, update:MODE or ipc:MODE, of abort, wait and keep, sleep:1 or sleep:2"
 
-_UPDATE, _SLEEP = "update", "sleep"
+_UPDATE, _IPC, _SLEEP = "update", "ipc", "sleep"
 
 _MODES = ("abort", "wait", "keep")
 
@@ -52,7 +53,7 @@ class Interruption:
 def check(way: str) -> None:
     """Raise ValueError for what is no interruption, in a line."""
     kind, _, what = way.partition(":")
-    if (kind in ("pause", _UPDATE) and what in _MODES) or (kind == _SLEEP and what in ("1", "2")):
+    if (kind in ("pause", _UPDATE, _IPC) and what in _MODES) or (kind == _SLEEP and what in ("1", "2")):
         return
     try:
         share = float(what) if kind == "abort" else 0.0
@@ -69,7 +70,12 @@ def to_sleep(way: str | None) -> bool:
 
 def updates(way: str | None) -> bool:
     """Whether weights are replaced."""
-    return way is not None and (way.startswith(f"{_UPDATE}:") or way == f"{_SLEEP}:2")
+    return way is not None and (way.startswith((f"{_UPDATE}:", f"{_IPC}:")) or way == f"{_SLEEP}:2")
+
+
+def by_trainer(way: str | None) -> bool:
+    """Whether they are those that another process has on the GPU."""
+    return way is not None and way.startswith(f"{_IPC}:")
 
 
 async def interrupt(rollout: Interruptible, way: str, after_seconds: float) -> Interruption:
@@ -84,14 +90,14 @@ async def interrupt(rollout: Interruptible, way: str, after_seconds: float) -> I
         return await _sleep(cast(Sleeps, rollout), int(what), at, updates(way))
     await rollout.pause(what)
     quiet_at = time.perf_counter()
-    update_seconds = await _update(rollout) if updates(way) else None
+    update_seconds = await _update(rollout, by_trainer(way)) if updates(way) else None
     await rollout.resume()
     return Interruption(at, quiet_at, update_seconds)
 
 
-async def _update(rollout: Interruptible) -> float:
+async def _update(rollout: Interruptible, of_trainer: bool = False) -> float:
     begin = time.perf_counter()
-    await rollout.call_workers("probe_update")
+    await rollout.call_workers("probe_update", of_trainer)
     return time.perf_counter() - begin
 
 

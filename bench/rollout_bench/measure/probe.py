@@ -15,7 +15,7 @@ from typing import Any
 
 from ..schema import variables
 from .clock import GpuClock, HostClock, NoClock
-from .new_weights import NewWeights
+from .new_weights import NewWeights, from_host, from_trainer
 from .roofline import EXPERTS, OTHER, SHAPE
 from .step_profile import StepProfile
 from .worker_facts import bandwidth, carriers, in_ray_actor
@@ -141,17 +141,20 @@ class Probe:
             time.sleep(_HOLD_LOOK_SECONDS)
         return "{}"
 
-    def probe_prepare_update(self) -> str:
-        """Make the weights that `probe_update` puts in place, once."""
-        if not hasattr(self, "_probe_weights"):
-            self._probe_weights = NewWeights(self.get_model())  # type: ignore[attr-defined]
+    def probe_prepare_update(self, by_trainer: bool) -> str:
+        """Make the weights that `probe_update` puts in place, of the host or a trainer on the GPU, and put
+        them there, once: another time would not show whether they were copied."""
+        self._probe_weights: dict[bool, NewWeights] = getattr(self, "_probe_weights", {})
+        if by_trainer not in self._probe_weights:
+            make = from_trainer if by_trainer else from_host
+            self._probe_weights[by_trainer] = new = make(self.get_model())  # type: ignore[attr-defined]
+            new.copy()
+            assert new.are_there()
         return "{}"
 
-    def probe_update(self) -> str:
+    def probe_update(self, by_trainer: bool) -> str:
         """Replace the model's weights, which nothing may compute with; the bytes copied."""
-        copied = self._probe_weights.copy()
-        assert self._probe_weights.are_there()
-        return json.dumps({"copied_bytes": copied})
+        return json.dumps({"copied_bytes": self._probe_weights[by_trainer].copy()})
 
     def probe_freed(self) -> str:
         """How much more of the GPU's memory is free than at `probe_begin`, as whoever sleeps leaves it."""
