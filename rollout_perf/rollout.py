@@ -228,7 +228,8 @@ async def open_rollout(
     or else by prompt). Where one dies, its requests go to the others (`on_death="retry"`), or all fail with
     the cause ("fail"). The caller owns the block; leaving it ends every process that entering it
     started, and so does the caller's death. Rollouts opened at once start one after the other; what a start
-    changes in the environment of this process is undone when it is over.
+    changes in the environment of this process is undone when it is over. Until the block ends, Python looks
+    for no garbage in what this process had when the engine was up, as that holds up requests (`gc.freeze`).
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
     engine does not start within `start_deadline_seconds` or a step takes longer than
     `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more

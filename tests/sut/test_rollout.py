@@ -5,6 +5,7 @@ end with the engine broken on purpose, so that the next one also shows that the 
 """
 
 import asyncio
+import gc
 import getpass
 import os
 import signal
@@ -178,6 +179,7 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
     seen = SimpleNamespace(error=None)
 
     async def look(rollout: Rollout) -> None:
+        seen.frozen = gc.get_freeze_count()
         seen.greedy = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         pair = Sampling(8, samples=2, ignore_eos=True, seed=3)
         seen.sampled = await rollout.generate(PROMPTS[:2], pair)
@@ -195,6 +197,9 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
         with pytest.raises(ConfigurationError) as caught:
             await rollout.generate([[]], Sampling(16))
         seen.empty = str(caught.value)
+        with pytest.raises(ConfigurationError) as caught:
+            await rollout.sleep()
+        seen.awake = str(caught.value)
         seen.interrupted = await interrupted(rollout)
         seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.facts = await rollout.describe()
@@ -209,7 +214,9 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
         with only_what_costs_memory():
             on_engine(path, look)
     except (Exception, pytest.fail.Exception) as error:
-        return seen if error is seen.error else error
+        if error is not seen.error:
+            return error
+    seen.frozen_after = gc.get_freeze_count()
     return seen
 
 
@@ -223,6 +230,18 @@ def test_greedy_tokens_are_the_same_on_every_path(path):
     """A pipe that changes what is generated is not comparable with another."""
     assert tokens(visit(path).greedy) == tokens(visit(FLOOR).greedy)
     assert [len(ids) for ids in tokens(visit(path).greedy)] == [24, 24, 24]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_garbage_is_not_looked_for_in_what_was_there_when_the_engine_had_started(path):
+    """It holds up all requests for 0.4 s."""
+    assert visit(path).frozen > 100_000
+    assert path == FLOOR or visit(path).frozen_after == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_engine_that_cannot_sleep_says_how_it_could_and_goes_on(path):
+    assert visit(path).awake.startswith("this engine cannot sleep; start it with enable_sleep_mode=True")
 
 
 @pytest.mark.parametrize("path", PATHS)
