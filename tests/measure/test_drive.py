@@ -197,15 +197,15 @@ def test_what_an_interruption_costs_is_counted():
     ("gaps", "after"),
     [
         ([2, 2, 2, 2, 2], 0.5),  # at once
-        ([8, 4, 2, 2, 8, 2, 2, 2], 0.5 + 0.5),  # of 4 2 2 8 2
-        ([8, 8, 8, 2, 2, 2], 0.5 + 0.5),
+        ([8, 4, 2, 2, 8, 2, 2, 2], 0.5 + 0.75),  # 4 is too long, and of 2 2 8 2 2 the median is not
+        ([2, 8, 8, 8, 2, 2, 2, 2, 2], 0.5 + 1.625),
         ([8, 8, 8, 8, 2, 2], None),
         ([2, 2, 2, 2], None),
     ],
 )
 def test_full_speed_is_when_steps_follow_each_other_as_before(gaps, after):
-    """Gaps are in sixteenths of a second. Of the last 20 before the interruption two were longer than 2; of 5
-    in a row after it, from 11.5 s on, the median is to be no longer."""
+    """Gaps are in sixteenths of a second. Of the last 20 before the interruption two were longer than 2;
+    after it, from 11.5 s on, a gap and the median of 5 in a row are to be no longer."""
     last = [*[9] * 9, *[2] * 9, 8, *[2] * 8, 8, 2]
     before = accumulate(last, lambda at, gap: at + gap / 16, initial=0.0)
     begun = [*before, *accumulate(gaps, lambda at, gap: at + gap / 16, initial=11.5)]

@@ -145,7 +145,8 @@ def interruption_metrics(
 
 
 def _full_speed_at(before: Sequence[float], after: Sequence[float]) -> float | None:
-    """When the first engine step began of _IN_A_ROW whose median distance is one of before the interruption.
+    """When the first engine step began whose distance to the next is one of before the interruption, as is
+    the median of _IN_A_ROW from there on.
 
     Every sample gets a token of each step, so the distance of two steps is how fast a sample is generated,
     however many others there are. What 9 of 10 of the last _BEFORE distances did not exceed is one of before.
@@ -160,7 +161,7 @@ def _full_speed_at(before: Sequence[float], after: Sequence[float]) -> float | N
         (
             after[place]
             for place in range(len(gaps) - _IN_A_ROW + 1)
-            if median(gaps[place : place + _IN_A_ROW]) <= limit
+            if gaps[place] <= limit and median(gaps[place : place + _IN_A_ROW]) <= limit
         ),
         None,
     )
