@@ -1,8 +1,11 @@
 """saturation.py and its table: the knee, the most, and the reason, against figures computed by hand."""
 
+from dataclasses import replace
+
 import pytest
 from rollout_bench.measure.saturation import Point, Search, find_limit, point, stop_reason
 from rollout_bench.report.idle import idle_table, limit_lines, probe_lines, tail_table
+from rollout_bench.report.saturation import saturation_table
 from rollout_bench.schema.record import ABSENT, FAILED, MEASURED, Record
 
 
@@ -93,6 +96,17 @@ def test_the_knee_is_the_last_batch_that_paid():
     assert limit.best.tokens_per_second == pytest.approx(36.9)
     assert limit.reason == "throughput grew by 2.5% to 8 and by -11.1% to 16 from batch 4, less than 3%"
     assert find_limit(rising).reason == "batch 8 is the largest that was asked for"
+
+
+def test_paths_that_were_compared_at_several_batches_say_where_they_saturate():
+    """10, 20 and 20.5 tokens a second, and 10, 20 and 40; two batches say nothing."""
+    flat = [record(1, 1.0), record(2, 1.0), record(4, 40 / 20.5)]
+    steep = [replace(record(batch, 1.0), path="zmq", entry="http") for batch in (1, 2, 4)]
+    lines = saturation_table([*flat, *steep, replace(flat[0], path="ray")]).splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["at", "2", "yet"]
+    assert lines[2].split()[:4] == ["zmq", "10.0", "20.0", "20.5"]
+    assert lines[3].startswith("zmq@http")
+    assert saturation_table(flat[:2]) == ""
 
 
 def test_a_knee_after_a_lull_is_one():

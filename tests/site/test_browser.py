@@ -578,6 +578,23 @@ def test_the_fastest_path_is_named_by_how_much_and_its_traces_lead_to_files(tmp_
     assert (tmp_path / "html" / link.get_attribute("href")).read_text() == "a trace"
 
 
+def test_entries_have_a_chart_of_step_time_against_requests_in_flight(tmp_path, visit):
+    """Of the batches at which an entry was compared; twice as many twice as fast pays, and then no more."""
+    for batch, seconds in ((1, 1.0), (8, 1.0), (16, 1.0), (32, 2.0)):
+        raced = {"vllm-mp": [seconds] * 4, "vllm-mp@http": [1.5 * seconds] * 4}
+        others = {"vllm-mp": [1.0] * 4, "ray": [1.1] * 4}
+        write_session(tmp_path, raced if batch > 1 else others, batch, name=f"session-{batch}")
+    tab = visit(write_pages(tmp_path / "html", read_results(tmp_path, []), datetime.now(UTC)))
+    assert charts(tab) == ["side", "entries"]
+    assert text(tab, "#entries-key") == "■ vllm-mp (entry local) ✶ vllm-mp@http"
+    points = tab.evaluate("document.getElementById('entries').data.map(one => [one.name, one.x, one.y])")
+    assert points == [["vllm-mp", [8, 16, 32], [1, 1, 2]], ["vllm-mp@http", [8, 16, 32], [1.5, 1.5, 3]]]
+    numbers = tab.locator("#entries-numbers tbody tr").all_text_contents()
+    assert [row.rpartition("tokens/s")[2] for row in numbers] == ["at 16", "at 16"]
+    tab.locator("#batches label").first.click()
+    assert tab.locator("#entries-section").is_visible()  # it is of all batches
+
+
 def test_two_releases_stand_side_by_side_by_a_link_of_the_page_of_releases(tmp_path, visit):
     site, _one = write_site(tmp_path)
     tab = visit(site / "releases.html", ready="[data-drawn=all]")

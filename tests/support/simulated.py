@@ -16,7 +16,7 @@ from typing import Any
 
 from rollout_bench.history.results import Commit, history
 from rollout_bench.measure.workload import Workload
-from rollout_bench.schema.record import MEASURED, Record
+from rollout_bench.schema.record import MEASURED, Record, path_and_entry
 
 MACHINE, ENVIRONMENT = "simulated-1x", "virtualenv-py3.12"
 PATHS = {"sync": 1.0, "vllm-mp": 1.05, "vllm-ray": 1.12, "zmq": 1.02, "ray": 1.3}
@@ -98,7 +98,8 @@ def write_session(
     provenance = {"measured_at": f"{day}T00:00:00+00:00", "commit": "a" * 40}
     lines = [
         Record(
-            **{"path": path, "preset": "simulated", "tensor_parallel_size": 1, "workload": load}
+            **{"path": path_and_entry(path)[0], "entry": path_and_entry(path)[1]}
+            | {"preset": "simulated", "tensor_parallel_size": 1, "workload": load}
             | {"status": MEASURED, "metrics": {"step_seconds": [seconds] * 4}}
             | {"observed": observed, "provenance": provenance}
             | record

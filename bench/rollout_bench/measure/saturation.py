@@ -116,13 +116,17 @@ def find_limit(records: Sequence[Record]) -> Limit | None:
     return Limit(points[_knee(points)], best, reason, points)
 
 
-def _knee(points: Sequence[Point]) -> int:
-    """Its index."""
+def knee_of(rates: Sequence[float]) -> int:
+    """The index of the knee of tokens/s, those of the smallest batch first."""
     knee = 0
-    for index, one in enumerate(points):
-        if _growth(points[knee], one) >= GROWTH:
+    for index, rate in enumerate(rates):
+        if rate / rates[knee] - 1 >= GROWTH:
             knee = index
     return knee
+
+
+def _knee(points: Sequence[Point]) -> int:
+    return knee_of([one.tokens_per_second for one in points])
 
 
 def _growth(before: Point, after: Point) -> float:

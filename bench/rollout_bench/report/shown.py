@@ -14,8 +14,10 @@ from .idle import (
     way_table,
 )
 from .replicas import replica_table
+from .saturation import saturation_table
 
 _TABLES = (
+    saturation_table,
     tail_table,
     steady_table,
     turn_table,

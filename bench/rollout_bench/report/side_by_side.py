@@ -54,6 +54,8 @@ class SideBySide:
     """The files, below results/."""
     work: str
     """The fingerprint of what was generated."""
+    tokens: int
+    """Of a rollout, forced."""
 
     def __str__(self) -> str:
         best = self.rows[0]
@@ -159,6 +161,7 @@ def side_by_side(
         made,
         ["/".join(("results", *source.parts[-3:])) for source in sources],
         work,
+        last.workload["tokens"],
     )
 
 

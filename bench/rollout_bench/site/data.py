@@ -14,7 +14,8 @@ from ..history.findings import STEP_TIMES
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
-from ..report.side_by_side import Tracked, cases_of, side_by_side
+from ..report.saturation import saturation
+from ..report.side_by_side import SideBySide, Tracked, cases_of, side_by_side
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import MEASURED, REFERENCE, measured_at, minute
@@ -37,6 +38,10 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
     sessions, tracked = cases_of(results), Tracked(results.points)
     groups = []
     for number, (group, batches) in enumerate(groups_of(results).items()):
+        compared = {
+            batch: _sessions(sessions.get(case_of(group, batch), []), tracked, some)
+            for batch, some in batches.items()
+        }
         kept = {batch: comparable(points) for batch, points in batches.items()}
         points = [point for some in kept.values() for point in some]
         groups.append(
@@ -52,10 +57,8 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 "left_out": {batch: len(batches[batch]) - len(some) for batch, some in kept.items()},
                 "changes": changes(points, place),
                 "cases": [_case(point, place) for point in _newest(points)],
-                "side_by_side": {
-                    batch: _sessions(sessions.get(case_of(group, batch), []), tracked, some)
-                    for batch, some in batches.items()
-                },
+                "side_by_side": {batch: one and asdict(one) for batch, one in compared.items()},
+                "saturation": _saturation(compared),
                 "traces": {
                     batch: [
                         {"name": one.name, "file": trace_name(one)}
@@ -95,12 +98,22 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
     }
 
 
-def _sessions(kept: list[Any], tracked: Tracked, points: Sequence[Point]) -> dict[str, Any] | None:
+def _sessions(kept: list[Any], tracked: Tracked, points: Sequence[Point]) -> SideBySide | None:
     """The paths of a case side by side, best first, where sessions have compared them."""
     work = points[-1].record.workload["fingerprint"] if points else None
     commit = points[-1].commit if points else None
-    found = side_by_side(kept + tracked.sessions(points), STEP_TIME, work, commit)
-    return asdict(found) if found else None
+    return side_by_side(kept + tracked.sessions(points), STEP_TIME, work, commit)
+
+
+def _saturation(compared: Mapping[int, SideBySide | None]) -> dict[str, int | None]:
+    """By path the batch at which it saturates, of step times that were measured side by side."""
+    rates: dict[str, dict[int, float]] = {}
+    for batch, one in compared.items():
+        if one is None:
+            continue
+        for row in one.rows:
+            rates.setdefault(row["path"], {})[batch] = one.tokens / row["median"]
+    return saturation(rates)
 
 
 def _facts(name: str) -> dict[str, Any]:

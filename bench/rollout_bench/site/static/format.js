@@ -102,6 +102,12 @@ const LOOKS = {
   "bare-zmq": ["#0067a5", "#5db9f0", "circle-open", "dash"],
   "bare-ray-graph": ["#8f6200", "#f2c14e", "star-open", "dash"],
   "bare-ray": ["#c44e00", "#ff9350", "diamond-open", "dash"],
+  // Entries, of whatever path.
+  "@zmq": ["#0067a5", "#5db9f0", "pentagon", "solid"],
+  "@http": ["#8a1538", "#f78fa7", "hexagram", "solid"],
+  "@http-router": ["#a03d76", "#eba3cb", "cross-open", "dot"],
+  "@ray": ["#c44e00", "#ff9350", "triangle-up", "solid"],
+  "@ray-group": ["#8f6200", "#f2c14e", "triangle-down", "dashdot"],
 };
 const OTHERS = [
   ["#6a3d9a", "#c6a5f0", "triangle-down", "longdash"],
@@ -114,6 +120,7 @@ const SIGNS = {
   diamond: "◆",
   "triangle-up": "▲",
   cross: "✚",
+  "cross-open": "✛",
   star: "★",
   "star-open": "☆",
   "circle-open": "○",
@@ -132,7 +139,8 @@ RP.dark = function () {
 RP.looks = function (path) {
   let sum = 0;
   for (const letter of path) sum += letter.charCodeAt(0);
-  const [light, dark, symbol, dash] = Object.hasOwn(LOOKS, path) ? LOOKS[path] : OTHERS[sum % OTHERS.length];
+  const named = [path, path.replace(/^[^@]*/, "")].find((name) => Object.hasOwn(LOOKS, name));
+  const [light, dark, symbol, dash] = named ? LOOKS[named] : OTHERS[sum % OTHERS.length];
   return { color: RP.dark() ? dark : light, symbol, dash, sign: SIGNS[symbol] };
 };
 

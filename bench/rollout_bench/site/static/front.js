@@ -11,6 +11,7 @@ RP.render = function () {
   RP.answer();
   RP.put("where", where());
   RP.side();
+  RP.entries();
   read();
   const alone = RP.cases().length > 0; // else sessions alone have measured it
   charts(alone);
@@ -35,7 +36,7 @@ RP.render = function () {
 
 // Show what stands on records of commits, or hide it.
 function charts(there) {
-  for (const section of document.querySelectorAll("main > section:not(#answer, #side-section, #read-section), #view, .two"))
+  for (const section of document.querySelectorAll("main > section:not(#answer, #side-section, #entries-section, #read-section), #view, .two"))
     section.hidden = !there;
   if (!there && !RP.waiting()) document.body.dataset.drawn = "all";
 }
@@ -70,7 +71,7 @@ function empty() {
       " measures the last two commits and writes this page again.",
     ),
   );
-  byId("selection").hidden = byId("side-section").hidden = true;
+  byId("selection").hidden = byId("side-section").hidden = byId("entries-section").hidden = true;
   charts(false);
   read();
 }
