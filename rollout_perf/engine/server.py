@@ -47,8 +47,12 @@ def serve_http(
 ) -> asyncio.Task[Any]:
     """Serve at a socket that listens, to whoever has the key, until the task is cancelled."""
     os.environ["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] = _KEPT_SECONDS
-    from vllm.entrypoints.launchers.api_server.entry import build_and_serve
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    try:
+        from vllm.entrypoints.launchers.api_server.entry import build_and_serve
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    except ModuleNotFoundError:  # vLLM before 0.30
+        from vllm.entrypoints.openai.api_server import build_and_serve
+        from vllm.entrypoints.openai.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     host, port = listener.getsockname()[:2]
