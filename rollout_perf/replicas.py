@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from .engine import Engine, Limits, Request, Result, Took
+from .engine import Engine, Limits, Request, Result, Tokens, Took, is_result
 from .errors import ConfigurationError, EngineError, WorkerError
 
 ROUND_ROBIN, LEAST_IN_FLIGHT, STICKY = "round-robin", "least-in-flight", "sticky"
@@ -72,6 +72,7 @@ class Replicas(Engine):
     (FAIL).
 
     What a worker raises is the caller's in any case: the request that made it do so would end the next one.
+    What streams cannot begin again, so RETRY takes none of it.
     """
 
     def __init__(self, engines: Sequence[Engine], routing: Routing, on_death: str):
@@ -87,6 +88,10 @@ class Replicas(Engine):
         return self._engines[0].limits
 
     async def generate(self, requests: list[Request], took: Took) -> None:
+        if self._on_death == RETRY and any(sampling.stream for *_rest, sampling, _sample in requests):
+            raise ConfigurationError(
+                'what streams cannot begin again elsewhere; open it with on_death="fail"'
+            )
         call = next(self._calls)
         parts: dict[asyncio.Task[None], int] = {}
 
@@ -104,10 +109,11 @@ class Replicas(Engine):
         async def generate(replica: int, places: list[int]) -> None:
             left = set(places)
 
-            def take(number: int, result: Result) -> None:
-                left.discard(places[number])
-                self._routing.done(replica)
-                took(places[number], result)
+            def take(number: int, came: Result | Tokens) -> None:
+                if is_result(came):
+                    left.discard(places[number])
+                    self._routing.done(replica)
+                took(places[number], came)
 
             try:
                 await self._engines[replica].generate([requests[place] for place in places], take)

@@ -8,13 +8,13 @@ import itertools
 import multiprocessing.resource_tracker
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Sequence as ListLike
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from .engine import Engine, EngineSpec, Result, has_gpu, visible_gpus
+from .engine import Engine, EngineSpec, Result, Tokens, has_gpu, is_result, visible_gpus
 from .entries import LOCAL, Entry, find_entry
 from .entries.lag import LoopLag
 from .errors import ConfigurationError
@@ -25,6 +25,9 @@ from .transports import Row, find_transport
 from .transports.run import Run
 
 _END_SECONDS = 10.0
+
+OnTokens = Callable[[int, int, list[int]], None]
+"""Takes the index of a prompt, the number of a sample of it, and the sample's new token ids."""
 
 PAUSE_MODES = ("abort", "wait", "keep")
 SLEEP_LEVELS = (1, 2)
@@ -37,6 +40,7 @@ class Sampling:
     `one_request`, which is answered when the last of them is done; with `ignore_eos` each has
     exactly `max_tokens` tokens. `seed` makes a sample repeatable, at some cost in speed.
 
+    What is to `stream` has its tokens as they are made (`on_tokens` of `generate`), and not at its end alone.
     `logprobs` and `prompt_logprobs` ask for log-probabilities, of the answer and of the prompt: of each token
     itself, and of so many of the most probable ones beside it.
     """
@@ -52,6 +56,7 @@ class Sampling:
     one_request: bool = False
     session: str | None = None
     """With sticky routing, requests of one name go to the replica that has had the first of them."""
+    stream: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("samples", 1), ("logprobs", 0), ("prompt_logprobs", 0)):
@@ -68,7 +73,8 @@ class Sequence:
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
     `done_seconds` counts from the call of `generate` to the last token; `way_in_seconds` is what of it the
     request took to the engine's queue. `way_back_seconds` is from the last token to the caller's hands.
-    Samples of one request have the times of the last of them.
+    Samples of one request have the times of the last of them. `first_seen_seconds`, of what streams, is from
+    the call of `generate` until the caller had its first tokens.
     `text` is None where the model has no tokenizer.
     `logprobs` and `prompt_logprobs`, where they were asked for, have a mapping for each token: its own
     log-probability and those of the most probable ones, by id. The first token of a prompt has none.
@@ -87,6 +93,7 @@ class Sequence:
     text: str | None = None
     logprobs: list[dict[int, float]] | None = None
     prompt_logprobs: list[dict[int, float]] | None = None
+    first_seen_seconds: float | None = None
 
 
 class Rollout:
@@ -100,11 +107,16 @@ class Rollout:
         self._lag = LoopLag()
 
     async def generate(
-        self, prompts: ListLike[ListLike[int]], sampling: Sampling | ListLike[Sampling]
+        self,
+        prompts: ListLike[ListLike[int]],
+        sampling: Sampling | ListLike[Sampling],
+        on_tokens: OnTokens | None = None,
     ) -> list[Sequence]:
         """Generate for all prompts at once and return one Sequence a sample, in prompt order.
 
-        `prompts` are lists of token ids; `sampling` is one for all, or one for each prompt.
+        `prompts` are lists of token ids; `sampling` is one for all, or one for each prompt. Of what is to
+        stream `on_tokens` is called in the event loop with the index of a prompt, the number of a sample of
+        it and the sample's new token ids, as they come; what it raises is raised here at the end.
         Raises ConfigurationError for what the engine cannot take, EngineError where it fails;
         when cancelled, the requests under way are aborted.
         """
@@ -122,14 +134,30 @@ class Rollout:
         for one in samplings:
             self._engine.check_logprobs(one)
         results: list[Result] = [[]] * len(requests)
+        first_seen: dict[tuple[int, int], float] = {}
+        raised: list[Exception] = []
 
-        def took(place: int, result: Result) -> None:
+        def took(place: int, came: Result | Tokens) -> None:
             taken_at = time.monotonic()
-            for sample in result:
-                sample["way_back_seconds"] = taken_at - sample["done_at"]
-            results[place] = result
+            if is_result(came):
+                for one, sample in enumerate(came):
+                    sample["way_back_seconds"] = taken_at - sample["done_at"]
+                    if (place, one) in first_seen:
+                        sample["first_seen_seconds"] = first_seen[place, one] - begin
+                results[place] = came
+                return
+            _name, index, _prompt, _sampling, first = requests[place]
+            for number, *token_ids in cast(Tokens, came):
+                first_seen.setdefault((place, number), taken_at)
+                if on_tokens is not None and not raised:
+                    try:
+                        on_tokens(index, first + number, token_ids)
+                    except Exception as error:
+                        raised.append(error)
 
         await self._engine.generate(requests, took)
+        if raised:
+            raise raised[0]
         # vLLM takes its times of the same clock, which all processes of a host share.
         return [
             Sequence(

@@ -7,7 +7,7 @@ vLLM's exceptions into the package's own. Supported: vLLM 0.26 to 0.32.
 Knows nothing of what a transport does: it names the path's executor to vLLM, and vLLM builds it.
 """
 
-from .base import Engine, Limits, Request, Result, Took
+from .base import Engine, Limits, Request, Result, Tokens, Took, is_result
 from .settings import has_gpu, visible_gpus
 from .start import EngineSpec, start_engine
 
@@ -17,8 +17,10 @@ __all__ = [
     "Limits",
     "Request",
     "Result",
+    "Tokens",
     "Took",
     "has_gpu",
+    "is_result",
     "start_engine",
     "visible_gpus",
 ]

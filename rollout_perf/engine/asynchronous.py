@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigurationError, EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
-from .base import Request, Result, Took, VllmEngine, translated
+from .base import Request, Result, Took, VllmEngine, Whole, new_tokens, translated
 from .server import serve_http
 from .waiting import LOOK_SECONDS, all_of
 
@@ -49,6 +49,7 @@ class AsyncEngine(VllmEngine):
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         unfinished = {name for name, *_rest in requests}
+        whole = {place: Whole() for place, request in enumerate(requests) if request[3].stream}
 
         def take(place: int, output: Any) -> None:
             """Take a request's last output, or its error, where vLLM puts it: no task waits for it there."""
@@ -57,7 +58,12 @@ class AsyncEngine(VllmEngine):
                 return
             if isinstance(output, Exception):
                 done.set_exception(output)
-            elif output.finished:
+                return
+            if place in whole:
+                if tokens := new_tokens(output):
+                    took(place, tokens)
+                output = whole[place].with_(output)
+            if output.finished:
                 unfinished.discard(name)
                 self._under_way.pop(name, None)
                 took(place, self._results(index, output))

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import ConfigurationError, EngineError, RolloutError
 from ..transports import Row
@@ -23,8 +23,17 @@ Result = list[dict[str, Any]]
 """Of a request, for each of its samples the fields of a Sequence; but for its times from the caller's view
 `queued_at` and `done_at`, on the monotonic clock."""
 
-Took = Callable[[int, Result], None]
-"""Takes the result of a request and its place in the list, in the event loop."""
+Tokens = list[list[int]]
+"""Of a request that streams, for each of its samples that has new tokens its number and their ids."""
+
+Took = Callable[[int, Result | Tokens], None]
+"""Takes the result of a request and its place in the list, in the event loop; of one that streams all its
+tokens before that, as they come."""
+
+
+def is_result(came: Result | Tokens) -> TypeGuard[Result]:
+    """Whether that is the last that comes of a request."""
+    return not isinstance(came[0], list)
 
 
 NO_SLEEP = "this engine cannot sleep; start it with enable_sleep_mode=True, which vLLM takes on a GPU"
@@ -52,7 +61,8 @@ class Engine(ABC):
 
     @abstractmethod
     async def generate(self, requests: list[Request], took: Took) -> None:
-        """Generate all requests at once; `took` has each result as soon as it is there.
+        """Generate all requests at once; `took` has each result as soon as it is there, and of what streams
+        the tokens as they come.
 
         Returns when it has all. Raises one of the package's errors for the first that fails; the others are
         aborted then, as all are when it is cancelled.
@@ -165,7 +175,7 @@ class VllmEngine(Engine):
             logprobs=sampling.logprobs,
             prompt_logprobs=sampling.prompt_logprobs,
             detokenize=not self._config.model_config.skip_tokenizer_init,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.DELTA if sampling.stream else RequestOutputKind.FINAL_ONLY,
         )
 
     @staticmethod
@@ -232,6 +242,29 @@ class VllmEngine(Engine):
 
         (transport,) = await self.call_workers(TRANSPORT_FACTS, ())
         return facts | transport
+
+
+def new_tokens(output: Any) -> Tokens:
+    """What is new in vLLM's RequestOutput of a request that streams."""
+    return [[one.index, *one.token_ids] for one in output.outputs if one.token_ids]
+
+
+class Whole:
+    """Outputs of vLLM's that have only what is new, put together."""
+
+    def __init__(self) -> None:
+        self._kept: Any = None
+
+    def with_(self, output: Any) -> Any:
+        """All that there is of a request, with one more output."""
+        if self._kept is None:
+            self._kept = output
+        else:
+            self._kept.add(output, aggregate=True)
+            self._kept.metrics = output.metrics
+        if output.finished:
+            self._kept.outputs.sort(key=lambda one: one.index)
+        return self._kept
 
 
 def _values(positions: Any) -> list[dict[int, float]] | None:

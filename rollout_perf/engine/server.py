@@ -6,6 +6,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from .base import Whole
+
 _PREFIX = "generate-tokens-"
 """What the server puts before a request's name."""
 
@@ -28,10 +30,12 @@ class _Client:
 
     async def generate(self, prompt: Any, sampling: Any, name: str, **more: Any) -> AsyncIterator[Any]:
         self._under_way[name] = None
+        whole = Whole()
         try:
             async for output in self._llm.generate(prompt, sampling, name, **more):
+                kept = whole.with_(output) if sampling.output_kind.name == "DELTA" else output
                 if output.finished:
-                    self._final(name.removeprefix(_PREFIX), output)
+                    self._final(name.removeprefix(_PREFIX), kept)
                 yield output
         finally:
             del self._under_way[name]

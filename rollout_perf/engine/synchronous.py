@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..errors import ConfigurationError
 from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Took, VllmEngine, translated
@@ -33,6 +34,8 @@ class SyncEngine(VllmEngine):
             raise translated(error, self._run) from error
 
     async def generate(self, requests: list[Request], took: Took) -> None:
+        if any(sampling.stream for *_rest, sampling, _sample in requests):
+            raise ConfigurationError("this path takes a batch at a time, and none of it streams")
         prompts: list[Any] = [
             {"prompt_token_ids": prompt} for _name, _index, prompt, _sampling, _sample in requests
         ]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from ..engine import Limits, Result
+from ..engine import Limits
 from ..errors import EngineError
 from ..rollout import Sampling
 
@@ -45,9 +45,10 @@ class Ready(msgspec.Struct, array_like=True, tag=4):
 
 
 class Results(msgspec.Struct, array_like=True, tag=5):
-    """From the front: results, each with the number of its part and its place there."""
+    """From the front: results, and tokens of what streams, each with the number of its part and its place
+    there."""
 
-    results: list[tuple[int, int, Result]]
+    results: list[tuple[int, int, list[Any]]]
 
 
 class Ended(msgspec.Struct, array_like=True, tag=6):

@@ -9,15 +9,15 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..engine import Engine, Request, Result
+from ..engine import Engine, Request, Result, Tokens
 from ..errors import RolloutError
 from .lag import LoopLag
 from .remote import ABORT, CALL_WORKERS, DESCRIBE, LAG, PAUSE, RESUME, SERVED, SLEEP, WAKE_UP
 
 _lag = LoopLag()
 
-Give = Callable[[list[tuple[int, int, Result]]], None]
-"""Takes results, each with the number of its part and its place there."""
+Give = Callable[[list[tuple[int, int, Result | Tokens]]], None]
+"""Takes results, and tokens of what streams, each with the number of its part and its place there."""
 
 End = Callable[[int, str, str], None]
 """Takes the end of a part that has failed or was cancelled: its number, kind and text of the error."""
@@ -31,17 +31,17 @@ class Front:
         self._give = give
         self._end = end
         self._parts: dict[int, asyncio.Task] = {}
-        self._ready: list[tuple[int, int, Result]] = []
+        self._ready: list[tuple[int, int, Result | Tokens]] = []
 
     def generate(self, number: int, requests: list[Request]) -> None:
         """Generate a part, in a task."""
         self._parts[number] = asyncio.create_task(self._generate(number, requests))
 
     async def _generate(self, number: int, requests: list[Request]) -> None:
-        def took(place: int, result: Result) -> None:
+        def took(place: int, came: Result | Tokens) -> None:
             if not self._ready:
                 asyncio.get_running_loop().call_soon(self._give_ready)
-            self._ready.append((number, place, result))
+            self._ready.append((number, place, came))
 
         try:
             await self.engine.generate(requests, took)

@@ -11,7 +11,7 @@ import os
 import resource
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from ..engine import Engine, EngineSpec, Request, Result, Took
+from ..engine import Engine, EngineSpec, Request, Result, Tokens, Took
 from ..errors import ConfigurationError, EngineError, RolloutError
 from ..transports.base import POLL_SECONDS
 from ..transports.processes import end_at_once
@@ -47,11 +47,15 @@ def check_endpoint(endpoint: str) -> None:
 class _Choice(msgspec.Struct):
     index: int
     token_ids: list[int]
-    finish_reason: str
+    finish_reason: str | None
 
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
+
+
+_EVENT, _LAST = b"data: ", b"[DONE]"
+"""How a line of a stream begins that says something, and what the last one says."""
 
 
 # --- the caller's end -----------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class Http(ZeroMQ):
 
     async def _post(self, number: int, place: int, request: Request) -> None:
         try:
-            choices = await self._answer_to(request)
+            choices = await self._answer_to(request, lambda tokens: self._take_tokens(number, place, tokens))
         except asyncio.CancelledError:
             return
         except Exception as error:
@@ -110,26 +114,55 @@ class Http(ZeroMQ):
             self._in_background(self._complete())
         self._answered.append((number, place, request, choices))
 
-    async def _answer_to(self, request: Request) -> list[_Choice]:
+    def _take_tokens(self, number: int, place: int, tokens: Tokens) -> None:
+        if number in self._parts:
+            self._take([(number, place, tokens)])
+
+    async def _answer_to(self, request: Request, stream: Callable[[Tokens], None]) -> list[_Choice]:
         name, _index, prompt, sampling, sample = request
         params = {field: value for field, value in asdict(sampling).items() if value is not None}
         samples = params.pop("samples")
         params.pop("session", None)
         params["n"] = samples if params.pop("one_request") else 1
-        params["output_kind"] = _FINAL_ONLY
+        streams = params.pop("stream")
+        if not streams:
+            params["output_kind"] = _FINAL_ONLY
         if "seed" in params:
             params["seed"] += sample
-        body = msgspec.json.encode({"request_id": name, "token_ids": prompt, "sampling_params": params})
+        asked = {"request_id": name, "token_ids": prompt, "sampling_params": params, "stream": streams}
         assert self._session is not None
-        async with self._session.post(_ROUTE, data=body) as response:
-            content = await response.read()
-        if response.status != 200:
-            words = content[:_WORDS].decode(errors="replace")
-            raise EngineError(f"the server answered {response.status}: {words}")
-        choices = self._decode(content).choices
+        async with self._session.post(_ROUTE, data=msgspec.json.encode(asked)) as response:
+            if response.status != 200:
+                words = (await response.read())[:_WORDS].decode(errors="replace")
+                raise EngineError(f"the server answered {response.status}: {words}")
+            if streams:
+                choices = await self._streamed(response, stream)
+            else:
+                choices = self._decode(await response.read()).choices
         if len(choices) != params["n"]:
             raise EngineError(f"the server gave {len(choices)} samples, and {params['n']} were asked for")
         return sorted(choices, key=lambda choice: choice.index)
+
+    async def _streamed(
+        self, response: aiohttp.ClientResponse, stream: Callable[[Tokens], None]
+    ) -> list[_Choice]:
+        """The whole of what the server says line by line, and its tokens as they come."""
+        whole: dict[int, _Choice] = {}
+        async for line in response.content:
+            if not line.startswith(_EVENT):
+                continue
+            said = line.removeprefix(_EVENT).strip()
+            if said == _LAST:
+                break
+            for new in self._decode(said).choices:
+                kept = whole.setdefault(new.index, _Choice(new.index, [], None))
+                kept.token_ids += new.token_ids
+                kept.finish_reason = new.finish_reason
+                if new.token_ids:
+                    stream([[new.index, *new.token_ids]])
+        if any(choice.finish_reason is None for choice in whole.values()):
+            raise EngineError("the server's stream ended before its answer did")
+        return list(whole.values())
 
     async def _cause(self, error: Exception) -> RolloutError:
         for _ in range(_PATIENCE if isinstance(error, self.breaks) else 1):

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from ..engine import Engine, EngineSpec, Limits, Request, Result
+from ..engine import Engine, EngineSpec, Limits, Request, Result, Tokens, Took
 from ..errors import EngineError, RolloutError
 from ..transports.base import CLOSE_SECONDS, python_path
 from ..transports.ray_workers import end_with, first_line, join_cluster
@@ -47,15 +47,41 @@ class RayFront:
 
     async def generate(self, number: int, requests: list[Request]) -> list[Result] | tuple[str, str]:
         """Generate requests of a part; all their results."""
+        results: list[Any] = [[]] * len(requests)
+        return await self._generate(number, requests, results.__setitem__) or results
+
+    async def stream(
+        self, number: int, requests: list[Request]
+    ) -> AsyncIterator[list[tuple[int, Result | Tokens]] | tuple[str, str]]:
+        """Generate requests of a part; what comes of each by its place, as it comes."""
+        came: list[tuple[int, Result | Tokens]] = []
+        more = asyncio.Event()
+
+        def took(place: int, one: Result | Tokens) -> None:
+            came.append((place, one))
+            more.set()
+
+        generating = asyncio.create_task(self._generate(number, requests, took))
+        generating.add_done_callback(lambda _task: more.set())
+        while came or not generating.done():
+            await more.wait()
+            more.clear()
+            if came:
+                some, came[:] = came[:], []
+                yield some
+        if failed := generating.result():
+            yield failed
+
+    async def _generate(self, number: int, requests: list[Request], took: Took) -> tuple[str, str] | None:
+        """Generate, until cancelled; why not all was, if so."""
         assert self._engine is not None
-        results: list[Result] = [[]] * len(requests)
         task = asyncio.current_task()
         assert task is not None
         calls = self._calls.setdefault(number, set())
         calls.add(task)
         try:
-            await self._engine.generate(requests, results.__setitem__)
-            return results
+            await self._engine.generate(requests, took)
+            return None
         except asyncio.CancelledError:
             return "RolloutError", "cancelled"
         except Exception as error:
@@ -103,6 +129,7 @@ class Ray(RemoteEngine):
         self._loop = asyncio.get_running_loop()
         self._joined = False
         self._actor: Any = None
+        self._listening: set[asyncio.Task] = set()
 
     async def _start(self, spec: EngineSpec) -> None:
         self._joined = await asyncio.to_thread(join_cluster)
@@ -130,10 +157,25 @@ class Ray(RemoteEngine):
     def _send(self, number: int, requests: list[Request]) -> None:
         first = 0
         for unit in self._units(requests):
-            reference = self._actor.generate.remote(number, unit)
-            answered = partial(self._answered, number, first)
-            reference.future().add_done_callback(partial(self._loop.call_soon_threadsafe, answered))
+            if any(sampling.stream for *_rest, sampling, _sample in unit):
+                self._listening.add(task := asyncio.create_task(self._listen(number, first, unit)))
+                task.add_done_callback(self._listening.discard)
+            else:
+                reference = self._actor.generate.remote(number, unit)
+                answered = partial(self._answered, number, first)
+                reference.future().add_done_callback(partial(self._loop.call_soon_threadsafe, answered))
             first += len(unit)
+
+    async def _listen(self, number: int, first: int, unit: list[Request]) -> None:
+        """Take what comes of one call, by a streaming generator of Ray's."""
+        try:
+            async for reference in self._actor.stream.remote(number, unit):
+                came = _checked(await reference)
+                if number not in self._parts:
+                    return
+                self._take((number, first + place, one) for place, one in came)
+        except (RayError, RolloutError) as error:
+            self._end_call(number, error)
 
     def _units(self, requests: list[Request]) -> Iterable[list[Request]]:
         """What is one call each, in order."""
@@ -144,13 +186,17 @@ class Ray(RemoteEngine):
             return
         try:
             results = _checked(call.result())
-        except RayError as error:
-            self._end_part(number, self._run.failure() or _translated(error))
-        except RolloutError as error:
-            self._actor.cancel.remote(number)
-            self._end_part(number, self._run.failure() or error)
+        except (RayError, RolloutError) as error:
+            self._end_call(number, error)
         else:
             self._take((number, first + place, result) for place, result in enumerate(results))
+
+    def _end_call(self, number: int, error: RayError | RolloutError) -> None:
+        """End a part of which a call has failed."""
+        if isinstance(error, RolloutError):
+            self._cancel(number)
+        cause = error if isinstance(error, RolloutError) else _translated(error)
+        self._end_part(number, self._run.failure() or cause)
 
     def _cancel(self, number: int) -> None:
         if self._failure is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import errors
-from ..engine import Engine, EngineSpec, Limits, Request, Result, Took
+from ..engine import Engine, EngineSpec, Limits, Request, Result, Tokens, Took, is_result
 from ..engine.waiting import all_of
 from ..errors import EngineError, RolloutError, Stalled
 from ..transports.run import Run
@@ -121,18 +121,22 @@ class RemoteEngine(Engine):
         for number in [number for number, part in self._parts.items() if part.call is call]:
             self._cancel(number)
 
-    def _take(self, results: Iterable[tuple[int, int, Result]]) -> None:
-        """Take results, each with the number of its part and its place there."""
-        for number, place, result in results:
+    def _take(self, results: Iterable[tuple[int, int, Result | Tokens]]) -> None:
+        """Take results, and tokens of what streams, each with the number of its part and its place there."""
+        for number, place, came in results:
             part = self._parts[number]
             call = part.call
+            if not is_result(came):
+                if not call.done.done():
+                    call.took(part.first + place, came)
+                continue
             self._room += 1
             part.unanswered -= 1
             if not part.unanswered:
                 del self._parts[number]
             if call.done.done():
                 continue  # it was cancelled, or has failed
-            call.took(part.first + place, result)
+            call.took(part.first + place, came)
             call.unanswered -= 1
             if not call.unanswered:
                 call.done.set_result(None)

@@ -146,6 +146,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, says, capsys):
         ("measure", "--batch", ["1", "8"], [1, 8]),
         ("compare", "--logprobs", ["none", "0"], [None, 0]),
         ("measure", "--request", ["sample", "group"], ["sample", "group"]),
+        ("compare", "--output-kind", ["final", "stream"], ["final", "stream"]),
         ("limit", "--path", ["zmq", "sync"], ["zmq", "sync"]),
         ("gate", "--path", ["zmq", "sync"], ["zmq", "sync"]),
         ("gate", "--metrics", ["wire_bytes", "wire_calls"], ["wire_bytes", "wire_calls"]),

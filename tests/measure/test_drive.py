@@ -261,3 +261,37 @@ def test_log_probabilities_that_do_not_come_are_no_equal_work(of_answer, of_prom
     else:
         with pytest.raises(UnequalWork, match=says):
             asyncio.run(rollout)
+
+
+class Streams:
+    """A rollout whose answers come token by token: the first after half a second, all after one."""
+
+    def __init__(self, lost=0):
+        self.lost = lost
+
+    async def generate(self, prompts, samplings, on_tokens):
+        assert all(one.stream for one in samplings)
+        found = []
+        for prompt, one in enumerate(samplings):
+            for sample in range(getattr(one, "samples", 1)):
+                ids = [10 * prompt + sample] * one.max_tokens
+                for token in ids[self.lost :]:
+                    on_tokens(prompt, sample, [token])
+                found.append(
+                    SimpleNamespace(
+                        token_ids=ids, first_token_seconds=0.4, latency_seconds=1.0, first_seen_seconds=0.5
+                    )
+                )
+        await asyncio.sleep(1.0)
+        return found
+
+
+@pytest.mark.parametrize("asked", [{}, {"request": "group"}, {"arrival": "window:1"}])
+def test_tokens_that_come_one_by_one_are_held_against_the_answers(asked, monkeypatch):
+    load = Workload(prompts=2, samples=2, prompt_tokens=4, output_tokens=3).asking(
+        output_kind="stream", **asked
+    )
+    rolled = virtual_time.run(run_rollout(Streams(), sampling, load, 0), monkeypatch)
+    assert [one.first_seen_seconds for one in rolled.samples] == [0.5] * 4
+    with pytest.raises(UnequalWork, match="2 tokens came as they were made, and they are not the 3 of"):
+        virtual_time.run(run_rollout(Streams(lost=1), sampling, load, 0), monkeypatch)

@@ -86,7 +86,8 @@ def test_single_tokens_have_no_time_between_two():
 
 
 def done(*seconds: float) -> list[RequestTimes]:
-    return [RequestTimes(0.1, 0.2, 2, one, ways_seconds=(0.1, 0.1)) for one in seconds]
+    times = {"ways_seconds": (0.1, 0.1), "first_seen_seconds": 0.1}
+    return [RequestTimes(0.1, 0.2, 2, one, **times) for one in seconds]
 
 
 def test_the_tail_of_ten_samples_by_hand():
@@ -113,6 +114,13 @@ def test_the_ways_of_two_requests_by_hand():
     names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds", "front_cpu_seconds")
     assert [metrics[name] for name in names] == pytest.approx([0.2, 0.35, 0.25, 0.5])
     assert not rollout_metrics(2.0, [there[0], TWO[1]], COUNTS).keys() & {*names}
+
+
+def test_when_the_caller_saw_the_first_tokens_of_what_streams():
+    times = zip(TWO, (0.25, 0.5), strict=True)
+    metrics = rollout_metrics(2.0, [replace(one, first_seen_seconds=seen) for one, seen in times], COUNTS)
+    assert (metrics["first_seen_p50_seconds"], metrics["first_seen_p99_seconds"]) == (0.25, 0.5)
+    assert "first_seen_p50_seconds" not in rollout_metrics(2.0, TWO, COUNTS)
 
 
 def test_idle_time_of_a_gpu_by_hand():

@@ -59,6 +59,7 @@ CHANGED = {
     "logprobs": 0,
     "prompt_logprobs": 0,
     "request": "group",
+    "output_kind": "stream",
     "arrival": "window:2",
     "interrupt": "pause:keep",
 }
@@ -106,6 +107,13 @@ def test_a_variant_is_the_same_work_with_more_asked_and_prompts_of_its_own():
         assert variant.token_ids(rollout)[0][0] != LOAD.token_ids(rollout)[0][0]
     assert LOAD.asking(logprobs=None) == LOAD
     assert "logprobs" not in LOAD.as_dict()
+
+
+def test_what_streams_is_a_variant_and_is_not_interrupted():
+    load = LOAD.asking(output_kind="stream", arrival="window:2")
+    assert (load.name, load.asked) == ("fixed-stream-window-2", {"stream": True})
+    with pytest.raises(ValueError, match="of which nothing else is asked"):
+        LOAD.asking(output_kind="stream", interrupt="pause:keep")
 
 
 def test_a_group_may_come_of_one_request_where_its_answers_are_of_one_length():

@@ -5,6 +5,7 @@ to one that begins with a number of BAD_ANSWERS with that, and to NEVER with not
 """
 
 import asyncio
+import json
 import time
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from aiohttp import web
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ConfigurationError, RolloutError, Sampling, WorkerError
-from rollout_perf.engine import Engine
+from rollout_perf.engine import Engine, is_result
 from rollout_perf.transports.run import Run
 
 RAISE = 666
@@ -23,6 +24,8 @@ BAD_ANSWERS = {
     669: (200, '{"choices": [{"token_ids": "1"}]}'),
 }
 NEVER = 670
+CUT = 671
+"""Its stream ends before its answer."""
 HOLD = "hold"
 """A worker's method that holds the front's event loop for so many seconds."""
 
@@ -48,12 +51,24 @@ class FakeEngine(ModelFreeEngine, Engine):
         try:
             if any(prompt[0] == RAISE for _name, _index, prompt, *_ in requests):
                 raise WorkerError("sabotage on request")
+            await self._stream(requests, took)
             await super().generate(requests, note)
         except asyncio.CancelledError:
             self.seen.aborted += [one[0] for place, one in enumerate(requests) if place not in answered]
             raise
         finally:
             self.seen.now -= len(requests) - len(answered)
+
+    async def _stream(self, requests, took):
+        """The tokens of what streams, one after the other."""
+        streams = [
+            (place, one[2][0], one[3].max_tokens) for place, one in enumerate(requests) if one[3].stream
+        ]
+        for number in range(max((tokens for *_rest, tokens in streams), default=0)):
+            await asyncio.sleep(self._token_seconds)
+            for place, first, tokens in streams:
+                if number < tokens:
+                    took(place, [[0, first % 1000 + number]])
 
     def _sample(self, request, sample, arrived):
         """What came is told, and fields of every kind travel, whatever a Sequence will have."""
@@ -81,7 +96,11 @@ class FakeEngine(ModelFreeEngine, Engine):
             name = asked["request_id"]
             params = asked["sampling_params"]
             assert params.pop("n") == 1
-            one = (name, 0, asked["token_ids"], Sampling(**params), 0)
+            assert ("output_kind" in params) != asked["stream"]
+            params.pop("output_kind", None)
+            one = (name, 0, asked["token_ids"], Sampling(**params, stream=asked["stream"]), 0)
+            if asked["stream"]:
+                return await stream(request, one)
             try:
                 await self.generate([one], lambda _place, result: self.finals.update({name: result[0]}))
             except RolloutError as error:
@@ -89,6 +108,34 @@ class FakeEngine(ModelFreeEngine, Engine):
                 return web.Response(status=500, text="EngineCore encountered an issue")
             choice = {field: self.finals[name].pop(field) for field in ("token_ids", "finish_reason")}
             return web.json_response({"choices": [choice | {"index": 0}]})
+
+        async def stream(request, one):
+            """As vLLM does: the last choice says why it is the last, and may have no tokens."""
+            response = web.StreamResponse()
+            await response.prepare(request)
+            came = asyncio.Queue()
+            generating = asyncio.create_task(self.generate([one], lambda _place, some: came.put_nowait(some)))
+            generating.add_done_callback(lambda _task: came.put_nowait(None))
+            try:
+                while (some := await came.get()) and not is_result(some):
+                    await say(response, {"index": 0, "token_ids": some[0][1:], "finish_reason": None})
+                if some is None:
+                    Run.from_environment().note_failure(generating.exception())
+                    await response.write(
+                        b'data: {"error": {"message": "EngineCore encountered an issue"}}\n\n'
+                    )
+                    return response
+                self.finals[one[0]] = some[0]
+                last = {field: some[0].pop(field) for field in ("token_ids", "finish_reason")}
+                if one[2][0] != CUT:
+                    await say(response, last | {"index": 0, "token_ids": []})
+                await response.write(b"data: [DONE]\n\n")
+                return response
+            finally:
+                generating.cancel()
+
+        async def say(response, choice):
+            await response.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
 
         async def health(_request):
             await asyncio.sleep(60 if never.is_set() else 0)

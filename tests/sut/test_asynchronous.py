@@ -130,20 +130,57 @@ def test_a_share_of_what_is_under_way_is_aborted_evenly_spread_and_comes_to_the_
     asyncio.run(interrupt())
 
 
-def test_what_the_server_generates_is_under_way_until_it_is_done():
+class Delta(SimpleNamespace):
+    """An output of vLLM's with what is new alone, and vLLM's way to put two together."""
+
+    def __init__(self, *token_ids, finished=False):
+        super().__init__(finished=finished, metrics=token_ids, outputs=[])
+        if token_ids:
+            self.outputs.append(SimpleNamespace(index=0, token_ids=list(token_ids)))
+
+    def add(self, new, aggregate):
+        assert aggregate
+        self.finished = new.finished
+        self.outputs[0].token_ids += new.outputs[0].token_ids
+
+
+@pytest.mark.parametrize("kind", ["FINAL_ONLY", "DELTA"])
+def test_what_the_server_generates_is_under_way_until_it_is_done_and_kept_whole(kind):
     under_way, finals = {}, {}
+    outputs = {"FINAL_ONLY": [Delta(1, 2, finished=True)], "DELTA": [Delta(1), Delta(2, finished=True)]}[kind]
+    sampling = SimpleNamespace(output_kind=SimpleNamespace(name=kind))
 
     class Serves:
         async def generate(self, _prompt, _sampling, name):
             assert list(under_way) == [name]
-            yield final(name)
+            for one in outputs:
+                yield one
 
     async def serve():
-        async for _output in _Client(Serves(), finals.__setitem__, under_way).generate(0, 0, f"{_PREFIX}r7"):
-            pass
+        client = _Client(Serves(), finals.__setitem__, under_way)
+        return [one async for one in client.generate(0, sampling, f"{_PREFIX}r7")]
 
-    asyncio.run(serve())
+    assert asyncio.run(serve()) == outputs
     assert (list(finals), under_way) == (["r7"], {})
+    assert finals["r7"].outputs[0].token_ids == [1, 2]
+    assert finals["r7"].metrics == outputs[-1].metrics
+
+
+def test_what_streams_gives_its_tokens_as_they_come_and_then_all_of_it():
+    llm, took = Llm(), []
+
+    async def stream():
+        under = engine(llm)
+        under._results = lambda index, output: [(index, output.outputs[0].token_ids)]
+        asked = [("r0", 0, [0], Sampling(3, stream=True), 0)]
+        generating = asyncio.create_task(under.generate(asked, lambda *one: took.append(one)))
+        await submitted()
+        for one in (Delta(5), Delta(6, 7), Delta(8, finished=True)):
+            llm.collectors["r0"].put(one)
+        await generating
+
+    asyncio.run(stream())
+    assert took == [(0, [[0, 5]]), (0, [[0, 6, 7]]), (0, [[0, 8]]), (0, [(0, [5, 6, 7, 8])])]
 
 
 def test_what_is_aborted_before_its_first_token_is_done_when_it_is_taken():

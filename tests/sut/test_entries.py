@@ -18,16 +18,17 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
 import zmq
-from fake_engine import BAD_ANSWERS, HOLD, NEVER, RAISE
+from fake_engine import BAD_ANSWERS, CUT, HOLD, NEVER, RAISE
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
-from rollout_perf.engine import Engine, Request, waiting
+from rollout_perf.engine import Engine, Request, is_result, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.entries.lag import LoopLag
 from rollout_perf.replicas import Replicas, Routing
@@ -83,7 +84,7 @@ def requests(prompts: list[list[int]], sampling: Sampling) -> list[Request]:
 
 async def generate(engine: Engine, prompts: list[list[int]], sampling: Sampling) -> list[dict]:
     results = [[]] * len(prompts)
-    await engine.generate(requests(prompts, sampling), results.__setitem__)
+    await engine.generate(requests(prompts, sampling), results.__setitem__)  # a result is the last to come
     return [sample for samples in results for sample in samples]
 
 
@@ -139,14 +140,62 @@ def test_a_sequence_says_what_it_took_to_the_engine_and_back():
     assert 0.04 <= sequence.way_back_seconds < 1
 
 
+def test_what_streams_has_its_tokens_as_they_come_and_together_they_are_the_answer(entered):
+    """Beside one that does not stream, whose answer comes as ever."""
+    came: list[tuple[float, int, Any]] = []
+    begin = time.monotonic()
+    asked = [
+        ("s0", 0, [3], Sampling(40, stream=True), 0),
+        ("s1", 1, [7], Sampling(40), 0),
+        ("s2", 2, [900], Sampling(60, stream=True), 0),
+    ]
+    entered.run(entered.engine.generate(asked, lambda *one: came.append((time.monotonic() - begin, *one))))
+    last = {place: (at, one) for at, place, one in came if is_result(one)}
+    assert last.keys() == {0, 1, 2}
+    for place, tokens in ((0, 40), (1, 0), (2, 60)):
+        parts = [
+            (at, ids) for at, where, one in came if where == place and not is_result(one) for _, *ids in one
+        ]
+        answer = last[place][1][0]["token_ids"]
+        assert [token for _at, ids in parts for token in ids] == (answer if tokens else [])
+        assert len(answer) == (tokens or 40)
+        assert not parts or (len(parts) > 1 and parts[0][0] < last[place][0] / 2)
+    assert entered.run(entered.engine.describe())["now"] == 0
+
+
+def test_a_rollout_tells_its_caller_of_tokens_by_prompt_and_sample():
+    class Streaming(ModelFreeEngine, Engine):
+        async def generate(self, requests, took):
+            for place in range(len(requests)):
+                took(place, [[0, 5], [1, 6]] if requests[place][3].one_request else [[0, 5]])
+            await asyncio.sleep(0.05)
+            await super().generate(requests, took)
+
+    def generated(on_tokens, **asked):
+        rollout = Rollout(model=None, row=None, engine=Streaming())
+        return asyncio.run(
+            rollout.generate([[5], [5]], Sampling(1, samples=2, stream=True, **asked), on_tokens)
+        )
+
+    for asked in ({}, {"one_request": True}):
+        heard = []
+        sequences = generated(lambda *one, heard=heard: heard.append(one), **asked)
+        ids = [5, 6] if asked else [5, 5]
+        assert heard == [(prompt, sample, [ids[sample]]) for prompt in (0, 1) for sample in (0, 1)]
+        assert all(one.first_seen_seconds < 0.04 < one.done_seconds for one in sequences)
+    with pytest.raises(ZeroDivisionError):
+        generated(lambda *_: 1 / 0)
+
+
 def test_nothing_to_generate_is_generated_at_once(entered):
     assert entered.run(generate(entered.engine, [], Sampling(1))) == []
 
 
-def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered):
+@pytest.mark.parametrize("stream", [False, True], ids=["", "stream"])
+def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered, stream):
     async def cancel() -> None:
         kept = asyncio.create_task(generate(entered.engine, [[1]], Sampling(300)))
-        dropped = asyncio.create_task(generate(entered.engine, [[1], [2]], Sampling(100_000)))
+        dropped = asyncio.create_task(generate(entered.engine, [[1], [2]], Sampling(100_000, stream=stream)))
         await asyncio.sleep(0.1)
         dropped.cancel()
         await asyncio.gather(dropped, return_exceptions=True)
@@ -157,16 +206,18 @@ def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered):
             if not seen["now"]:
                 break
             await asyncio.sleep(0.02)
-        assert sorted(seen["aborted"]) == ["r0", "r1"]
+        assert sorted(seen["aborted"][-2:]) == ["r0", "r1"]
         assert seen["now"] == 0
 
     entered.run(cancel())
 
 
-def test_an_error_in_the_engine_is_the_caller_s_and_the_engine_goes_on(entered):
+@pytest.mark.parametrize("stream", [False, True], ids=["", "stream"])
+def test_an_error_in_the_engine_is_the_caller_s_and_the_engine_goes_on(entered, stream):
     with pytest.raises(WorkerError, match="sabotage on request"):
-        entered.run(generate(entered.engine, [[1], [RAISE]], Sampling(1)))
-    assert len(entered.run(generate(entered.engine, [[1]], Sampling(2)))[0]["token_ids"]) == 2
+        entered.run(generate(entered.engine, [[1], [RAISE]], Sampling(1, stream=stream)))
+    sampling = Sampling(2, stream=stream)
+    assert len(entered.run(generate(entered.engine, [[1]], sampling))[0]["token_ids"]) == 2
 
 
 def test_workers_are_called_through_it(entered):
@@ -339,6 +390,8 @@ def test_what_a_server_answers_badly_is_an_error_and_the_next_request_goes_on():
                 with pytest.raises(EngineError, match=says):
                     await generate(engine, [[1], [number]], Sampling(1))
                 assert len(await generate(engine, [[1]], Sampling(1))) == 1
+            with pytest.raises(EngineError, match="the server's stream ended before its answer did"):
+                await generate(engine, [[CUT]], Sampling(1, stream=True))
 
     asyncio.run(ask())
 

@@ -85,6 +85,16 @@ def test_or_they_fail_with_the_cause_and_so_does_what_is_asked_afterwards():
     assert replicas._routing._in_flight == [0, 0]
 
 
+def test_what_streams_is_in_flight_until_its_answer_and_is_not_tried_elsewhere():
+    """It has begun in its caller's hands."""
+    asked = [(f"r{n}", n, [n + 1], Sampling(3, stream=True), 0) for n in range(4)]
+    replicas = Replicas([FakeEngine(), FakeEngine()], Routing("least-in-flight", 2), "fail")
+    asyncio.run(replicas.generate(asked, lambda *_: None))
+    assert replicas._routing._in_flight == [0, 0]
+    with pytest.raises(ConfigurationError, match='cannot begin again elsewhere; open it with on_death="fail"'):
+        generated([FakeEngine(), FakeEngine()], "retry", [Sampling(3, stream=True)] * 6)
+
+
 def test_nobody_is_left_and_what_a_worker_raises_is_not_tried_elsewhere():
     with pytest.raises(WorkerDied, match=r"replica \d has ended"):
         generated([Dying(), Dying()], "retry")

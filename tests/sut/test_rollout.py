@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -112,6 +113,23 @@ async def interrupted(rollout: Rollout) -> Any:
     return SimpleNamespace(count=count, aborted=aborted, waits=waits, kept=await kept)
 
 
+async def streamed(rollout: Rollout, asked: list[Sampling]) -> Any:
+    """Prompts that stream, for each Sampling: the answers, and what came before them; or why none does."""
+    found = []
+    for one in asked:
+        heard: dict[tuple[int, int], list[list[int]]] = {}
+
+        def on_tokens(prompt: int, sample: int, token_ids: list[int], heard=heard) -> None:
+            heard.setdefault((prompt, sample), []).append(token_ids)
+
+        try:
+            answers = await rollout.generate(PROMPTS[:2], replace(one, stream=True), on_tokens)
+        except ConfigurationError as error:
+            return str(error)
+        found.append((answers, heard))
+    return found
+
+
 async def until_it_breaks(rollout: Rollout, breaking: Callable[[], object], seen: SimpleNamespace) -> None:
     """Generate, break something meanwhile, and note how long the caller then waited."""
     generating = asyncio.ensure_future(rollout.generate(PROMPTS, Sampling(LONG, ignore_eos=True)))
@@ -201,6 +219,7 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
             await rollout.sleep()
         seen.awake = str(caught.value)
         seen.interrupted = await interrupted(rollout)
+        seen.streamed = await streamed(rollout, [pair, replace(pair, one_request=True), asked])
         seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
         seen.facts = await rollout.describe()
         if path in BREAKS:
@@ -266,6 +285,27 @@ def test_one_request_for_all_samples_of_a_prompt_gives_the_same_ones(path):
     first, second, *others = [sequence.done_seconds for sequence in sequences]
     assert first == second  # when the group was done
     assert len({*others}) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_streams_is_the_same_answer_piece_by_piece(path):
+    seen = visit(path)
+    if path == FLOOR:
+        assert seen.streamed == "this path takes a batch at a time, and none of it streams"
+        return
+    for whole, (answers, heard) in zip(
+        (seen.sampled, seen.of_one_request, seen.scored[:2]), seen.streamed, strict=True
+    ):
+        assert tokens(answers) == tokens(whole)
+        pieces = [heard[place] for place in sorted(heard)]
+        assert [[*chain(*some)] for some in pieces] == tokens(answers)
+        assert all(len(some) > 1 for some in pieces)
+        for one, other in zip(answers, whole, strict=True):
+            assert (one.prompt, one.finish_reason) == (other.prompt, other.finish_reason)
+            assert 0 < one.first_seen_seconds < one.done_seconds + one.way_back_seconds
+            for name in ("logprobs", "prompt_logprobs"):
+                came, expected = getattr(one, name), getattr(other, name)
+                assert [*map(list, came or [])] == [*map(list, expected or [])]  # their ids
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -19,7 +19,7 @@ from ..measure.formats import FORMATS, TEXT, Format
 from ..measure.interruption import WAYS as INTERRUPTIONS
 from ..measure.rl import grpo, verl
 from ..measure.tracked import FIXED, GRPO, TURNS
-from ..measure.workload import GROUP, LOGPROBS, VARIANTS, VOCABULARY, Workload
+from ..measure.workload import GROUP, LOGPROBS, STREAM, VARIANTS, VOCABULARY, Workload
 from .names import MANY, listed, named, unknown
 from .options import engine_arguments
 
@@ -78,6 +78,14 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help=f"what a request is for: a `sample`, or all samples of a prompt, `{GROUP}`; {MANY} "
         "(default: sample)",
+    )
+    parser.add_argument(
+        "--output-kind",
+        action="extend",
+        type=listed(named("output kind", ["final", STREAM])),
+        metavar="KIND",
+        help=f"what comes of a request: the whole answer, `final`, or tokens as they are made, `{STREAM}`; "
+        f"{MANY} (default: final)",
     )
     parser.add_argument(
         "--arrival",
@@ -150,7 +158,12 @@ def _variants(given: argparse.Namespace, loads: list[Workload]) -> list[Workload
         for value in getattr(given, name) or ():
             _check_logprobs(f"--{name.replace('_', '-')}", value, given)
     asked = {name: dict.fromkeys(getattr(given, name) or [None]) for name in VARIANTS}
-    for name, plain in (("request", "sample"), ("arrival", "batch"), ("interrupt", "none")):
+    for name, plain in (
+        ("request", "sample"),
+        ("output_kind", "final"),
+        ("arrival", "batch"),
+        ("interrupt", "none"),
+    ):
         asked[name] = dict.fromkeys(None if one == plain else one for one in asked[name])
     if given.separately:
         found = ({name: one} for name in VARIANTS for one in asked[name] if one is not None)

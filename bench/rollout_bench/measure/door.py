@@ -109,6 +109,19 @@ class Rollout(Protocol):
         """Facts; `facts` types them."""
 
 
+class Streaming(Rollout, Protocol):
+    """A rollout of commits whose Sampling has `stream`; their samples have `first_seen_seconds`."""
+
+    async def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sequence[Any],
+        on_tokens: Callable[[int, int, list[int]], None] | None = None,
+        /,
+    ) -> Sequence[Sample]:
+        """`on_tokens` has the index of a prompt, the number of a sample of it and new token ids."""
+
+
 class Interruptible(Rollout, Protocol):
     """A rollout of commits whose Rollout has `pause`."""
 
@@ -189,6 +202,7 @@ class MakesSampling(Protocol):
         prompt_logprobs: int | None = None,
         samples: int = 1,
         one_request: bool = False,
+        stream: bool = False,
     ) -> Any: ...
 
 
@@ -324,6 +338,11 @@ def ways_seconds(sample: Sample) -> tuple[float, float] | None:
     """What a sample took to the engine's queue and back from it; None at commits that do not say so."""
     ways = cast(Any, sample)
     return (ways.way_in_seconds, ways.way_back_seconds) if hasattr(sample, "way_in_seconds") else None
+
+
+def first_seen_seconds(sample: Sample) -> float | None:
+    """From the call of `generate` to the first tokens in the caller's hands; None of what does not stream."""
+    return cast(float | None, getattr(sample, "first_seen_seconds", None))
 
 
 def is_aborted(sample: Sample) -> bool:

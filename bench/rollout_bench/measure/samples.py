@@ -27,6 +27,8 @@ class RequestTimes:
     """Of its prompt's tokens those of earlier turns."""
     ways_seconds: tuple[float, float] | None = None
     """From submitting the rollout to the engine's queue, and from the last token to who submitted it."""
+    first_seen_seconds: float | None = None
+    """As the others, until who submitted it had its first tokens; None where it does not stream."""
     resent_tokens: int = 0
     """Tokens of its prompt and of what it had, as often as it was sent again with them."""
 
@@ -70,6 +72,7 @@ class Counts:
     """The least time of all its engine steps, see `roofline`."""
 
 
+_SEEN = {"p50": 0.5, "p99": 0.99}
 _PIPE = ("wire_encode_seconds", "wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds")
 """What the engine's process does for the pipe in an engine step."""
 _WAIT = "wire_wait_seconds"
@@ -174,6 +177,9 @@ def _ways(requests: Sequence[RequestTimes], counts: Counts) -> dict[str, float |
     values = {
         f"{who}_cpu_seconds": None if spent is None else spent / len(requests) for who, spent in cpu.items()
     }
+    seen = [request.first_seen_seconds for request in requests if request.first_seen_seconds is not None]
+    if len(seen) == len(requests):
+        values |= {f"first_seen_{name}_seconds": percentile(seen, share) for name, share in _SEEN.items()}
     if len(ways) == len(requests):
         values["way_in_seconds"], values["way_back_seconds"] = map(median, zip(*ways, strict=True))
     return values

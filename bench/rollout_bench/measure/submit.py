@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ from .door import (
     Rollout,
     Sample,
     SampleWithLogprobs,
+    Streaming,
     done_seconds,
+    first_seen_seconds,
     is_aborted,
     ways_seconds,
 )
@@ -58,9 +61,21 @@ async def run_rollout(
         for (_prompt, tokens, samples), home in zip(requests, homes, strict=True)
     ]
     due, chains, before = workload.due_seconds(number), workload.chains(), workload.requests_before()
+    heard: dict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def generate(first: int, some: Sequence[Any], how: Sequence[Any]) -> Awaitable[Sequence[Sample]]:
+        """Generate for prompts from number `first` on, and hear their tokens where they stream."""
+        if workload.output_kind is None:
+            return rollout.generate(some, how)
+
+        def on_tokens(prompt: int, sample: int, token_ids: list[int]) -> None:
+            heard[first + prompt, sample].extend(token_ids)
+
+        return cast(Streaming, rollout).generate(some, how, on_tokens)
+
     begin = time.perf_counter()
     if workload.is_batch:
-        sequences = await rollout.generate(prompts, samplings)
+        sequences = await generate(0, prompts, samplings)
         step_seconds = time.perf_counter() - begin
         times, interruption = [_times_of_engine(sequence) for sequence in sequences], None
     else:
@@ -72,7 +87,8 @@ async def run_rollout(
                 earlier, _tokens = before[place]
                 history = prompts[earlier] + list(answers[earlier][0][0].token_ids)
                 prompts[place][: len(history)] = history
-            found = await rollout.generate([prompts[place]], [samplings[place]])
+            called = time.perf_counter()
+            found = await generate(place, [prompts[place]], [samplings[place]])
             resent = 0
             while workload.interrupt and is_aborted(found[0]):
                 prompt = prompts[place] + list(found[0].token_ids)
@@ -83,7 +99,8 @@ async def run_rollout(
                 found = [_Resumed(found[0], more)]
             done = time.perf_counter()
             answers[place] = [
-                (one, _times_since_due(one, at - begin, done - at, len(history), resent)) for one in found
+                (one, _times_since_due(one, at - begin, done - at, called - at, len(history), resent))
+                for one in found
             ]
 
         interrupting = None
@@ -108,6 +125,8 @@ async def run_rollout(
             f"{max(lengths, default=0)}, {sum(lengths)} in all, came"
         )
     _check_logprobs(workload, sequences)
+    if workload.output_kind is not None:
+        _check_stream(sequences, [count for _prompt, _tokens, count in requests], heard)
     return Rolled(begin, step_seconds, times, interruption)
 
 
@@ -131,13 +150,20 @@ def _times_of_engine(sequence: Sample) -> RequestTimes:
         len(sequence.token_ids),
         done_seconds(sequence),
         ways_seconds=ways_seconds(sequence),
+        first_seen_seconds=first_seen_seconds(sequence),
     )
 
 
 def _times_since_due(
-    sequence: Sample, sent_seconds: float, latency_seconds: float, history_tokens: int, resent_tokens: int
+    sequence: Sample,
+    sent_seconds: float,
+    latency_seconds: float,
+    late_seconds: float,
+    history_tokens: int,
+    resent_tokens: int,
 ) -> RequestTimes:
     """Times as whoever sends requests one by one has them: from when it was due until its answer came."""
+    seen = first_seen_seconds(sequence)
     decoding = sequence.latency_seconds - sequence.first_token_seconds
     return RequestTimes(
         latency_seconds - decoding,
@@ -147,8 +173,22 @@ def _times_since_due(
         sent_seconds,
         history_tokens,
         ways_seconds(sequence),
+        None if seen is None else late_seconds + seen,
         resent_tokens,
     )
+
+
+def _check_stream(
+    sequences: Sequence[Sample], samples: Sequence[int], heard: Mapping[tuple[int, int], list[int]]
+) -> None:
+    """Raise UnequalWork where the tokens that came one after the other are not the answers."""
+    places = [(number, sample) for number, count in enumerate(samples) for sample in range(count)]
+    for place, sequence in zip(places, sequences, strict=True):
+        if (came := heard.get(place, [])) != list(sequence.token_ids):
+            raise UnequalWork(
+                f"of prompt {place[0]} {len(came)} tokens came as they were made, and they are not the "
+                f"{len(sequence.token_ids)} of its answer"
+            )
 
 
 def _check_logprobs(workload: Workload, sequences: Sequence[Sample]) -> None:

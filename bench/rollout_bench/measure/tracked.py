@@ -19,7 +19,7 @@ from ..schema.record import is_system, path_and_entry
 from .agents import turns
 from .labels import ENTRIES, LABELS
 from .rl import grpo, verl
-from .workload import Workload
+from .workload import STREAM, Workload
 
 FILE = "tracked.toml"
 
@@ -214,6 +214,7 @@ _OUTPUT_CAP = _COUNT.of("most tokens of an answer")
 _ASKED = {
     "logprobs": _LOGPROBS.of("most probable tokens of an answer whose log-probabilities come along"),
     "prompt_logprobs": _LOGPROBS.of("the same of a prompt"),
+    "output_kind": Kind(STREAM, lambda value: value == STREAM).of("answers come as they are made"),
     "arrival": _TEXT.of("when requests arrive, as `--arrival` takes it"),
     "interrupt": _TEXT.of("what happens in the middle of a rollout, as `--interrupt` takes it"),
 }

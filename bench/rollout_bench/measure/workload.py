@@ -18,8 +18,11 @@ VOCABULARY = 2000
 """Ids that are drawn stay below, so that one workload fits the vocabulary of every preset."""
 
 LOGPROBS = ("logprobs", "prompt_logprobs")
-VARIANTS = (*LOGPROBS, "request", "arrival", "interrupt")
+VARIANTS = (*LOGPROBS, "request", "output_kind", "arrival", "interrupt")
 """Fields of a workload that make it a variant of another."""
+
+STREAM = "stream"
+"""New tokens come to whoever submits a rollout as they are made; by default each answer comes at its end."""
 
 GROUP = "group"
 """A request for each prompt, with all its samples; by default each sample has its own."""
@@ -74,6 +77,8 @@ class Workload:
     """The same of the prompt's tokens."""
     request: str | None = None
     """GROUP: what a request is for."""
+    output_kind: str | None = None
+    """STREAM: what comes of a request."""
     arrival: str | None = None
     """When requests are sent, of `arrival.WAYS`; None: at once, as a batch."""
     interrupt: str | None = None
@@ -120,7 +125,9 @@ class Workload:
         """A variant: the same work with more asked of the engine (None: not so), and a name that says it."""
         more = {name: value for name, value in more.items() if value is not None}
         words = [f"{name.replace('_', '-')}-{value}" for name, value in more.items()]
-        name = "-".join([self.name, *words]).replace("arrival-", "").replace("interrupt-", "")
+        name = "-".join([self.name, *words])
+        for word in ("output-kind-", "arrival-", "interrupt-"):
+            name = name.replace(word, "")
         return replace(self, name=name.replace(":", "-"), **more)
 
     @property
@@ -138,7 +145,8 @@ class Workload:
     def asked(self) -> dict[str, int]:
         """What is asked of every request beside its length, by its name in the door's Sampling."""
         asked = {name: value for name in LOGPROBS if (value := getattr(self, name)) is not None}
-        return asked | ({"one_request": True} if self.request == GROUP else {})
+        asked |= {"one_request": True} if self.request == GROUP else {}
+        return asked | ({"stream": True} if self.output_kind == STREAM else {})
 
     @property
     def batch(self) -> int:

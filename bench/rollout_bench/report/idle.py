@@ -105,16 +105,25 @@ def _turn(values: dict[str, float]) -> list[str]:
 
 
 def way_table(records: Sequence[Record]) -> str:
-    """One row a measured record, medians: the way of a request in and back, what it costs whom, and how late
-    their event loops are.
+    """One row a measured record, medians: the way of a request in and back, what it costs whom, how late
+    their event loops are, and of what streams when whoever submitted it had its first tokens.
 
-    Nothing where all are behind the local entry.
+    Nothing where all are behind the local entry, and none streams.
     """
-    if not any(record.entry for record in records):
+    streams = any("first_seen_p50_seconds" in record.metrics for record in records)
+    if not streams and not any(record.entry for record in records):
         return ""
     caption = "the way of a request to the engine and back, and what it costs whom, medians"
     titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU", "caller late", "front late"]
-    return _table(caption, titles, records, _way)
+    if not streams:
+        return _table(caption, titles, records, _way)
+    titles += ["1st seen", "p99"]
+    return _table(caption, titles, records, lambda values: _way(values) + _seen(values))
+
+
+def _seen(values: dict[str, float]) -> list[str]:
+    names = [f"first_seen_{name}_seconds" for name in ("p50", "p99")]
+    return [_quantity(values, name) if name in values else "" for name in names]
 
 
 def _way(values: dict[str, float]) -> list[str]:

@@ -128,6 +128,18 @@ METRICS: dict[str, Metric] = {
     "way_back_seconds": Metric(
         "seconds", "way back", "from a sample's last token until who submitted it has it, median over samples"
     ),
+    "first_seen_p50_seconds": Metric(
+        "seconds",
+        "first token seen, median",
+        "from when a request is due until who submitted it has its first tokens, median",
+        note="of what streams",
+    ),
+    "first_seen_p99_seconds": Metric(
+        "seconds",
+        "first token seen, p99",
+        "from when a request is due until who submitted it has its first tokens, 99th percentile",
+        note="of what streams",
+    ),
     "caller_cpu_seconds": Metric(
         "seconds",
         "caller CPU for a request",
