@@ -19,6 +19,9 @@ ROUTINGS = (ROUND_ROBIN, LEAST_IN_FLIGHT, STICKY)
 RETRY, FAIL = "retry", "fail"
 ON_DEATH = (RETRY, FAIL)
 
+_OF_ONE = ("counters", "entry_carried", "front_pid", "router_pid")
+"""Facts of an engine that do not hold of all."""
+
 _MOST_HOMES = 10_000
 """Groups and sessions whose replica is remembered: those that had a request last."""
 
@@ -183,9 +186,10 @@ class Replicas(Engine):
         of_each = [dict(seen) for seen in self._seen]
         for replica, one in zip(self._routing.alive, facts, strict=True):
             of_each[replica] |= {"front_pid": one.get("front_pid", os.getpid())}
+            of_each[replica] |= {name: one[name] for name in ("router_pid",) if name in one}
         for replica, cause in self._causes.items():
             of_each[replica] |= {"died": str(cause)}
-        first = {name: value for name, value in facts[0].items() if name not in ("counters", "front_pid")}
+        first = {name: value for name, value in facts[0].items() if name not in _OF_ONE}
         return first | {"routing": self._routing.name, "on_death": self._on_death, "replicas": of_each}
 
     async def close(self) -> None:

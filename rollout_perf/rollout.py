@@ -72,9 +72,10 @@ class Sequence:
     `first_token_seconds` and `latency_seconds` count from the request's arrival at the engine's
     front to its first and last token; `queue_seconds` is what it waited to be scheduled.
     `done_seconds` counts from the call of `generate` to the last token; `way_in_seconds` is what of it the
-    request took to the engine's queue. `way_back_seconds` is from the last token to the caller's hands.
-    Samples of one request have the times of the last of them. `first_seen_seconds`, of what streams, is from
-    the call of `generate` until the caller had its first tokens.
+    request took to the engine's queue, `to_front_seconds` to the front before that. `way_back_seconds` is
+    from the last token to the caller's hands. Samples of one request have the times of the last of them.
+    `first_seen_seconds`, of what streams, is from the call of `generate` until the caller had its first
+    tokens.
     `text` is None where the model has no tokenizer.
     `logprobs` and `prompt_logprobs`, where they were asked for, have a mapping for each token: its own
     log-probability and those of the most probable ones, by id. The first token of a prompt has none.
@@ -90,6 +91,7 @@ class Sequence:
     done_seconds: float
     way_in_seconds: float
     way_back_seconds: float
+    to_front_seconds: float
     text: str | None = None
     logprobs: list[dict[int, float]] | None = None
     prompt_logprobs: list[dict[int, float]] | None = None
@@ -163,6 +165,7 @@ class Rollout:
             Sequence(
                 done_seconds=sample.pop("done_at") - begin,
                 way_in_seconds=sample.pop("queued_at") - begin,
+                to_front_seconds=sample.pop("arrived_at") - begin,
                 **sample,
             )
             for samples in results

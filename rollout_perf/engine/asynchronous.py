@@ -48,6 +48,7 @@ class AsyncEngine(VllmEngine):
         if not requests:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        arrived_at = time.monotonic()
         unfinished = {name for name, *_rest in requests}
         whole = {place: Whole() for place, request in enumerate(requests) if request[3].stream}
 
@@ -66,7 +67,7 @@ class AsyncEngine(VllmEngine):
             if output.finished:
                 unfinished.discard(name)
                 self._under_way.pop(name, None)
-                took(place, self._results(index, output))
+                took(place, self._results(index, output, arrived_at))
                 if not unfinished:
                     done.set_result(None)
 
@@ -171,7 +172,7 @@ class AsyncEngine(VllmEngine):
         return serve_http(self._llm, model, listener, key, finals.__setitem__, self._under_way)
 
     def served(self, names: list[str]) -> list[Result]:
-        return [self._results(0, self._finals.pop(name)) for name in names]
+        return [self._results(0, *self._finals.pop(name)) for name in names]
 
     async def close(self) -> None:
         gc.unfreeze()

@@ -21,7 +21,7 @@ Request = tuple[str, int, list[int], Any, int]
 
 Result = list[dict[str, Any]]
 """Of a request, for each of its samples the fields of a Sequence; but for its times from the caller's view
-`queued_at` and `done_at`, on the monotonic clock."""
+`arrived_at` (at the front), `queued_at` and `done_at`, on the monotonic clock."""
 
 Tokens = list[list[int]]
 """Of a request that streams, for each of its samples that has new tokens its number and their ids."""
@@ -179,8 +179,8 @@ class VllmEngine(Engine):
         )
 
     @staticmethod
-    def _results(index: int, output: Any) -> Result:
-        """Fields of each Sequence from vLLM's RequestOutput and its RequestStateStats."""
+    def _results(index: int, output: Any, arrived_at: float) -> Result:
+        """Fields of each Sequence from vLLM's RequestOutput and its RequestStateStats; it came here then."""
         times, now = output.metrics, time.monotonic()  # one aborted before its first token has no times: 0.0
         return [
             {
@@ -190,6 +190,7 @@ class VllmEngine(Engine):
                 "queue_seconds": max(0.0, times.scheduled_ts - times.queued_ts),
                 "first_token_seconds": times.first_token_latency,
                 "latency_seconds": times.first_token_latency + times.last_token_ts - times.first_token_ts,
+                "arrived_at": arrived_at,
                 "queued_at": times.queued_ts or now,
                 "done_at": times.last_token_ts or now,
                 "text": completion.text or None,

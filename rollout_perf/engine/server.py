@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,10 +18,10 @@ _KEPT_SECONDS = "3600"
 
 
 class _Client:
-    """vLLM's AsyncLLM, as the server calls it; each request's last output is shown to `final`, and its name
-    as vLLM knows it is among those `under_way` until then."""
+    """vLLM's AsyncLLM, as the server calls it; each request's last output is shown to `final`, with when it
+    came, and its name as vLLM knows it is among those `under_way` until then."""
 
-    def __init__(self, llm: Any, final: Callable[[str, Any], None], under_way: dict[str, None]):
+    def __init__(self, llm: Any, final: Callable[[str, tuple[Any, float]], None], under_way: dict[str, None]):
         self._llm = llm
         self._final = final
         self._under_way = under_way
@@ -30,12 +31,12 @@ class _Client:
 
     async def generate(self, prompt: Any, sampling: Any, name: str, **more: Any) -> AsyncIterator[Any]:
         self._under_way[name] = None
-        whole = Whole()
+        whole, arrived_at = Whole(), time.monotonic()
         try:
             async for output in self._llm.generate(prompt, sampling, name, **more):
                 kept = whole.with_(output) if sampling.output_kind.name == "DELTA" else output
                 if output.finished:
-                    self._final(name.removeprefix(_PREFIX), kept)
+                    self._final(name.removeprefix(_PREFIX), (kept, arrived_at))
                 yield output
         finally:
             del self._under_way[name]
@@ -46,7 +47,7 @@ def serve_http(
     model: str,
     listener: socket.socket,
     key: str,
-    final: Callable[[str, Any], None],
+    final: Callable[[str, tuple[Any, float]], None],
     under_way: dict[str, None],
 ) -> asyncio.Task[Any]:
     """Serve at a socket that listens, to whoever has the key, until the task is cancelled."""

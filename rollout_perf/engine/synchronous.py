@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,13 +37,14 @@ class SyncEngine(VllmEngine):
     async def generate(self, requests: list[Request], took: Took) -> None:
         if any(sampling.stream for *_rest, sampling, _sample in requests):
             raise ConfigurationError("this path takes a batch at a time, and none of it streams")
+        arrived_at = time.monotonic()
         prompts: list[Any] = [
             {"prompt_token_ids": prompt} for _name, _index, prompt, _sampling, _sample in requests
         ]
         samplings = [self._sampling(sampling, sample) for *_rest, sampling, sample in requests]
         outputs = await self._in_thread(lambda: self._llm.generate(prompts, samplings, use_tqdm=False))
         for place, (request, output) in enumerate(zip(requests, outputs, strict=True)):
-            took(place, self._results(request[1], output))
+            took(place, self._results(request[1], output, arrived_at))
 
     async def call_workers(self, method: str, args: tuple) -> list[Any]:
         return await self._in_thread(lambda: self._llm.collective_rpc(method, args=args))

@@ -67,13 +67,13 @@ class Answer(msgspec.Struct, array_like=True, tag=7):
 
 
 class Channel:
-    """A socket in an event loop, without a task: `take` is called with each message that comes."""
+    """A socket in an event loop, without a task: `take` has each message that comes, and its bytes."""
 
     def __init__(
         self,
         socket: zmq.Socket,
         types: Any,
-        take: Callable[[Any], None],
+        take: Callable[[Any, int], None],
         broken: Callable[[EngineError], None],
     ):
         self._socket = socket
@@ -85,11 +85,13 @@ class Channel:
         self._descriptor = socket.fileno()
         self._loop.add_reader(self._descriptor, self._look)
 
-    def send(self, message: Any, *before: bytes) -> None:
-        """Send a message, behind the frames `before`."""
-        self._socket.send_multipart([*before, self._encode(message)], flags=zmq.NOBLOCK)
+    def send(self, message: Any, *before: bytes) -> int:
+        """Send a message, behind the frames `before`; its bytes."""
+        frame = self._encode(message)
+        self._socket.send_multipart([*before, frame], flags=zmq.NOBLOCK)
         # The descriptor is ready once for all that has happened, and sending has taken note of that.
         self._loop.call_soon(self._look)
+        return len(frame)
 
     def _look(self) -> None:
         while not self._socket.closed and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
@@ -99,7 +101,7 @@ class Channel:
             except (msgspec.DecodeError, ValueError) as error:
                 self._broken(EngineError(f"what came over the entry is no message of it: {error}"))
                 return
-            self._take(message)
+            self._take(message, len(frame.buffer))
 
     def close(self) -> None:
         """Take no more; what has been sent may leave."""

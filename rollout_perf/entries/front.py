@@ -16,10 +16,10 @@ from .remote import ABORT, CALL_WORKERS, DESCRIBE, LAG, PAUSE, RESUME, SERVED, S
 
 _lag = LoopLag()
 
-Give = Callable[[list[tuple[int, int, Result | Tokens]]], None]
+Give = Callable[[list[tuple[int, int, Result | Tokens]]], object]
 """Takes results, and tokens of what streams, each with the number of its part and its place there."""
 
-End = Callable[[int, str, str], None]
+End = Callable[[int, str, str], object]
 """Takes the end of a part that has failed or was cancelled: its number, kind and text of the error."""
 
 

@@ -131,14 +131,18 @@ class Http(ZeroMQ):
             params["seed"] += sample
         asked = {"request_id": name, "token_ids": prompt, "sampling_params": params, "stream": streams}
         assert self._session is not None
-        async with self._session.post(_ROUTE, data=msgspec.json.encode(asked)) as response:
+        body = msgspec.json.encode(asked)
+        self._carried["sent_bytes"] += len(body)
+        async with self._session.post(_ROUTE, data=body) as response:
             if response.status != 200:
                 words = (await response.read())[:_WORDS].decode(errors="replace")
                 raise EngineError(f"the server answered {response.status}: {words}")
             if streams:
                 choices = await self._streamed(response, stream)
             else:
-                choices = self._decode(await response.read()).choices
+                content = await response.read()
+                self._carried["received_bytes"] += len(content)
+                choices = self._decode(content).choices
         if len(choices) != params["n"]:
             raise EngineError(f"the server gave {len(choices)} samples, and {params['n']} were asked for")
         return sorted(choices, key=lambda choice: choice.index)
@@ -149,6 +153,7 @@ class Http(ZeroMQ):
         """The whole of what the server says line by line, and its tokens as they come."""
         whole: dict[int, _Choice] = {}
         async for line in response.content:
+            self._carried["received_bytes"] += len(line)
             if not line.startswith(_EVENT):
                 continue
             said = line.removeprefix(_EVENT).strip()

@@ -42,6 +42,7 @@ class HttpRouter(http.Http):
     async def describe(self) -> dict[str, Any]:
         return await super().describe() | {
             "entry_channel": "vllm-router before http",
+            "router_pid": self._started.result()["pid"],
             "vllm-router": version("vllm-router"),
         }
 
@@ -73,5 +74,5 @@ def serve(engine: Engine, endpoint: str) -> dict[str, Any]:
     }
     words = [str(word) for option in (given | _NO_LIMIT).items() for word in option]
     command = [sys.executable, "-m", "vllm_router.launch_router", *words, *_SWITCHES]
-    subprocess.Popen(command, stdout=subprocess.DEVNULL)  # what is wrong it says in its answers
-    return facts | {"url": http.url(host, port)}
+    router = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # what is wrong it says in its answers
+    return facts | {"url": http.url(host, port), "pid": router.pid}

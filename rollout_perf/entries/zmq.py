@@ -60,6 +60,8 @@ class ZeroMQ(RemoteEngine):
         self._asked = itertools.count(1)
         self._started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._channel: Channel | None = None
+        self._carried = {"sent_bytes": 0, "received_bytes": 0}
+        """Requests and what comes of them."""
 
     async def _start(self, spec: EngineSpec) -> None:
         loop, socket = asyncio.get_running_loop(), self._bind()
@@ -89,9 +91,10 @@ class ZeroMQ(RemoteEngine):
             raise
         return socket
 
-    def _take_message(self, message: Any) -> None:
+    def _take_message(self, message: Any, size: int) -> None:
         match message:
             case Results(results):
+                self._carried["received_bytes"] += size
                 self._take(results)
             case Answer(number, value):
                 if number in self._questions:
@@ -118,13 +121,14 @@ class ZeroMQ(RemoteEngine):
                 future.set_exception(self._run.failure() or error)
                 future.exception()  # perhaps nobody waits any more
 
-    def _send_message(self, message: Any) -> None:
+    def _send_message(self, message: Any) -> int:
         assert self._channel is not None
         with contextlib.suppress(zmq.ZMQError):  # it has ended: whoever watches it knows how
-            self._channel.send(message, _IDENTITY)
+            return self._channel.send(message, _IDENTITY)
+        return 0
 
     def _send(self, number: int, requests: list[Request]) -> None:
-        self._send_message(Generate(number, requests))
+        self._carried["sent_bytes"] += self._send_message(Generate(number, requests))
 
     def _cancel(self, number: int) -> None:
         self._send_message(Cancel(number))
@@ -141,6 +145,7 @@ class ZeroMQ(RemoteEngine):
     async def describe(self) -> dict[str, Any]:
         return await super().describe() | {
             "entry_channel": "zmq ROUTER/DEALER",
+            "entry_carried": dict(self._carried),
             "entry_endpoint_kind": self._endpoint.scheme,
             "entry_security": "CURVE" if self._authenticator else "a folder of the user's own",
         }
@@ -176,7 +181,7 @@ async def _serve(
     watcher = connect_for_life(socket, address, keys, expected_end.is_set)
     closed = asyncio.Event()
 
-    def take(message: Any) -> None:
+    def take(message: Any, _size: int) -> None:
         match message:
             case Generate(number, requests):
                 front.generate(number, requests)

@@ -86,7 +86,7 @@ def test_single_tokens_have_no_time_between_two():
 
 
 def done(*seconds: float) -> list[RequestTimes]:
-    times = {"ways_seconds": (0.1, 0.1), "first_seen_seconds": 0.1}
+    times = {"ways_seconds": (0.1, 0.1, 0.05, 0.1), "first_seen_seconds": 0.1}
     return [RequestTimes(0.1, 0.2, 2, one, **times) for one in seconds]
 
 
@@ -108,11 +108,17 @@ def test_without_the_time_of_every_sample_there_is_no_tail():
 
 def test_the_ways_of_two_requests_by_hand():
     """Medians, and CPU time for each request; without the times of every sample there are none."""
-    there = [replace(one, ways_seconds=ways) for one, ways in zip(TWO, ((0.1, 0.3), (0.3, 0.4)), strict=True)]
-    counts = replace(COUNTS, caller_cpu_seconds=0.5, front_cpu_seconds=1.0)
+    ways = ((0.1, 0.3, 0.05, 1.0), (0.3, 0.4, 0.15, 2.0))
+    there = [replace(one, ways_seconds=way) for one, way in zip(TWO, ways, strict=True)]
+    counts = replace(COUNTS, caller_cpu_seconds=0.5, front_cpu_seconds=1.0, entry_bytes=300)
     metrics = rollout_metrics(2.0, there, counts)
+    assert (metrics["to_front_seconds"], metrics["in_engine_seconds"]) == pytest.approx((0.1, 1.5))
+    assert metrics["entry_bytes"] == 150
     names = ("way_in_seconds", "way_back_seconds", "caller_cpu_seconds", "front_cpu_seconds")
     assert [metrics[name] for name in names] == pytest.approx([0.2, 0.35, 0.25, 0.5])
+    older = rollout_metrics(2.0, [replace(one, ways_seconds=one.ways_seconds[:2]) for one in there], COUNTS)
+    assert older["way_back_seconds"] == pytest.approx(0.35)
+    assert "to_front_seconds" not in older
     assert not rollout_metrics(2.0, [there[0], TWO[1]], COUNTS).keys() & {*names}
 
 
@@ -198,6 +204,8 @@ EVERYTHING = replace(
     floor_seconds=1.0,
     caller_cpu_seconds=0.1,
     front_cpu_seconds=0.1,
+    worker_cpu_seconds=0.4,
+    entry_bytes=100,
     caller_lag_seconds=0.001,
     front_lag_seconds=0.002,
 )

@@ -579,18 +579,28 @@ def test_the_fastest_path_is_named_by_how_much_and_its_traces_lead_to_files(tmp_
 
 
 def test_entries_have_a_chart_of_step_time_against_requests_in_flight(tmp_path, visit):
-    """Of the batches at which an entry was compared; twice as many twice as fast pays, and then no more."""
+    """Of the batches at which an entry was compared; twice as many twice as fast pays, and then no more. What
+    a request took on its way, and costs, is there where a record has it."""
     for batch, seconds in ((1, 1.0), (8, 1.0), (16, 1.0), (32, 2.0)):
         raced = {"vllm-mp": [seconds] * 4, "vllm-mp@http": [1.5 * seconds] * 4}
         others = {"vllm-mp": [1.0] * 4, "ray": [1.1] * 4}
-        write_session(tmp_path, raced if batch > 1 else others, batch, name=f"session-{batch}")
+        metrics = {
+            "step_seconds": [seconds] * 4,
+            "way_in_seconds": [0.003, 0.001, 0.002],
+            "entry_bytes": [2048.0],
+        }
+        some = {} if batch < 32 else {"metrics": metrics}
+        write_session(tmp_path, raced if batch > 1 else others, batch, name=f"session-{batch}", **some)
     tab = visit(write_pages(tmp_path / "html", read_results(tmp_path, []), datetime.now(UTC)))
     assert charts(tab) == ["side", "entries"]
     assert text(tab, "#entries-key") == "■ vllm-mp (entry local) ✶ vllm-mp@http"
     points = tab.evaluate("document.getElementById('entries').data.map(one => [one.name, one.x, one.y])")
-    assert points == [["vllm-mp", [8, 16, 32], [1, 1, 2]], ["vllm-mp@http", [8, 16, 32], [1.5, 1.5, 3]]]
+    assert points == [["vllm-mp", [8, 16, 32], [1, 1, 2]], ["vllm-mp@http", [8, 16, 32], [1.5, 1.5, 2]]]
+    ways = [" ".join(text.split()) for text in tab.locator("#ways table").all_text_contents()]
+    assert ways[0].startswith("32 in flightto queuevllm-mp2.00 ms")
+    assert ways[1].startswith("32 in flightbytesvllm-mp2.00 KiB")
     numbers = tab.locator("#entries-numbers tbody tr").all_text_contents()
-    assert [row.rpartition("tokens/s")[2] for row in numbers] == ["at 16", "at 16"]
+    assert [row.rpartition("tokens/s")[2] for row in numbers] == ["at 16", "not yet"]
     tab.locator("#batches label").first.click()
     assert tab.locator("#entries-section").is_visible()  # it is of all batches
 

@@ -61,7 +61,7 @@ def engine(llm) -> AsyncEngine:
     made._llm, made._processes, made._under_way = llm, [], {}
     made._run = SimpleNamespace(step_deadline_seconds=60.0, failure=lambda: None)
     made._sampling = lambda *_: None
-    made._results = lambda index, output: [(index, output.name)]
+    made._results = lambda index, output, _arrived_at: [(index, output.name)]
     return made
 
 
@@ -160,10 +160,13 @@ def test_what_the_server_generates_is_under_way_until_it_is_done_and_kept_whole(
         client = _Client(Serves(), finals.__setitem__, under_way)
         return [one async for one in client.generate(0, sampling, f"{_PREFIX}r7")]
 
+    begin = time.monotonic()
     assert asyncio.run(serve()) == outputs
     assert (list(finals), under_way) == (["r7"], {})
-    assert finals["r7"].outputs[0].token_ids == [1, 2]
-    assert finals["r7"].metrics == outputs[-1].metrics
+    whole, arrived_at = finals["r7"]
+    assert whole.outputs[0].token_ids == [1, 2]
+    assert whole.metrics == outputs[-1].metrics
+    assert begin <= arrived_at <= time.monotonic()
 
 
 def test_what_streams_gives_its_tokens_as_they_come_and_then_all_of_it():
@@ -171,7 +174,7 @@ def test_what_streams_gives_its_tokens_as_they_come_and_then_all_of_it():
 
     async def stream():
         under = engine(llm)
-        under._results = lambda index, output: [(index, output.outputs[0].token_ids)]
+        under._results = lambda index, output, _arrived_at: [(index, output.outputs[0].token_ids)]
         asked = [("r0", 0, [0], Sampling(3, stream=True), 0)]
         generating = asyncio.create_task(under.generate(asked, lambda *one: took.append(one)))
         await submitted()
@@ -191,7 +194,7 @@ def test_what_is_aborted_before_its_first_token_is_done_when_it_is_taken():
     completion = SimpleNamespace(token_ids=[], finish_reason="abort", text="", logprobs=None)
     begin = time.monotonic()
     [result] = AsyncEngine._results(
-        0, SimpleNamespace(metrics=none, outputs=[completion], prompt_logprobs=None)
+        0, SimpleNamespace(metrics=none, outputs=[completion], prompt_logprobs=None), begin
     )
     assert begin <= result["queued_at"] <= result["done_at"] <= time.monotonic()
     assert (result["queue_seconds"], result["latency_seconds"]) == (0.0, 0.0)

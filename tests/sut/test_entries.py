@@ -187,6 +187,25 @@ def test_a_rollout_tells_its_caller_of_tokens_by_prompt_and_sample():
         generated(lambda *_: 1 / 0)
 
 
+def test_bytes_are_those_of_requests_and_answers_and_times_are_in_their_order(entered):
+    if entered.name in (LOCAL, REPLICAS, *BY_RAY):
+        pytest.skip("there are none, or Ray does not say")
+
+    async def count() -> tuple[int, int, list[dict]]:
+        before = (await entered.engine.describe())["entry_carried"]
+        results = await generate(entered.engine, [[1] * 1000, [2] * 1000], Sampling(500))
+        for _ in range(3):
+            carried = (await entered.engine.describe())["entry_carried"]
+        return *(carried[f"{way}_bytes"] - before[f"{way}_bytes"] for way in ("sent", "received")), results
+
+    begin = time.monotonic()
+    sent, received, results = entered.run(count())
+    assert 2000 < sent < 8000
+    assert 2000 < received < 12000
+    for one in results:
+        assert begin < one["arrived_at"] <= one["queued_at"] < one["done_at"]
+
+
 def test_nothing_to_generate_is_generated_at_once(entered):
     assert entered.run(generate(entered.engine, [], Sampling(1))) == []
 

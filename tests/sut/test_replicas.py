@@ -91,7 +91,9 @@ def test_what_streams_is_in_flight_until_its_answer_and_is_not_tried_elsewhere()
     replicas = Replicas([FakeEngine(), FakeEngine()], Routing("least-in-flight", 2), "fail")
     asyncio.run(replicas.generate(asked, lambda *_: None))
     assert replicas._routing._in_flight == [0, 0]
-    with pytest.raises(ConfigurationError, match='cannot begin again elsewhere; open it with on_death="fail"'):
+    with pytest.raises(
+        ConfigurationError, match='cannot begin again elsewhere; open it with on_death="fail"'
+    ):
         generated([FakeEngine(), FakeEngine()], "retry", [Sampling(3, stream=True)] * 6)
 
 

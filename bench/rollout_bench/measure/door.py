@@ -80,6 +80,9 @@ class Facts(TypedDict):
     entry_channel: NotRequired[str]
     """What carries requests, and the process that they reach; where the entry is not the local one."""
     front_pid: NotRequired[int]
+    router_pid: NotRequired[int]
+    entry_carried: NotRequired[dict[str, int]]
+    """Bytes of requests, and of what came of them, both without what frames them."""
     replicas: NotRequired[list[dict[str, Any]]]
     """Of each of several engines, what it has had, and its `front_pid`; the other facts are of the first."""
 
@@ -334,10 +337,16 @@ async def facts(rollout: Rollout) -> Facts:
     return cast(Facts, await rollout.describe())
 
 
-def ways_seconds(sample: Sample) -> tuple[float, float] | None:
-    """What a sample took to the engine's queue and back from it; None at commits that do not say so."""
-    ways = cast(Any, sample)
-    return (ways.way_in_seconds, ways.way_back_seconds) if hasattr(sample, "way_in_seconds") else None
+def ways_seconds(sample: Sample) -> tuple[float, ...] | None:
+    """What a sample took to the engine's queue and back from it, and where the commit says so to the front,
+    and within the engine; None at commits that say nothing of the kind."""
+    if not hasattr(sample, "way_in_seconds"):
+        return None
+    one = cast(Any, sample)
+    ways = (one.way_in_seconds, one.way_back_seconds)
+    if not hasattr(sample, "to_front_seconds"):
+        return ways
+    return (*ways, one.to_front_seconds, one.done_seconds - one.way_in_seconds)
 
 
 def first_seen_seconds(sample: Sample) -> float | None:

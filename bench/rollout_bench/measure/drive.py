@@ -33,10 +33,19 @@ class Watch:
         self.engine_pids = _engine_pids()
         own = found.get("replicas", [found])
         self._replicas = len(own)
-        self.fronts = list(dict.fromkeys([os.getpid(), *(one.get("front_pid", os.getpid()) for one in own)]))
+        self.fronts = list(
+            dict.fromkeys(
+                [
+                    os.getpid(),
+                    *(one[name] for one in own for name in ("front_pid", "router_pid") if name in one),
+                ]
+            )
+        )
         """The processes that a request passes before it reaches the engine."""
         self._pids = sorted({*self.fronts, *self.engine_pids, *worker_pids})
         self._leads: list[dict[str, Any]] = []
+        self._workers = [pid for pid in worker_pids if pid not in (os.getpid(), *self.engine_pids)]
+        self._counts_entry = "entry_carried" in found
         self.counts_wire = "counters" in found
         self.engine = found["engine"]
         """The engine's resolved settings."""
@@ -70,7 +79,9 @@ class Watch:
         forget_peaks(self._pids)
         self._wire = await self._counters()
         await loop_lags(self._rollout, True)
+        self._carried = await self._entry_bytes()
         self._cpu = sum(map(cpu_seconds, self.engine_pids))
+        self._workers_cpu = sum(map(cpu_seconds, self._workers))
         self._fronts_cpu = [*map(cpu_seconds, self.fronts)]
 
     async def end(self, workload: Workload) -> Counts:
@@ -79,6 +90,8 @@ class Watch:
             cpu_seconds(pid) - cpu for pid, cpu in zip(self.fronts, self._fronts_cpu, strict=True)
         )
         cpu = sum(map(cpu_seconds, self.engine_pids)) - self._cpu
+        workers_cpu = sum(map(cpu_seconds, self._workers)) - self._workers_cpu
+        entry_bytes = await self._entry_bytes()
         lags = await loop_lags(self._rollout, False)
         wire = await self.carried()
         wants_steps = [] if workload.is_batch else [True]
@@ -95,6 +108,8 @@ class Watch:
             engine_cpu_seconds=cpu,
             caller_cpu_seconds=caller,
             front_cpu_seconds=sum(fronts) if fronts else None,
+            worker_cpu_seconds=workers_cpu if self._workers else None,
+            entry_bytes=None if entry_bytes is None else entry_bytes - (self._carried or 0),
             caller_lag_seconds=lags and lags[0],
             front_lag_seconds=max(lags[1], default=None) if lags else None,
             host_peak_bytes=peak_bytes(self._pids),
@@ -142,6 +157,9 @@ class Watch:
     async def carried(self) -> dict[str, float]:
         """What the path has carried and spent since `begin`, by name; nothing where it does not count."""
         return {name: value - self._wire[name] for name, value in (await self._counters()).items()}
+
+    async def _entry_bytes(self) -> int | None:
+        return sum((await facts(self._rollout))["entry_carried"].values()) if self._counts_entry else None
 
     async def _counters(self) -> dict[str, float]:
         if not self.counts_wire:

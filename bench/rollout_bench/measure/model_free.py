@@ -59,6 +59,7 @@ class ModelFreeEngine:
             "queue_seconds": 0.0,
             "first_token_seconds": min(self._token_seconds, done_at - arrived),
             "latency_seconds": done_at - arrived,
+            "arrived_at": arrived,
             "queued_at": arrived,
             "done_at": done_at,
         }
@@ -69,8 +70,8 @@ class ModelFreeEngine:
 
         llm, folder = _Llm(self._model, self.generate), str(self._model.folder)
 
-        def final(name: str, output: Any) -> None:
-            self._finals[name] = output.metrics
+        def final(name: str, came: tuple[Any, float]) -> None:
+            self._finals[name] = came[0].metrics
 
         return serve_http(llm, folder, listener, key, final, {})
 

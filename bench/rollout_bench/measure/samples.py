@@ -25,8 +25,9 @@ class RequestTimes:
     """From the rollout's begin until it was due; None where all were, at its begin."""
     history_tokens: int = 0
     """Of its prompt's tokens those of earlier turns."""
-    ways_seconds: tuple[float, float] | None = None
-    """From submitting the rollout to the engine's queue, and from the last token to who submitted it."""
+    ways_seconds: tuple[float, ...] | None = None
+    """As _WAYS names them: from submitting the rollout to the engine's queue, from the last token to who
+    submitted it; where they are known, from submitting to the front, and in the engine."""
     first_seen_seconds: float | None = None
     """As the others, until who submitted it had its first tokens; None where it does not stream."""
     resent_tokens: int = 0
@@ -56,6 +57,10 @@ class Counts:
     caller_cpu_seconds: float | None = None
     front_cpu_seconds: float | None = None
     """Of another process than the caller's, before the engine's."""
+    worker_cpu_seconds: float | None = None
+    """Of all workers; None where the engine's process is the worker."""
+    entry_bytes: int | None = None
+    """Of requests, and of what came of them."""
     caller_lag_seconds: float | None = None
     front_lag_seconds: float | None = None
     """How late their event loops were, mean; of several fronts the latest's."""
@@ -72,6 +77,7 @@ class Counts:
     """The least time of all its engine steps, see `roofline`."""
 
 
+_WAYS = ("way_in_seconds", "way_back_seconds", "to_front_seconds", "in_engine_seconds")
 _SEEN = {"p50": 0.5, "p99": 0.99}
 _PIPE = ("wire_encode_seconds", "wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds")
 """What the engine's process does for the pipe in an engine step."""
@@ -110,6 +116,9 @@ def rollout_metrics(
         **{name: seconds / steps for name, seconds in counts.wire_seconds.items()},
         **counts.stage_seconds,
         "engine_cpu_seconds": counts.engine_cpu_seconds / steps,
+        "worker_cpu_seconds": None
+        if counts.worker_cpu_seconds is None
+        else counts.worker_cpu_seconds / steps,
         "host_peak_bytes": counts.host_peak_bytes,
         "gpu_peak_bytes": counts.gpu_peak_bytes,
         **_tail(step_seconds, requests, gaps),
@@ -181,7 +190,9 @@ def _ways(requests: Sequence[RequestTimes], counts: Counts) -> dict[str, float |
     if len(seen) == len(requests):
         values |= {f"first_seen_{name}_seconds": percentile(seen, share) for name, share in _SEEN.items()}
     if len(ways) == len(requests):
-        values["way_in_seconds"], values["way_back_seconds"] = map(median, zip(*ways, strict=True))
+        values |= dict(zip(_WAYS, map(median, zip(*ways, strict=False)), strict=False))
+    if counts.entry_bytes is not None:
+        values["entry_bytes"] = counts.entry_bytes / len(requests)
     return values
 
 

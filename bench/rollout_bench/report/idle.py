@@ -28,7 +28,7 @@ def tail_table(records: Sequence[Record]) -> str:
     ]
     titles = ["path", "batch", "50 % done", "90 %", "99 %", "all", "tail", "slowest", "preempted", "cached"]
     caption = "when the samples of a rollout were done, medians; the ratios say which path is faster"
-    return _table(caption, titles, at_once, _tail)
+    return medians_table(caption, titles, at_once, _tail)
 
 
 def _tail(values: dict[str, float]) -> list[str]:
@@ -52,7 +52,7 @@ def idle_table(records: Sequence[Record]) -> str:
     titles = ["path", "batch", "busy", "idle", "idle a step", "pipe <=", "roofline"]
     caption = "busy and idle, medians; pipe: its part of that at most; roofline: share of the memory's speed"
     ours = [record for record in records if not is_system(record.path)]  # another's system shows none of it
-    return _table(caption, titles, ours, _idle)
+    return medians_table(caption, titles, ours, _idle)
 
 
 def steady_table(records: Sequence[Record]) -> str:
@@ -63,7 +63,7 @@ def steady_table(records: Sequence[Record]) -> str:
     steady = [record for record in records if "steady_token_seconds" in record.metrics]
     titles = ["path", "batch", "warm-up", "a token", "idle", "first token", "99 %", "answer", "99 %"]
     caption = "requests as they arrive, at steady state, medians; counted from when each was due"
-    return _table(caption, titles, steady, _steady)
+    return medians_table(caption, titles, steady, _steady)
 
 
 def _steady(values: dict[str, float]) -> list[str]:
@@ -88,7 +88,7 @@ def turn_table(records: Sequence[Record]) -> str:
     turns = [record for record in records if "turn_p50_seconds" in record.metrics]
     titles = ["path", "batch", "a turn", "99 %", "later first token", "99 %", "history lost", "cached"]
     caption = "turns of sessions, medians; counted from when each was due, without the time of tools"
-    return _table(caption, titles, turns, _turn)
+    return medians_table(caption, titles, turns, _turn)
 
 
 def _turn(values: dict[str, float]) -> list[str]:
@@ -104,35 +104,6 @@ def _turn(values: dict[str, float]) -> list[str]:
     ]
 
 
-def way_table(records: Sequence[Record]) -> str:
-    """One row a measured record, medians: the way of a request in and back, what it costs whom, how late
-    their event loops are, and of what streams when whoever submitted it had its first tokens.
-
-    Nothing where all are behind the local entry, and none streams.
-    """
-    streams = any("first_seen_p50_seconds" in record.metrics for record in records)
-    if not streams and not any(record.entry for record in records):
-        return ""
-    caption = "the way of a request to the engine and back, and what it costs whom, medians"
-    titles = ["path", "batch", "way in", "way back", "caller CPU", "front CPU", "caller late", "front late"]
-    if not streams:
-        return _table(caption, titles, records, _way)
-    titles += ["1st seen", "p99"]
-    return _table(caption, titles, records, lambda values: _way(values) + _seen(values))
-
-
-def _seen(values: dict[str, float]) -> list[str]:
-    names = [f"first_seen_{name}_seconds" for name in ("p50", "p99")]
-    return [_quantity(values, name) if name in values else "" for name in names]
-
-
-def _way(values: dict[str, float]) -> list[str]:
-    whose = [f"{who}_{what}_seconds" for what in ("cpu", "lag") for who in ("caller", "front")]
-    names = ["way_in_seconds", "way_back_seconds", *whose]
-    fronts = [name for name in names if name.startswith("front") and name not in values]
-    return ["" if name in fronts else _quantity(values, name) for name in names]
-
-
 def interruption_table(records: Sequence[Record]) -> str:
     """One row a record of rollouts that are interrupted, medians: until the engine was quiet, until it had
     new weights where it got any, until it went on, and until samples were as fast as before; what was sent
@@ -140,7 +111,7 @@ def interruption_table(records: Sequence[Record]) -> str:
     interrupted = [record for record in records if "quiet_seconds" in record.metrics]
     caption = "rollouts that were interrupted, medians"
     titles = ["path", "batch", "until quiet", "weights", "goes on", "full speed", "sent again", "twice"]
-    return _table(caption, titles, interrupted, _interruption)
+    return medians_table(caption, titles, interrupted, _interruption)
 
 
 def _interruption(values: dict[str, float]) -> list[str]:
@@ -179,14 +150,14 @@ def stage_table(records: Sequence[Record]) -> str:
     """
     timed = [record for record in records if f"stage_{_STAGES[0]}_seconds" in record.metrics]
     caption = "stages of an engine step, medians; `turn` holds others of them, so they do not add up"
-    return _table(caption, ["path", "batch", *_STAGES], timed, _stage)
+    return medians_table(caption, ["path", "batch", *_STAGES], timed, _stage)
 
 
 def _stage(values: dict[str, float]) -> list[str]:
     return [_quantity(values, f"stage_{name}_seconds") for name in _STAGES]
 
 
-def _table(
+def medians_table(
     caption: str,
     titles: list[str],
     records: Sequence[Record],

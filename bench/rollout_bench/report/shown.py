@@ -11,10 +11,10 @@ from .idle import (
     steady_table,
     tail_table,
     turn_table,
-    way_table,
 )
 from .replicas import replica_table
 from .saturation import saturation_table
+from .ways import cost_table, way_table
 
 _TABLES = (
     saturation_table,
@@ -26,6 +26,7 @@ _TABLES = (
     idle_table,
     stage_table,
     way_table,
+    cost_table,
     replica_table,
 )
 

@@ -119,11 +119,28 @@ METRICS: dict[str, Metric] = {
         "CPU time of the engine's process for each engine step",
         note="of all its threads; with `sync` that process is the worker too",
     ),
+    "worker_cpu_seconds": Metric(
+        "seconds",
+        "worker CPU in an engine step",
+        "CPU time of the workers for each engine step",
+        note="of all of them; absent with `sync`",
+    ),
     "way_in_seconds": Metric(
         "seconds",
         "way in",
         "from submitting a rollout until the engine has a request in its queue, median over requests",
         note="through the entry and vLLM's front",
+    ),
+    "to_front_seconds": Metric(
+        "seconds",
+        "to the front",
+        "from submitting a rollout until vLLM's front has a request, median over requests",
+        note="what is left of the way in is the front's own",
+    ),
+    "in_engine_seconds": Metric(
+        "seconds",
+        "in the engine",
+        "from the engine's queue to the last token, median over samples",
     ),
     "way_back_seconds": Metric(
         "seconds", "way back", "from a sample's last token until who submitted it has it, median over samples"
@@ -140,6 +157,12 @@ METRICS: dict[str, Metric] = {
         "from when a request is due until who submitted it has its first tokens, 99th percentile",
         note="of what streams",
     ),
+    "entry_bytes": Metric(
+        "bytes",
+        "bytes of a request and its answer",
+        "what an entry carries for each request, both ways",
+        note="what frames it, such as HTTP's headers, is left out; Ray does not say",
+    ),
     "caller_cpu_seconds": Metric(
         "seconds",
         "caller CPU for a request",
@@ -150,7 +173,7 @@ METRICS: dict[str, Metric] = {
         "seconds",
         "front CPU for a request",
         "CPU time of the front, for each request",
-        note="where it is a process of its own",
+        note="where it is a process of its own; with the router's, where there is one",
     ),
     "caller_lag_seconds": Metric(
         "seconds",

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 from ..history.findings import STEP_TIMES
@@ -16,9 +17,10 @@ from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
 from ..report.saturation import saturation
 from ..report.side_by_side import SideBySide, Tracked, cases_of, side_by_side
+from ..report.ways import COSTS, PARTS
 from ..schema.metrics import METRICS
 from ..schema.metrics import metric as metric_facts
-from ..schema.record import MEASURED, REFERENCE, measured_at, minute
+from ..schema.record import MEASURED, REFERENCE, Record, measured_at, minute
 from ..stats.change_points import LEAST_POINTS
 from ..stats.ratios import LEAST_REPLICATES
 from .link import opened
@@ -59,6 +61,10 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
                 "cases": [_case(point, place) for point in _newest(points)],
                 "side_by_side": {batch: one and asdict(one) for batch, one in compared.items()},
                 "saturation": _saturation(compared),
+                "ways": {
+                    batch: _ways(sessions.get(case_of(group, batch), []), compared[batch])
+                    for batch in batches
+                },
                 "traces": {
                     batch: [
                         {"name": one.name, "file": trace_name(one)}
@@ -85,7 +91,8 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
             "subject": [commit.subject for commit in commits],
             "time": [commit.time for commit in commits],
         },
-        "metrics": {name: _facts(name) for name in sorted({*names, STEP_TIME})},
+        "metrics": {name: _facts(name) for name in sorted({*names, STEP_TIME, *PARTS, *COSTS})},
+        "ways": [PARTS, COSTS],
         "files": {name: slug(name) for name in sorted(names)},
         "machines": machines,
         "machines_without_gpu": [name for name, facts in machines.items() if not facts.get("gpu")],
@@ -103,6 +110,19 @@ def _sessions(kept: list[Any], tracked: Tracked, points: Sequence[Point]) -> Sid
     work = points[-1].record.workload["fingerprint"] if points else None
     commit = points[-1].commit if points else None
     return side_by_side(kept + tracked.sessions(points), STEP_TIME, work, commit)
+
+
+def _ways(kept: Sequence[tuple[Any, Record]], one: SideBySide | None) -> dict[str, dict[str, float]]:
+    """Of each path what `report.ways` shows, medians over the sessions that were compared."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for _session, record in kept:
+        if one is not None and record.workload["fingerprint"] == one.work:
+            for name in (*PARTS, *COSTS):
+                found.setdefault(record.way, {}).setdefault(name, []).extend(record.metrics.get(name, []))
+    return {
+        path: {name: _short(median(samples)) for name, samples in values.items() if samples}
+        for path, values in found.items()
+    }
 
 
 def _saturation(compared: Mapping[int, SideBySide | None]) -> dict[str, int | None]:

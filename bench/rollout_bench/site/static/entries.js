@@ -40,7 +40,20 @@ RP.entries = function () {
     ),
     [...new Set(found.flatMap(([, one]) => one.sources))].map((source) => RP.say(source)),
   );
+  RP.put("ways", RP.front.ways.map((titles) => waysTable(titles, paths, RP.group().ways[RP.batch()] || {})));
 };
+
+// Where the time of a request goes at the chosen batch, or what it costs whom: the metrics that any path has.
+function waysTable(titles, paths, ways) {
+  const there = Object.keys(titles).filter((name) => paths.some((path) => ways[path] && name in ways[path]));
+  if (!there.length) return null;
+  return RP.table(
+    [`${RP.batch()} in flight`, ...there.map((name) => titles[name])],
+    paths
+      .filter((path) => ways[path])
+      .map((path) => [path, ...there.map((name) => (name in ways[path] ? RP.quantity(ways[path][name], name) : ""))]),
+  );
+}
 
 function entriesChart(rows) {
   const batches = [...new Set(rows.flatMap(([, points]) => points.map((one) => one.batch)))].sort((a, b) => a - b);
