@@ -131,7 +131,7 @@ def sleep_table(records: Sequence[Record]) -> str:
     slept = [record for record in records if "sleep_seconds" in record.metrics]
     caption = "engines that slept, medians; first step and full speed are from when they were to wake"
     titles = ["path", "batch", "to sleep", "freed", "to wake", "weights", "first step", "full speed", "twice"]
-    return _table(caption, titles, slept, _sleep)
+    return medians_table(caption, titles, slept, _sleep)
 
 
 def _sleep(values: dict[str, float]) -> list[str]:
