@@ -118,6 +118,12 @@ ENTRIES: dict[str, Entry] = {
         ("ray",),
         CLUSTER,
     ),
+    "ray-batch": Entry(
+        "a front in a Ray actor, a call for a batch: results of an engine step come together",
+        "rollout_perf.entries.ray:RayBatch",
+        ("ray",),
+        CLUSTER,
+    ),
 }
 """Every entry by name."""
 

@@ -1,4 +1,5 @@
-"""The entries `ray` and `ray-group`: a front in a Ray actor, a call a sample, as verl has it, or a group.
+"""The entries `ray`, `ray-group` and `ray-batch`: a front in a Ray actor; a call a sample, as verl has it, a
+group, or all of a batch, whose results come as they are done by a streaming generator.
 
 RAY_ADDRESS names the cluster that is joined, see `transports.ray_cluster`. Ray pickles what it carries:
 whoever can join the cluster can run code in it.
@@ -123,6 +124,8 @@ class Ray(RemoteEngine):
     """An engine in a Ray actor, a call a sample."""
 
     channel = "ray actor call a sample"
+    listens = False
+    """Whether results of a call come one by one, also of what does not stream."""
 
     def __init__(self, run: Run, _endpoint: None = None):
         super().__init__(run)
@@ -157,7 +160,7 @@ class Ray(RemoteEngine):
     def _send(self, number: int, requests: list[Request]) -> None:
         first = 0
         for unit in self._units(requests):
-            if any(sampling.stream for *_rest, sampling, _sample in unit):
+            if self.listens or any(sampling.stream for *_rest, sampling, _sample in unit):
                 self._listening.add(task := asyncio.create_task(self._listen(number, first, unit)))
                 task.add_done_callback(self._listening.discard)
             else:
@@ -229,6 +232,16 @@ class RayGroup(Ray):
 
     def _units(self, requests: list[Request]) -> Iterable[list[Request]]:
         return (list(group) for _index, group in itertools.groupby(requests, key=lambda request: request[1]))
+
+
+class RayBatch(Ray):
+    """An engine in a Ray actor, a call for all that is sent together."""
+
+    channel = "ray actor call a batch"
+    listens = True
+
+    def _units(self, requests: list[Request]) -> Iterable[list[Request]]:
+        return [requests]
 
 
 def _translated(error: Exception) -> EngineError:

@@ -60,6 +60,7 @@ ENTRIES: dict[str | None, str | None] = {
     "http-router": "vllm-router before http",
     "ray": "ray actor call a sample",
     "ray-group": "ray actor call a group",
+    "ray-batch": "ray actor call a batch",
 }
 """Beginning of the description of what carries requests, by the entry; None is the local one."""
 

@@ -108,6 +108,7 @@ const LOOKS = {
   "@http-router": ["#a03d76", "#eba3cb", "cross-open", "dot"],
   "@ray": ["#c44e00", "#ff9350", "triangle-up", "solid"],
   "@ray-group": ["#8f6200", "#f2c14e", "triangle-down", "dashdot"],
+  "@ray-batch": ["#00795a", "#3fcfa5", "star-open", "longdash"],
 };
 const OTHERS = [
   ["#6a3d9a", "#c6a5f0", "triangle-down", "longdash"],
