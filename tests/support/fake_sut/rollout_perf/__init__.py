@@ -146,6 +146,7 @@ class Rollout:
         facts = {"executor": self.row.executor, "vllm": "none", "engine": engine}
         if self.entry != "local":
             facts |= {"entry_channel": "zmq ROUTER/DEALER", "front_pid": self.child}
+            facts |= {"entry_carried": {"sent_bytes": BYTES * self.rollouts, "received_bytes": 0}}
         if self.replicas > 1:
             own = {"requests": 4, "retried": 0, "front_pid": self.child}
             return facts | {
