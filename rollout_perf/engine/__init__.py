@@ -1,8 +1,9 @@
-"""vLLM's engines behind one small interface; what differs between vLLM's versions is here.
+"""vLLM's engines behind one small interface.
 
 `AsyncEngine` is vLLM's AsyncLLM, whose engine runs in a process of its own and reaches the
 workers through the path's executor; `SyncEngine` is LLM.generate in this process. Both turn
-vLLM's exceptions into the package's own. Supported: vLLM 0.26 to 0.32.
+vLLM's exceptions into the package's own. `versions` says which releases of vLLM are supported, and what
+differs between them.
 
 Knows nothing of what a transport does: it names the path's executor to vLLM, and vLLM builds it.
 """

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import inspect
 import signal
 import socket
 import time
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ..errors import ConfigurationError, EngineError, RolloutError, Stalled
+from ..errors import EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Result, Took, VllmEngine, Whole, new_tokens, translated
@@ -131,8 +130,6 @@ class AsyncEngine(VllmEngine):
         return len(chosen)
 
     async def pause(self, mode: str) -> None:
-        if "mode" not in inspect.signature(self._llm.pause_generation).parameters:
-            raise ConfigurationError("this vLLM cannot be paused in a mode")
         pausing = self._llm.pause_generation(mode=mode, clear_cache=False)
         await self._done(pausing, self._run.step_deadline_seconds)
 

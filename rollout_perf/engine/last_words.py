@@ -23,7 +23,7 @@ LAST_WORDS = {
         "Error in loading model architecture '%s'",
     ),
 }
-"""What is logged with an exception before nothing goes on, by logger; of vLLM 0.26 to 0.32."""
+"""What is logged with an exception before nothing goes on, by logger."""
 
 _FILE = "VLLM_LOGGING_CONFIG_PATH"
 

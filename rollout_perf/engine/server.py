@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from ..versions import SERVER_IN_LAUNCHERS
 from .base import Whole
 
 _PREFIX = "generate-tokens-"
@@ -52,10 +53,10 @@ def serve_http(
 ) -> asyncio.Task[Any]:
     """Serve at a socket that listens, to whoever has the key, until the task is cancelled."""
     os.environ["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] = _KEPT_SECONDS
-    try:
+    if SERVER_IN_LAUNCHERS.there:
         from vllm.entrypoints.launchers.api_server.entry import build_and_serve
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    except ModuleNotFoundError:  # vLLM before 0.30
+    else:
         from vllm.entrypoints.openai.api_server import build_and_serve
         from vllm.entrypoints.openai.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser

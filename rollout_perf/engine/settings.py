@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 from ..models import Model
 from ..surroundings import importing
 from ..transports import Row
+from ..versions import RAY_PLACES
 
 _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disable_log_stats")
 
@@ -99,6 +100,8 @@ def set_environment(row: Row, tensor_parallel_size: int) -> None:
     if "ray" in row.requires and "ray" in sys.modules:
         # Neither Ray's threads nor the settings that it read when it was loaded survive a fork.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    if not RAY_PLACES.there:
+        os.environ.setdefault("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if current_platform.is_cpu():
         # vLLM binds the threads of its own executor's workers to cores; nobody else's.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..surroundings import environment
+from ..versions import CPU_IN_PROCESS, Change, unsupported
 
 if TYPE_CHECKING:
     from .base import Transport
@@ -38,6 +39,8 @@ class Row:
     yields the environment variables by which the engine finds it."""
     needs_gpu: str | None = None
     """Why the path does not exist without a GPU, if so."""
+    cpu_since: Change | None = None
+    """What vLLM must have for the path to exist without a GPU."""
     endpoint_check: str | None = None
     """"module:function" that checks an endpoint, for transports that take one."""
     baseline: bool = False
@@ -75,7 +78,11 @@ class Row:
 
     def absent(self, has_gpu: bool) -> str | None:
         """Why the path cannot be taken here, or None where it can."""
-        return not_installed(self.requires) or (None if has_gpu else self.needs_gpu)
+        if reason := not_installed(self.requires) or unsupported():
+            return reason
+        if has_gpu:
+            return None
+        return self.cpu_since.before if self.cpu_since and not self.cpu_since.there else self.needs_gpu
 
 
 def not_installed(modules: Iterable[str]) -> str | None:
@@ -89,7 +96,12 @@ CLUSTER = "rollout_perf.transports.ray_cluster:local_cluster"
 """The surroundings of whatever needs Ray."""
 
 TRANSPORTS: dict[str, Row] = {
-    "sync": Row("LLM.generate, the engine in the same process: the floor", "uni", in_process=True),
+    "sync": Row(
+        "LLM.generate, the engine in the same process: the floor",
+        "uni",
+        in_process=True,
+        cpu_since=CPU_IN_PROCESS,
+    ),
     "vllm-mp": Row("vLLM's own executor over its shared-memory queue", "mp"),
     "vllm-ray": Row(
         "vLLM's own Ray executor: Ray places the workers, the shared-memory queue carries",

@@ -289,9 +289,13 @@ def test_a_record_has_the_samples_of_the_rounds_that_count_and_says_how_the_host
 
 @pytest.mark.timeout(120)
 def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeypatch):
-    """Two commits, an environment each: what differs between them is seen, and no more."""
+    """Two commits, an environment each: what differs between them is seen, and no more.
+
+    A build whose vLLM breaks as it is loaded, whatever it raises, goes on: its contestants say what it was.
+    """
     fake.put(monkeypatch, tmp_path)
     shutil.copytree(fake.FAKE_SUT, tmp_path / "sut")
+    (tmp_path / "sut" / "vllm" / "__init__.py").write_text("raise AttributeError('transformers has no X')\n")
     (tmp_path / "sut" / "rollout_perf" / "speed.py").write_text("SLOWDOWN = {}\nBYTES = 1001\n")
     pythons = {
         "base": Interpreter(sys.executable, dict(os.environ)),

@@ -28,8 +28,8 @@ _STOP_SECONDS = 10.0
 
 
 def import_vllm() -> None:
-    """Load what every path needs, so that a fork has it."""
-    with suppress(ImportError):
+    """Load what every path needs, so that a fork has it; each fork says what is in its way."""
+    with suppress(Exception):
         import vllm.entrypoints.llm
         import vllm.v1.engine.async_llm  # noqa: F401
 
