@@ -35,13 +35,18 @@ RAY_PLACES = Change(
     "vLLM's Ray executor leaves steps to the shared-memory queue unless told otherwise",
     "it is told so by VLLM_USE_RAY_V2_EXECUTOR_BACKEND",
 )
+CONFIG_COUNTS_STEPS = Change(
+    "0.23",
+    "vLLM's config says how many engine steps are under way at once",
+    "the executor says it: ours does in any case",
+)
 SERVER_IN_LAUNCHERS = Change(
     "0.29",
     "vLLM's HTTP server is in vllm.entrypoints.launchers",
     "it is in vllm.entrypoints.openai",
 )
 
-CHANGES = (RAY_PLACES, CPU_IN_PROCESS, SERVER_IN_LAUNCHERS)
+CHANGES = (RAY_PLACES, CPU_IN_PROCESS, CONFIG_COUNTS_STEPS, SERVER_IN_LAUNCHERS)
 """All of them, in the order of releases."""
 
 

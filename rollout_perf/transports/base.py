@@ -75,14 +75,16 @@ class Host(Protocol):
 class Counters:
     """What a transport has carried since it started, counted in the driver.
 
-    `calls` and `replies` are messages, one for each worker that is sent to or answers; bytes
-    are those of the frames, without the channel's own framing. Seconds are the driver's: to encode
-    a call, to hand it to the channel, to wait for replies, to take one that has come apart, to decode it.
+    `calls` and `replies` are messages, one for each worker that is sent to or answers; `steps_ahead` are
+    engine steps sent before the answer to the last was there; bytes are those of the frames, without the
+    channel's own framing. Seconds are the driver's: to encode a call, to hand it to the channel, to wait
+    for replies, to take one that has come apart, to decode it.
     They add up over threads that wait at once.
     """
 
     calls: int = 0
     replies: int = 0
+    steps_ahead: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
     encode_seconds: float = 0.0

@@ -54,6 +54,7 @@ class TransportExecutor(Executor):
         self._run = run
         self._failure_callback: Callable[[], None] | None = None
         self._scheduled: Any = None
+        self._last_step: Reply | None = None
         self._output_rank = [world_size - parallel.tensor_parallel_size]
         self._everyone = range(world_size)
         self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
@@ -114,7 +115,11 @@ class TransportExecutor(Executor):
 
     def _step(self, scheduler_output: Any, grammar_output: Any, non_block: bool) -> Any:
         encode = partial(wire.encode, (STEP, (scheduler_output, grammar_output), {}))
-        reply = self._send(encode, self._output_rank, self._run.step_deadline_seconds, self._decode_step)
+        if self._last_step is not None and not self._last_step.done():
+            self.transport.counters.steps_ahead += 1
+        self._last_step = reply = self._send(
+            encode, self._output_rank, self._run.step_deadline_seconds, self._decode_step
+        )
         return reply if non_block else reply.result()
 
     def _send(self, encode: Callable[[], list], ranks: Any, deadline_seconds: float, then: Callable) -> Any:
@@ -138,6 +143,11 @@ class TransportExecutor(Executor):
         error = reply.exception()
         if isinstance(error, EngineError):
             self._run.note_failure(error)
+
+    @property
+    def max_concurrent_batches(self) -> int:
+        """Engine steps that may be under way: before 0.23 vLLM asks its executor, see `versions`."""
+        return 2 if self.scheduler_config.async_scheduling else 1
 
     @property
     def _is_pooling(self) -> bool:

@@ -49,6 +49,11 @@ class TestLabel:
     @pytest.mark.parametrize("path", LABELS)
     def test_what_matches_its_label_stays_as_it_is(self, path):
         assert check_label(measured(path)) == measured(path)
+        for facts in (
+            {"steps_ahead": 1},
+            {"steps_ahead": 0, "tokens_generated": 8},
+        ):  # of one step nothing is ahead
+            assert check_label(measured(path, **facts)).status == MEASURED
 
     @pytest.mark.parametrize("entry", ENTRIES)
     def test_a_case_behind_an_entry_was_really_reached_by_that(self, entry):
@@ -73,6 +78,7 @@ class TestLabel:
             ("zmq", {"channel": "ray actor call"}, "channel is 'ray actor call', not zmq"),
             ("zmq", {"channel": None}, "channel is None, not zmq"),
             ("ray", {"channel": "zmq ROUTER/DEALER ipc"}, "not ray actor"),
+            ("zmq", {"steps_ahead": 0}, "no step was sent before the answer to the last was there"),
         ],
     )
     def test_another_executor_or_channel_fails(self, path, observed, says):

@@ -161,6 +161,15 @@ def test_the_next_step_is_sent_while_the_last_one_computes(executor, workers):
     assert not first.done()
     workers.by_rank[0].may_go_on.set()
     assert [second.result()[0], first.result()[0]] == [2, 1]
+    step(executor, 3).result()
+    assert executor.facts()["counters"]["steps_ahead"] == 1
+
+
+@pytest.mark.parametrize(("on", "steps"), [(True, 2), (False, 1)])
+def test_before_0_23_vllm_asks_the_executor_how_many_steps_may_be_under_way(executor, on, steps):
+    """Its own executors say 2 with async scheduling; the class that they are of says 1: none is ahead."""
+    executor.scheduler_config = SimpleNamespace(async_scheduling=on)
+    assert executor.max_concurrent_batches == steps
 
 
 def test_an_output_on_the_gpu_is_waited_for_on_its_worker_s_device_by_the_rank_that_replies(

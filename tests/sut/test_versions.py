@@ -13,6 +13,7 @@ VLLM = Path(find_spec("vllm").origin).parent
 SEEN = {
     versions.RAY_PLACES: ("envs.py", '"VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1"'),
     versions.CPU_IN_PROCESS: ("platforms/cpu.py", '"VLLM_ENABLE_V1_MULTIPROCESSING"'),
+    versions.CONFIG_COUNTS_STEPS: ("config/vllm.py", "def max_concurrent_batches("),
     versions.SERVER_IN_LAUNCHERS: ("entrypoints/launchers/api_server/entry.py", "def build_and_serve("),
 }
 """The file, and what stands there, where a release has the change."""
@@ -30,12 +31,12 @@ def test_the_table_is_in_order_and_says_of_the_installed_vllm_what_it_has():
 @pytest.mark.parametrize(
     ("installed", "sync", "there"),
     [
-        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False, False, False]),
-        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 3),
-        ("0.23.0", None, [True, True, False]),
-        ("0.29.0rc1", None, [True, True, True]),
-        ("1.0", None, [True, True, True]),
-        (None, None, [True, True, True]),
+        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False] * 4),
+        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 4),
+        ("0.23.0", None, [True, True, True, False]),
+        ("0.29.0rc1", None, [True] * 4),
+        ("1.0", None, [True] * 4),
+        (None, None, [True] * 4),
     ],
 )
 def test_a_release_has_what_came_before_it_and_a_path_that_it_lacks_is_absent(

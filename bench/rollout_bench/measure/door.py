@@ -64,6 +64,8 @@ class Counters(TypedDict):
     wait_seconds: NotRequired[float]
     receive_seconds: NotRequired[float]
     decode_seconds: NotRequired[float]
+    steps_ahead: NotRequired[int]
+    """Engine steps that were sent before the answer to the last was there."""
 
 
 class Facts(TypedDict):
