@@ -27,7 +27,7 @@ from rollout_bench.history.ledgers import find_ledger
 from rollout_bench.history.order import read_in_order
 from rollout_bench.measure import asv_records, machine
 from rollout_bench.measure.asv_cases import METHOD
-from rollout_bench.measure.control import find_controls, with_ratios
+from rollout_bench.measure.control import find_controls, is_control, with_ratios
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.sequence import kept_records
 from rollout_bench.measure.session import Contestant, run_session
@@ -137,8 +137,17 @@ class Study:
             deadline_seconds=seconds,
             timeline=True,
         )
+        lacking = {
+            one.workload["fingerprint"]: first_line(one.reason or "")
+            for one in records
+            if is_control(one) and one.status != MEASURED
+        }
+        for reason in dict.fromkeys(lacking.values()):
+            say(f"without a control: {reason}")
         by_release: dict[str, list[Record]] = {}
         for record in with_ratios(records):
+            if why := lacking.get(record.workload["fingerprint"]):
+                record.observed.setdefault("absent", {})["control"] = why
             its = dict(record.provenance)
             by_release.setdefault(its.pop("side"), []).append(replace(record, provenance=its))
         for one in some:
