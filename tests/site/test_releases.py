@@ -1,6 +1,7 @@
 """The page of releases: what the terminal says of a ledger, with links into the ledger's own site."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 from release_site import ENTRIES, NOW, write_site
@@ -36,6 +37,23 @@ def test_the_page_says_what_the_terminal_says_and_its_links_are_there(tmp_path):
     assert 'href="../../../docs/index.html">Docs' in points.read_text()
     assert 'href="../../releases.html">Releases' in (own / "index.html").read_text()
     assert not (own / "releases.html").exists()
+
+
+def test_a_release_that_failed_stands_side_by_side_with_none(tmp_path):
+    _site, one = write_site(tmp_path)
+    failed = one.entries[5]
+    points = [
+        replace(point, record=point.record.failed("it broke"))
+        if point.commit.subject == failed.subject
+        else point
+        for point in one.results.points
+    ]
+    pages = [
+        releases_content([replace(one, results=each)])
+        for each in (one.results, replace(one.results, points=points))
+    ]
+    assert [f">with {failed.name}<" in page for page in pages] == [True, False]
+    assert [page.count(f">with {one.entries[4].name}<") for page in pages] == [1, 1]
 
 
 def test_without_a_ledger_there_is_no_page_of_releases(tmp_path):

@@ -14,10 +14,11 @@ from ..history.detect import ChangePoint, find_change_points
 from ..history.ledger import Entry, Ledger
 from ..history.ledgers import find_ledger, known_ledgers, notes_url
 from ..history.order import read_in_order
-from ..history.results import Commit, Results
+from ..history.results import Commit, Point, Results
 from ..report.answer import STEP_TIME
 from ..report.releases import CAPTION, Case, Cell, day, read_releases
 from ..schema.metrics import CONTROL_RATIO
+from ..schema.record import MEASURED
 from .change_points import page_name
 
 UP = "../../"
@@ -82,7 +83,7 @@ def _case(case: Case, one: Measured, commits: Mapping[str, Commit]) -> str:
             f'<tr><th scope="row">{_notes(one.package, entry.name)}</th><td>{day(entry.published)}</td>{row}'
             f"<td>{link}</td></tr>"
         )
-        if any(cell.point for cell in cells.values()):
+        if _measured(cells) is not None:
             before = entry
     sentence = f"<p><strong>{escape(case.newest)}</strong></p>\n" if case.newest else ""
     said = [f"{escape(text)} {_page(point, one.name)}" for point, text in case.change_points]
@@ -112,11 +113,17 @@ def _notes(package: str, version: str) -> str:
     return f'<a href="{escape(notes_url(package, version))}">{escape(version)}</a>'
 
 
+def _measured(cells: Mapping[str, Cell]) -> Point | None:
+    """A point of a release that was measured; None where it has none."""
+    points = (cell.point for cell in cells.values())
+    return next((one for one in points if one is not None and one.record.status == MEASURED), None)
+
+
 def _side_by_side(
     name: str, before: Entry | None, entry: Entry, cells: Mapping[str, Cell], commits: Mapping[str, Commit]
 ) -> str:
     """A link to the release and the measured one before, on the compare page of the ledger's site."""
-    point = next((cell.point for cell in cells.values() if cell.point), None)
+    point = _measured(cells)
     if point is None or before is None:
         return ""
     a, b = (f"{point.machine}@{commits[one.subject].hash[:8]}" for one in (before, entry))
