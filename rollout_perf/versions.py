@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-OLDEST, NEWEST = "0.20", "0.33"
-"""Releases that were tried, both included; a newer one is taken for the newest."""
+OLDEST, NEWEST = "0.20", "0.32"
+"""Both included; a newer one is taken for the newest."""
 
 
 @dataclass(frozen=True)
