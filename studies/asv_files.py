@@ -14,7 +14,8 @@ from typing import Any
 from asv.results import Results
 from asv.runner import BenchmarkResult
 from rollout_bench import git
-from rollout_bench.measure.tracked import Tracked
+from rollout_bench.measure.tracked import DEFAULT_SET, Tracked
+from rollout_bench.schema import variables
 from rollout_bench.schema.record import FAILED, Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +47,7 @@ def write_results(
     The benchmarks are those of results/benchmarks.json and their values what benchmarks/rollout.py makes of
     the records. What failed is without a value.
     """
-    os.environ.setdefault("ROLLOUT_PERF_SET", "default")
+    os.environ.setdefault(variables.SET, DEFAULT_SET)
     spec = importlib.util.spec_from_file_location("rollout", ROOT / "benchmarks" / "rollout.py")
     assert spec is not None
     assert spec.loader is not None

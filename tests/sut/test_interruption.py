@@ -2,6 +2,7 @@
 test_rollout the real thing, tests/gpu a real sleep."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
