@@ -159,7 +159,12 @@ class Http(ZeroMQ):
             said = line.removeprefix(_EVENT).strip()
             if said == _LAST:
                 break
-            for new in self._decode(said).choices:
+            try:
+                choices = self._decode(said).choices
+            except (msgspec.DecodeError, ValueError):
+                words = said[:_WORDS].decode(errors="replace")
+                raise EngineError(f"the server's stream ended with: {words}") from None
+            for new in choices:
                 kept = whole.setdefault(new.index, _Choice(new.index, [], None))
                 kept.token_ids += new.token_ids
                 kept.finish_reason = new.finish_reason

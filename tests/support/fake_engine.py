@@ -24,8 +24,8 @@ BAD_ANSWERS = {
     669: (200, '{"choices": [{"token_ids": "1"}]}'),
 }
 NEVER = 670
-CUT = 671
-"""Its stream ends before its answer."""
+CUT, FAILS = 671, 672
+"""Its stream ends before its answer; or with an error, of which nothing else is known."""
 HOLD = "hold"
 """A worker's method that holds the front's event loop for so many seconds."""
 
@@ -119,6 +119,9 @@ class FakeEngine(ModelFreeEngine, Engine):
             try:
                 while (some := await came.get()) and not is_result(some):
                     await say(response, {"index": 0, "token_ids": some[0][1:], "finish_reason": None})
+                if one[2][0] == FAILS:
+                    await response.write(b'data: {"error": {"message": "out of luck"}}\n\n')
+                    return response
                 if some is None:
                     Run.from_environment().note_failure(generating.exception())
                     await response.write(

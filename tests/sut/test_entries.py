@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import pytest
 import zmq
-from fake_engine import BAD_ANSWERS, CUT, HOLD, NEVER, RAISE
+from fake_engine import BAD_ANSWERS, CUT, FAILS, HOLD, NEVER, RAISE
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure.model_free import ModelFreeEngine
 
@@ -409,8 +409,9 @@ def test_what_a_server_answers_badly_is_an_error_and_the_next_request_goes_on():
                 with pytest.raises(EngineError, match=says):
                     await generate(engine, [[1], [number]], Sampling(1))
                 assert len(await generate(engine, [[1]], Sampling(1))) == 1
-            with pytest.raises(EngineError, match="the server's stream ended before its answer did"):
-                await generate(engine, [[CUT]], Sampling(1, stream=True))
+            for number, says in ((CUT, "before its answer did"), (FAILS, 'with: {"error": .*out of luck')):
+                with pytest.raises(EngineError, match=f"the server's stream ended {says}"):
+                    await generate(engine, [[number]], Sampling(1, stream=True))
 
     asyncio.run(ask())
 
