@@ -83,7 +83,8 @@ def check_label(record: Record) -> Record:
     if label.channel is not None and not str(observed.get("channel", "")).startswith(label.channel):
         wrong.append(f"channel is {observed.get('channel')!r}, not {label.channel}")
     several = observed["tokens_generated"] > record.workload["batch"]  # steps, so one could be ahead
-    if observed["engine"]["async_scheduling"] and several and observed.get("steps_ahead") == 0:
+    ahead = any(worker["async_scheduling"] for worker in observed["workers"])
+    if ahead and several and observed.get("steps_ahead") == 0:
         wrong.append("async scheduling is on, and no step was sent before the answer to the last was there")
     way_in, there = WayIn.of(record.entry), len(observed.get("replicas", [None]))
     if there != way_in.replicas:
