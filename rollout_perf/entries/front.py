@@ -64,7 +64,8 @@ class Front:
     def cancel(self, number: int) -> None:
         """Abort a part, unless it has ended."""
         if number in self._parts:
-            self._parts[number].cancel()
+            # At the next turn: a task that has not begun would end without a word.
+            asyncio.get_running_loop().call_soon(self._parts[number].cancel)
 
     async def close(self) -> None:
         """Abort all, and end the engine."""

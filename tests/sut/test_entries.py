@@ -23,13 +23,14 @@ from typing import Any
 import aiohttp
 import pytest
 import zmq
-from fake_engine import BAD_ANSWERS, CUT, FAILS, HOLD, NEVER, RAISE
+from fake_engine import BAD_ANSWERS, CUT, FAILS, HOLD, NEVER, RAISE, FakeEngine
 from leaks import eventually, lives, nothing_left
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
 from rollout_perf.engine import Engine, Request, is_result, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
+from rollout_perf.entries.front import Front
 from rollout_perf.entries.lag import LoopLag
 from rollout_perf.replicas import Replicas, Routing
 from rollout_perf.surroundings import environment
@@ -229,6 +230,21 @@ def test_a_call_that_is_cancelled_aborts_its_requests_and_no_other(entered, stre
         assert seen["now"] == 0
 
     entered.run(cancel())
+
+
+def test_a_part_that_is_cancelled_at_the_turn_at_which_it_came_is_ended_too():
+    """Or its room at the front would be lost."""
+    ended = []
+
+    async def both() -> None:
+        front = Front(FakeEngine(0.01), lambda _results: None, lambda *end: ended.append(end))
+        front.generate(1, requests([[1]], Sampling(100)))
+        front.cancel(1)
+        await asyncio.sleep(0.02)
+        assert front._parts == {}
+
+    asyncio.run(both())
+    assert ended == [(1, "RolloutError", "cancelled")]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["", "stream"])
