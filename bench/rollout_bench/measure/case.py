@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from ..schema.metrics import METRICS
 from ..schema.record import ABSENT, FAILED, MEASURED, Record, Status, WayIn, now, way
 from . import drive, machine, probe
-from .door import Rollout, facts
+from .door import Rollout
 from .gated import Exact
 from .labels import check_label
 from .marked import signal_all
@@ -224,9 +224,6 @@ class Cases(ABC):
         }
         if counted.totals:
             observed["counted"] = counted.totals
-        ahead = (await facts(engine.rollout)).get("counters", {}).get("steps_ahead")
-        if ahead is not None:
-            observed["steps_ahead"] = ahead
         observed |= await self._inspected(engine, workload, len(samples))
         metrics = without_exact(gather(samples)) | counted.metrics
         metrics["engine_start_seconds"] = [engine.start_seconds]

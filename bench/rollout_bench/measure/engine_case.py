@@ -166,6 +166,9 @@ class EngineCases(Cases):
 
     async def _inspected(self, engine: Up, workload: Workload, rollouts: int) -> dict[str, Any]:
         observed: dict[str, Any] = {}
+        ahead = (await facts(engine.rollout)).get("counters", {}).get("steps_ahead")
+        if ahead is not None:
+            observed["steps_ahead"] = ahead
         if self._way_in.replicas > 1:
             observed["replicas"] = await self._watch.replicas()
         if self.options["compare_probe"]:
