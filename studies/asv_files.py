@@ -9,6 +9,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from asv.results import Results
@@ -72,7 +73,7 @@ def write_results(
         given = [getattr(own, method)(cache, *one) for one in combinations]
         samples = [one["samples"] if isinstance(one, dict) else None for one in given]
         number = [one["number"] if isinstance(one, dict) else None for one in given]
-        values = [None if isinstance(one, dict) else one for one in given]
+        values = [median(one["samples"]) if isinstance(one, dict) else one for one in given]
         done = BenchmarkResult(values, samples, number, 0, "", None)
         results.add_result(benchmark, done, record_samples=True)
     results.save(str(folder.parent))

@@ -175,6 +175,15 @@ def test_an_engine_is_renewed_where_path_commit_and_machine_can(way, path, has, 
     assert bool(found) == bool(reason)
 
 
+def test_the_machine_of_a_record_is_as_it_was_before_the_process_was_pinned(monkeypatch):
+    cores = iter([16, 1])
+    monkeypatch.setattr(machine, "facts", lambda: {"cores": next(cores)})
+    asked = {"path": "zmq", "preset": "nano", "tensor_parallel_size": 1, "options": {}, "provenance": {}}
+    asked["workloads"] = [vars(load) for load in fixed("nano", [2])]
+    record = EngineCases(asked, [].append, None, None).done(ABSENT, "not to be measured")
+    assert record.provenance["machine"] == {"cores": 16}
+
+
 def test_requests_that_arrive_one_by_one_are_timed_and_not_counted_and_too_few_are_not_steady(notes):
     load = fixed("nano", [2])[0].asking(arrival="window:1")
     plain = fixed("nano", [2])[0]

@@ -60,6 +60,7 @@ class Cases(ABC):
         self.observed: dict[str, Any] = {}
         self.begin = now()
         self._keep = keep
+        self._machine = machine.facts()  # later its cores are those of a process that is pinned
         self._started = False
         self._pinned = False
         self._search = Search(self.options["until_limit_seconds"])
@@ -112,7 +113,7 @@ class Cases(ABC):
             status=status,
             reason=reason,
             provenance=self.request["provenance"]
-            | {"measured_at": self.begin, "versions": _versions(), "machine": machine.facts()},
+            | {"measured_at": self.begin, "versions": _versions(), "machine": self._machine},
             entry=self.entry,
             **({"observed": self.observed} | fields),
         )

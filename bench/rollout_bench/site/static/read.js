@@ -3,14 +3,13 @@
 
 function changePoints() {
   const found = RP.front.change_points.filter((point) => point.group === RP.group().id);
+  const { commits } = RP.group();
+  const least = RP.front.least_commits;
+  const short =
+    commits < least &&
+    `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise.`;
   if (!found.length) {
-    const { commits } = RP.group();
-    const least = RP.front.least_commits;
-    const short = `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise.`;
-    RP.put(
-      "change-points",
-      RP.say(commits < least ? short : `No change point was found in ${commits} commits of this selection.`),
-    );
+    RP.put("change-points", RP.say(short || `No change point was found in ${commits} commits of this selection.`));
     return;
   }
   const row = (point) => [
@@ -32,7 +31,7 @@ function changePoints() {
   const rest = found.filter((point) => !first.includes(point));
   RP.put(
     "change-points",
-    first.length ? table(first) : RP.say("The step time has no change point in this selection."),
+    first.length ? table(first) : RP.say(short || "The step time has no change point in this selection."),
     rest.length ? RP.el("details", {}, RP.el("summary", {}, `${rest.length} of other metrics`), table(rest)) : null,
     RP.el("p", {}, RP.el("a", { href: "regressions.html" }, "By commit and cause, of all selections")),
   );
