@@ -363,14 +363,20 @@ def test_a_bad_request_is_one_line(checkout, arguments, reported, capsys):
 
 def test_whatever_differs_in_an_exact_metric_is_a_change_at_its_commit_however_new():
     """As h100-1x has it: deltas came, shrank, and went again two commits before the newest."""
-    wire = [1140, 1140, 1140, 327, 171, 172, 1140, 1140]
-    series = [point(number, [count], "wire_bytes") for number, count in enumerate(wire)]
+
+    def counted(counts, totals):
+        made = [point(number, [count], "wire_bytes") for number, count in enumerate(counts)]
+        return [replace(one, record=replace(one.record, observed={"counted": totals})) for one in made]
+
+    exact = {"wire_bytes": 1}
+    series = counted([1140, 1140, 1140, 327, 171, 172, 1140, 1140], exact)
     found = find_change_points(Results(points=series))
     assert places(found) == [(3, False), (4, False), (5, True), (6, True)]
     assert [one.reverted_by == COMMITS[6] for one in found] == [True, True, False, False]
     assert found[-1].interval == (found[-1].ratio, 1140 / 172)
     assert {one.state for one in found} == {"lasting"}
-    assert not find_change_points(Results(points=[point(n, [7], "wire_bytes") for n in range(3)]))
+    assert not find_change_points(Results(points=counted([7] * 3, exact)))
+    assert not find_change_points(Results(points=counted([7, 7, 8], {})))  # of before starts were gated
     assert not find_short(Results(points=series[:2]))
 
 

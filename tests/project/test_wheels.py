@@ -22,6 +22,7 @@ MEASURED = {
     "rollout",
     "surroundings",
     "transports",
+    "versions",
 }
 """What the system under test is made of: nothing that generates load, times, judges or shows."""
 

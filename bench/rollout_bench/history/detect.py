@@ -24,7 +24,7 @@ from . import confirm
 from .control import control_of, link_error
 from .locks import Changes, changed, pins
 from .parts import Part, counts_of, parts_of
-from .results import Commit, Key, Point, Results
+from .results import Commit, Key, Point, Results, is_counted
 
 _99 = 2.576
 """Standard errors that half of a 99 % interval is."""
@@ -112,7 +112,7 @@ def find_change_points(
     for metric in metrics_of(results) if metrics is None else metrics:
         for key, points in judged(results, metric).items():
             series = measured(points, metric)
-            shifts, departures = _changes_of(series, metric_facts(metric).exact)
+            shifts, departures = _changes_of(series, _is_exact(points, metric))
             shifts = [one for one in shifts if _beyond_links(one, series)]
             changed: list[Shift | Departure] = [
                 *shifts,
@@ -150,6 +150,10 @@ def find_change_points(
     return found
 
 
+def _is_exact(points: Sequence[Point], metric: str) -> bool:
+    return metric_facts(metric).exact and all(is_counted(one, metric) for one in points)
+
+
 def _changes_of(series: Measured, exact: bool) -> tuple[list[Shift], list[Departure]]:
     """Changes of level, and commits that may have made one; what is exact leaves no doubt."""
     if exact:
@@ -181,7 +185,7 @@ def find_short(results: Results, metrics: Collection[str] | None = None) -> list
         Short(key, metric, count)
         for metric in (metrics_of(results) if metrics is None else metrics)
         for key, points in judged(results, metric).items()
-        if (count := len(_samples(points, metric)[0])) < (2 if metric_facts(metric).exact else LEAST_POINTS)
+        if (count := len(_samples(points, metric)[0])) < (2 if _is_exact(points, metric) else LEAST_POINTS)
     ]
 
 

@@ -208,8 +208,13 @@ class Results:
 
 
 def _counted(points: Sequence[Point], metric: str | None) -> list[Point]:
-    counted = ((point, point.record.observed.get("counted")) for point in points)
-    return [point for point, totals in counted if isinstance(totals, dict) and metric in totals]
+    return [point for point in points if is_counted(point, metric)]
+
+
+def is_counted(point: Point, metric: str | None) -> bool:
+    """Whether a metric is an exact count there, of a gated start."""
+    totals = point.record.observed.get("counted")
+    return isinstance(totals, dict) and metric in totals
 
 
 def key_of(point: Point) -> Key:
