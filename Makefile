@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam publish preview docs browser actionlint pictures reference lock clean
+.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam test-hosts publish preview docs browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,11 +26,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Without an engine a test computes, or waits for a process: three at once keep two cores busy. Tests of a file
 # share what takes long to make: xdist 3.8 does not heed its groups under pytest 9.2.
-LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu)" -n 3 --dist loadfile \
+LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu or hosts)" -n 3 --dist loadfile \
 	--no-loadscope-reorder
 # Three of the longest files at once are slower than two on 2 cores. Tests of a file share a cluster of Ray's.
 # tests/conftest.py puts the files that take longest first; xdist would begin with those that have the most tests.
-ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu)" -n 2 --dist loadfile \
+ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu or hosts)" -n 2 --dist loadfile \
 	--no-loadscope-reorder
 
 lint: setup ## ruff, mypy, import rules
@@ -51,10 +51,13 @@ test: light ## every test that needs no GPU
 test-gpu: setup ## every path with a real engine on the GPU, the baselines too
 	python -m pytest -m gpu
 
+test-hosts: setup ## workers on two hosts, as namespaces of this machine; needs root, and says so elsewhere
+	python -m pytest -m "hosts and not endurance" -n 2 --dist loadfile --no-loadscope-reorder tests/hosts
+
 baselines: setup ## the tests of the baselines on the CPU, which `make test` leaves out
 	python -m pytest -m "baseline and not endurance"
 
-endurance: setup ## fifty starts and stops of every transport, killed fronts of more paths: what is left
+endurance: setup ## fifty starts and stops of every transport, killed fronts and cut networks of more paths: what is left
 	python -m pytest -m endurance -rP
 
 exam: setup ## the long exam of gate and detector, with real engines; EXAM_GATES=20 takes an hour or more

@@ -22,6 +22,7 @@ from .models import Model, find_model
 from .replicas import FAIL, ROUND_ROBIN, Replicas, Routing, check_on_death, shares
 from .surroundings import lent
 from .transports import Row, find_transport
+from .transports.placement import Nodes, check_nodes, placed
 from .transports.run import Run
 
 _END_SECONDS = 10.0
@@ -242,6 +243,7 @@ async def open_rollout(
     step_deadline_seconds: float = 300.0,
     device: str | None = None,
     endpoint: str | None = None,
+    nodes: Nodes | None = None,
     entry: str = LOCAL,
     entry_endpoint: str | None = None,
     replicas: int = 1,
@@ -253,22 +255,29 @@ async def open_rollout(
 
     `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
     a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
-    `zmq`. `entry` is what carries requests to the engine and answers back, and `entry_endpoint` where that
-    listens if it can be told. With `replicas` there are as many engines, each with a share of this host;
-    requests go to them as `routing` says ("round-robin", "least-in-flight", "sticky" by a Sampling's session,
-    or else by prompt). Where one dies, its requests go to the others (`on_death="retry"`), or all fail with
-    the cause ("fail"). The caller owns the block; leaving it ends every process that entering it
-    started, and so does the caller's death. Rollouts opened at once start one after the other; what a start
-    changes in the environment of this process is undone when it is over. Until the block ends, Python looks
-    for no garbage in what this process had when the engine was up, as that holds up requests (`gc.freeze`).
-    Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the
-    engine does not start within `start_deadline_seconds` or a step takes longer than
-    `step_deadline_seconds`; a death is reported within 5 s, and an engine that is silent within 5 s more
-    than that deadline.
+    `zmq`. `nodes` has the workers on nodes of the Ray cluster that RAY_ADDRESS names, each of them on one GPU
+    (one CPU without): "pack", all on one; "spread", on as many as there are; or a list of nodes by Ray's name
+    or id or their address, a worker each, and the first again after the last. `entry` is what carries
+    requests to the engine and answers back, and `entry_endpoint` where that listens if it can be told. With
+    `replicas` there are as many engines, each with a share of this host; requests go to them as `routing`
+    says ("round-robin", "least-in-flight", "sticky" by a Sampling's session, or else by prompt). Where
+    one dies, its requests go to the others (`on_death="retry"`), or all fail with the cause ("fail"). The
+    caller owns the block; leaving it ends every process that entering it started, and so does the
+    caller's death. Rollouts opened at once start one after the other; what a start changes in the
+    environment of this process is undone when it is over. Until the block ends, Python looks for no
+    garbage in what this process had when the engine was up, as that holds up requests (`gc.freeze`).
+    Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the engine does
+    not start within `start_deadline_seconds` or a step takes longer than `step_deadline_seconds`; a death
+    is reported within 5 s, and an engine that is silent within 5 s more than that deadline.
     """
     if replicas < 1:
         raise ConfigurationError(f"replicas is {replicas}; it must be at least 1")
     found, row, way_in = find_model(model), find_transport(transport), find_entry(entry)
+    if nodes is not None:
+        if replicas > 1:
+            raise ConfigurationError(f"{replicas} replicas share this host; with nodes there is one engine")
+        row.check_across(transport)
+        check_nodes(nodes)
     if device not in (None, "cpu", "cuda"):
         raise ConfigurationError(f"unknown device {device!r}; known: cpu, cuda")
     if device == "cuda" and not has_gpu():
@@ -294,9 +303,15 @@ async def open_rollout(
         cores = 0 if "OMP_NUM_THREADS" in os.environ else len(os.sched_getaffinity(0))
         own = shares(replicas, tensor_parallel_size, visible_gpus(), cores, engine_arguments)
     async with AsyncExitStack() as ends:
+        placement = None
+        if nodes is not None:
+            async with lent():
+                placement = ends.enter_context(placed(nodes, tensor_parallel_size, has_gpu()))
+            if row.endpoint_check is not None:
+                endpoint = endpoint or placement.endpoint
         engines = []
         for variables, more in own:
-            run = Run.create(transport, *deadlines, endpoint)
+            run = Run.create(transport, *deadlines, endpoint, placement)
             spec = EngineSpec(found, row, tensor_parallel_size, engine_arguments | more)
             engines.append(
                 await ends.enter_async_context(_opened(run, way_in, spec, entry_endpoint, variables))

@@ -179,4 +179,6 @@ class AsyncEngine(VllmEngine):
             llm.output_handler.cancel()  # it would take the end of the engine for its death, and log it
             await asyncio.gather(llm.output_handler, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(self._threads, llm.shutdown)
+        if self.beside is not None:
+            await asyncio.to_thread(self.beside.close)
         self._threads.shutdown(wait=False)

@@ -9,11 +9,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import ConfigurationError, EngineError, RolloutError
 from ..transports import Row
 from ..transports.run import Run
+
+if TYPE_CHECKING:
+    from .other_nodes import OtherNodes
 
 Request = tuple[str, int, list[int], Any, int]
 """Name, index of the prompt, its token ids, a Sampling, number of the sample."""
@@ -147,6 +150,7 @@ class VllmEngine(Engine):
         self._row = row
         self._run = run
         self._config = config
+        self.beside: OtherNodes | None = None
         model = config.model_config
         vocabulary = model.get_vocab_size()
         most = vocabulary if model.max_logprobs == -1 else min(vocabulary, model.max_logprobs)
@@ -238,7 +242,8 @@ class VllmEngine(Engine):
             from vllm.v1.executor.abstract import Executor
 
             executor = Executor.get_class(self._config)
-            return facts | {"executor": f"{executor.__module__}.{executor.__qualname__}"}
+            nodes = {} if self._run.placement is None else {"nodes": self._run.placement.describe()}
+            return facts | {"executor": f"{executor.__module__}.{executor.__qualname__}"} | nodes
         from ..transports.executor import TRANSPORT_FACTS
 
         (transport,) = await self.call_workers(TRANSPORT_FACTS, ())

@@ -50,9 +50,10 @@ def _vllm_installed() -> Iterator[None]:
 
 
 def vllm_arguments(
-    model: Model, row: Row, tensor_parallel_size: int, given: dict[str, Any]
+    model: Model, row: Row, tensor_parallel_size: int, given: dict[str, Any], elsewhere: bool = False
 ) -> dict[str, Any]:
-    """Arguments of vLLM's EngineArgs for a model on a path, with those that were `given`.
+    """Arguments of vLLM's EngineArgs for a model on a path, with those that were `given`. `elsewhere` says
+    that the workers have been given GPUs already, which may be of other hosts.
 
     Raises ConfigurationError for one that this vLLM does not have or that the path decides, and for a
     tensor-parallel size that cannot be had.
@@ -75,7 +76,8 @@ def vllm_arguments(
         )
     from vllm.platforms import current_platform
 
-    if current_platform.is_cuda_alike() and tensor_parallel_size > current_platform.device_count():
+    here = current_platform.is_cuda_alike() and not elsewhere
+    if here and tensor_parallel_size > current_platform.device_count():
         raise ConfigurationError(
             f"tensor_parallel_size is {tensor_parallel_size}; "
             f"{current_platform.device_count()} GPUs can be used here"
@@ -89,7 +91,7 @@ def vllm_arguments(
     }
 
 
-def set_environment(row: Row, tensor_parallel_size: int) -> None:
+def set_environment(row: Row, tensor_parallel_size: int, with_ray: bool) -> None:
     """Set what vLLM reads from the environment, the same for every path, where nothing is set yet."""
     from vllm import envs
     from vllm.platforms import current_platform
@@ -97,7 +99,7 @@ def set_environment(row: Row, tensor_parallel_size: int) -> None:
     envs.disable_envs_cache()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if row.in_process else "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if "ray" in row.requires and "ray" in sys.modules:
+    if with_ray and "ray" in sys.modules:
         # Neither Ray's threads nor the settings that it read when it was loaded survive a fork.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     if not RAY_PLACES.there:

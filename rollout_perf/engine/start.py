@@ -12,7 +12,7 @@ from ..transports.run import Run
 from .asynchronous import AsyncEngine
 from .base import Engine, translated
 from .last_words import noted
-from .settings import set_environment, vllm_arguments
+from .settings import has_gpu, set_environment, vllm_arguments
 from .synchronous import SyncEngine
 
 
@@ -42,8 +42,15 @@ async def start_engine(
     Raises ConfigurationError for arguments that vLLM does not take, Stalled when it has not
     started within the run's deadline, EngineError or one of its kinds when it fails.
     """
-    arguments = vllm_arguments(model, row, tensor_parallel_size, engine_arguments)
-    set_environment(row, tensor_parallel_size)
+    elsewhere = run.placement is not None
+    arguments = vllm_arguments(model, row, tensor_parallel_size, engine_arguments, elsewhere)
+    set_environment(row, tensor_parallel_size, with_ray=elsewhere or "ray" in row.requires)
+    beside = None
+    if elsewhere and row.transport is None:
+        from .other_nodes import OtherNodes  # a program of its own, which Python warns of where it is loaded
+
+        beside = OtherNodes(run, arguments, int(has_gpu()))
+        arguments |= beside.arguments
     kind = SyncEngine if row.in_process else AsyncEngine
     threads = ThreadPoolExecutor(1, thread_name_prefix="rollout-engine")
     with noted(run):
@@ -51,13 +58,17 @@ async def start_engine(
             threads, lambda: kind(arguments, row, run, threads)
         )
         try:
-            return await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
+            engine = await asyncio.wait_for(asyncio.shield(building), run.start_deadline_seconds)
+            engine.beside = beside
+            return engine
         except BaseException as error:
             late = run.started_late() if isinstance(error, TimeoutError) else None
             run.kill()
             with contextlib.suppress(BaseException):
                 await asyncio.wait_for(building, 10.0)
             threads.shutdown(wait=False)
+            if beside is not None:
+                beside.close()
             if late is not None:
                 raise late from None
             if isinstance(error, Exception):

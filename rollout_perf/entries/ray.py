@@ -21,6 +21,7 @@ from ray.exceptions import RayActorError, RayError
 from ..engine import Engine, EngineSpec, Limits, Request, Result, Tokens, Took
 from ..errors import EngineError, RolloutError
 from ..transports.base import CLOSE_SECONDS, python_path
+from ..transports.ray_places import on_this_host
 from ..transports.ray_workers import end_with, first_line, join_cluster
 from ..transports.run import Run
 from .front import answer, described
@@ -139,7 +140,8 @@ class Ray(RemoteEngine):
         variables = {**self._run.variables(), "PYTHONPATH": python_path()}
         variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"  # the engine picks its GPUs
         variables |= {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
-        self._actor = _Actor.options(runtime_env={"env_vars": variables}).remote()
+        here = on_this_host()  # where the run's folder is
+        self._actor = _Actor.options(runtime_env={"env_vars": variables}, scheduling_strategy=here).remote()
         self._actor.live.remote().future().add_done_callback(self._note_end)
         self._limits = await self._result_of(self._actor.start.remote(spec))
 

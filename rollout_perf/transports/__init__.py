@@ -43,6 +43,8 @@ class Row:
     """What vLLM must have for the path to exist without a GPU."""
     endpoint_check: str | None = None
     """"module:function" that checks an endpoint, for transports that take one."""
+    across: tuple[str, ...] | None = None
+    """Modules by which its workers can be on other hosts than the engine; None: they cannot."""
     baseline: bool = False
     """Kept to be compared with, for all its known weaknesses: it blocks, without async scheduling."""
     in_process: bool = False
@@ -65,6 +67,14 @@ class Row:
         if self.endpoint_check is None:
             raise ConfigurationError(f"endpoint {endpoint!r} was given, and this path takes none")
         load(self.endpoint_check)(endpoint)
+
+    def check_across(self, name: str) -> None:
+        """Raise ConfigurationError where the workers of the path, called `name`, cannot be on other hosts."""
+        if self.across is None:
+            those = ", ".join(other for other, row in TRANSPORTS.items() if row.across is not None)
+            raise ConfigurationError(f"the path {name!r} has its workers on this host; nodes go with {those}")
+        if reason := not_installed(self.across):
+            raise ConfigurationError(f"the path {name!r} needs Ray to have workers on nodes: {reason}")
 
     def provide(self, folder: Path) -> AbstractContextManager[Mapping[str, str]]:
         """What must hold while the engine lives, with its files in `folder`: the variables that name it."""
@@ -102,7 +112,7 @@ TRANSPORTS: dict[str, Row] = {
         in_process=True,
         cpu_since=CPU_IN_PROCESS,
     ),
-    "vllm-mp": Row("vLLM's own executor over its shared-memory queue", "mp"),
+    "vllm-mp": Row("vLLM's own executor over its shared-memory queue", "mp", across=("ray",)),
     "vllm-ray": Row(
         "vLLM's own Ray executor: Ray places the workers, the shared-memory queue carries",
         "ray",
@@ -116,6 +126,7 @@ TRANSPORTS: dict[str, Row] = {
         "rollout_perf.transports.zeromq.driver:ZeroMQ",
         ("zmq",),
         endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
+        across=("ray",),
     ),
     "ray": Row(
         "Ray actor calls, overlapped with the GPU",
@@ -123,6 +134,7 @@ TRANSPORTS: dict[str, Row] = {
         "rollout_perf.transports.ray_actor:RayActor",
         ("ray",),
         CLUSTER,
+        across=("ray",),
     ),
     "ray-graph": Row(
         "a Ray compiled graph",
@@ -130,6 +142,7 @@ TRANSPORTS: dict[str, Row] = {
         "rollout_perf.transports.ray_graph:RayGraph",
         ("ray",),
         CLUSTER,
+        across=("ray",),
     ),
     "verl-zmq": Row(
         "a baseline: REQ/REP to every rank and a reply from every rank, blocking",

@@ -22,12 +22,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import EngineError, Stalled
 from . import load
 from .reply import Deferred, Reply
 from .wire import Message, byte_count
+
+if TYPE_CHECKING:
+    from .placement import Placement
 
 DEATH_NOTICE_SECONDS = 5.0
 """A worker's death reaches the caller within this time."""
@@ -42,18 +45,29 @@ POLL_SECONDS = 0.1
 @dataclass(frozen=True)
 class HostSpec:
     """How a worker process builds its host: `factory`, a "module:name", is called with
-    (rank, payload). `environment` is set in the worker; `gpus` are reserved for each of them.
+    (rank, payload). `environment` is set in the worker; `gpus` are reserved for each of them. `placement`
+    says on which nodes they are; without one they are on this host.
     """
 
     factory: str
     payload: bytes
     environment: dict[str, str] = field(default_factory=dict)
     gpus: int = 0
+    placement: "Placement | None" = None
 
     def build(self, rank: int) -> "Host":
         """Build the host in the process that calls."""
         host: Host = load(self.factory)(rank, self.payload)
         return host
+
+
+_INHERITED = ("VLLM_", "OMP_", "KMP_", "MKL_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_", "NCCL_", "NVSHMEM_",
+              "GLOO_", "HF_", "TRANSFORMERS_", "ROLLOUT_PERF_", "LD_PRELOAD")  # fmt: skip
+
+
+def inherited() -> dict[str, str]:
+    """What of this process's environment a worker has, wherever it runs."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
 
 
 def python_path() -> str:

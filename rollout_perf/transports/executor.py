@@ -20,8 +20,8 @@ from vllm.platforms import current_platform
 from vllm.v1.executor.abstract import Executor
 
 from ..errors import ConfigurationError, EngineError
-from . import TRANSPORTS, wire
-from .base import HostSpec
+from . import TRANSPORTS, rendezvous, wire
+from .base import HostSpec, inherited
 from .reply import Reply
 from .run import Run
 from .watcher import note_shared_memory
@@ -29,9 +29,6 @@ from .worker import STEP
 
 TRANSPORT_FACTS = "rollout_perf_transport_facts"
 """A collective call that the executor answers itself: the transport's facts and counters."""
-
-_INHERITED = ("VLLM_", "OMP_", "KMP_", "MKL_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_", "NCCL_", "NVSHMEM_",
-              "GLOO_", "HF_", "TRANSFORMERS_", "ROLLOUT_PERF_", "LD_PRELOAD")  # fmt: skip
 
 _NOTHING: Future = Future()
 _NOTHING.set_result(None)
@@ -60,22 +57,32 @@ class TransportExecutor(Executor):
         self.transport = TRANSPORTS[run.transport].make(world_size, run.folder, run.endpoint)
         self.transport.on_failure(self._failed)
         self._finalizer = weakref.finalize(self, self.transport.close)
-        # By a file, as vLLM's own executors do: torch's server for tcp listens on every interface.
-        group = secrets.token_hex(8)
-        init_method = f"file://{run.folder}/store:{group}"
-        note_shared_memory(run.folder, f"*{group}-*-cpushm_*")  # so vLLM names it, on the CPU
-        payload = {"vllm_config": self.vllm_config, "distributed_init_method": init_method}
+        payload = {
+            "vllm_config": self.vllm_config,
+            "distributed_init_method": self._init_method(),
+            "local_ranks": run.placement.local_ranks if run.placement else list(self._everyone),
+        }
         spec = HostSpec(
             factory="rollout_perf.transports.worker:VllmHost",
             payload=bytes(wire.encode(payload)[0]),
-            environment={name: value for name, value in os.environ.items() if name.startswith(_INHERITED)},
+            environment=inherited(),
             gpus=1 if current_platform.is_cuda_alike() else 0,
+            placement=run.placement,
         )
         try:
             self.transport.start(spec, run.start_deadline_seconds)
         except EngineError as error:
             run.note_failure(error)
             raise
+
+    def _init_method(self) -> str:
+        """How the workers find each other."""
+        if self._run.placement is not None:
+            return rendezvous.across(self._run.placement.store)
+        # By a file, as vLLM's own executors do: torch's server for tcp listens on every interface.
+        group = secrets.token_hex(8)
+        note_shared_memory(self._run.folder, f"*{group}-*-cpushm_*")  # so vLLM names it, on the CPU
+        return f"file://{self._run.folder}/store:{group}"
 
     def _failed(self, error: EngineError) -> None:
         self._run.note_failure(error)
@@ -158,6 +165,7 @@ class TransportExecutor(Executor):
         return {
             "executor": f"{type(self).__module__}.{type(self).__qualname__}",
             "engine_pid": os.getpid(),
+            **({"nodes": self._run.placement.describe()} if self._run.placement else {}),
             **self.transport.describe(),
             "counters": self.transport.counters.as_dict(),
         }

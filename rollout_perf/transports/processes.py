@@ -27,11 +27,13 @@ _LENGTH = struct.Struct("<Q")
 
 
 class WorkerProcesses:
-    """`python -P -m MODULE`, once for each bootstrap; the rank of a process is its place, `noun` its kind."""
+    """`python -P -m MODULE`, once for each bootstrap; the rank of a process is its place counted from
+    `first`, `noun` its kind."""
 
-    def __init__(self, module: str, noun: str = "worker"):
+    def __init__(self, module: str, noun: str = "worker", first: int = 0):
         self._module = module
         self._noun = noun
+        self._first = first
         self._processes: list[subprocess.Popen] = []
         self._ending = os.eventfd(0)
         self._watcher: threading.Thread | None = None
@@ -72,16 +74,17 @@ class WorkerProcesses:
     def _epitaph(self, rank: int) -> str:
         """How a process ended, in a sentence."""
         process = self._processes[rank]
+        name = f"{self._noun} {self._first + rank} (process {process.pid})"
         try:
             code = process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             code = None
         if code == CUT:
-            return f"the connection to {self._noun} {rank} (process {process.pid}) was cut"
+            return f"the connection to {name} was cut"
         how = (
             f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         )
-        return f"{self._noun} {rank} (process {process.pid}) ended {how}"
+        return f"{name} ended {how}"
 
     def expect_end(self) -> None:
         """From now on the end of a process is not reported."""

@@ -24,6 +24,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec
+from .lifeline import Line
 from .ray_workers import Awaited, RayTransport, RayWorker, Unanswered
 from .reply import OK, Reply, answer, fetched
 from .wire import Message, join, split
@@ -38,8 +39,8 @@ _BUILD, _CALL, _CLOSE = range(3)
 class Worker(RayWorker):
     """The worker's end: the host lives in a thread of its own, Ray's threads wait for it."""
 
-    def __init__(self, rank: int):
-        super().__init__(rank)
+    def __init__(self, rank: int, line: Line | None = None):
+        super().__init__(rank, line)
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._compute, name="ray-host", daemon=True).start()
 

@@ -23,7 +23,7 @@ import queue
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,18 @@ from ..errors import EngineError
 from . import wire
 from .base import CLOSE_SECONDS, POLL_SECONDS, HostSpec
 from .blocks import Receiver, Sender
+from .lifeline import Line
+from .ray_drained import Drained
 from .ray_workers import RayTransport, RayWorker, Unanswered
 from .reply import OK, Deferred, Reply, answer, fetched
 from .wire import Message
 
 IN_FLIGHT = 8
 """Executions that a graph may have under way; one more waits for the oldest."""
+
+IN_FLIGHT_ACROSS = 2
+"""The same where a worker is on another node: what goes there has one buffer on either side (Ray 2.60), and
+whoever finds both full waits: here the writer, there the raylet, which does nothing else meanwhile."""
 
 _HEADER = struct.Struct("<BQ")  # what is asked; bit r is set where rank r answers
 _BUILD, _CALL, _CLOSE = range(3)
@@ -52,8 +58,9 @@ _LATER_HEADER = struct.Struct("<cQ")
 """Of an answer that came later: status, and which of those it is, as one that came twice would be taken for
 the next."""
 
-_NOTHING, _LATER, _CLOSED = b"", b"later", b"closed"
-"""What an execution returns instead of a reply."""
+_NOTHING, _LATER, _CLOSED = b"nothing", b"later", b"closed"
+"""What an execution returns instead of a reply. None is empty: Ray sends nothing of that to another node, and
+waits for the receipt (2.60)."""
 
 
 class Worker(RayWorker):
@@ -62,8 +69,8 @@ class Worker(RayWorker):
     The host is built and closed in the loop as well, since CUDA and OpenMP know a thread.
     """
 
-    def __init__(self, rank: int):
-        super().__init__(rank)
+    def __init__(self, rank: int, line: Line | None = None):
+        super().__init__(rank, line)
         self._calls = Receiver()
         self._ready = Sender(OK)
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
@@ -152,7 +159,8 @@ class RayGraph(RayTransport):
     def __init__(self, world_size: int, folder: Path):
         super().__init__(world_size, folder)
         self._graph: Any = None
-        self._input: Any = None
+        self._inputs: list[Any] = []  # one, and another to workers on other nodes
+        self._in_flight = IN_FLIGHT
         self._outputs: list[Any] = []  # by rank
         self._replies: list[Any] = []  # by rank, for answers that come later
         self._sender = Sender()
@@ -168,7 +176,7 @@ class RayGraph(RayTransport):
             self._launch(_Actor, spec)
             umask = os.umask(0o077)  # the channels' semaphores are in /dev/shm, where all may look
             try:
-                self._compile(end, deadline_seconds)
+                self._compile(end, deadline_seconds, spec.placement.elsewhere if spec.placement else {})
             except RayError as error:
                 failed = "Ray could not compile the graph"
                 raise self._fail(self._translated(error, failed=failed)) from error
@@ -183,7 +191,8 @@ class RayGraph(RayTransport):
             self.close()
             raise
 
-    def _compile(self, end: float, seconds: float) -> None:
+    def _compile(self, end: float, seconds: float, elsewhere: Iterable[int]) -> None:
+        """Have Ray make the graph; the workers `elsewhere` are on other nodes."""
         nodes = [actor.node.remote() for actor in self._actors]
         while len(ray.wait(nodes, num_returns=len(nodes), timeout=POLL_SECONDS)[0]) < len(nodes):
             if time.monotonic() > end:
@@ -195,8 +204,8 @@ class RayGraph(RayTransport):
         self._graph = graph.experimental_compile(_max_inflight_executions=IN_FLIGHT)
         # What it logs when an actor ends is what we raise.
         logging.getLogger("ray.dag.compiled_dag_node").setLevel(logging.CRITICAL)
-        [self._input] = self._graph.dag_input_channels
-        self._outputs = self._graph.dag_output_channels
+        [call] = self._graph.dag_input_channels
+        self._outputs = list(self._graph.dag_output_channels)
         here = ray.get_runtime_context().get_node_id()
         reader = self._graph._proxy_actor  # stands for the driver, which is no actor
         self._replies = ray.get([actor.open_replies.remote(reader, here) for actor in self._actors])
@@ -204,9 +213,17 @@ class RayGraph(RayTransport):
             # At once: to close a channel Ray registers whoever has not, and ends the process (a failed
             # check, Ray 2.60) where the channel has gone with its writer.
             channel.ensure_registered_as_reader()
+        self._inputs = [call]
+        if elsewhere:
+            # Each by itself: else one that had room would be written to again for another that had none.
+            self._inputs = list(call._channels)
+            self._in_flight = IN_FLIGHT_ACROSS
+        for rank in elsewhere:
+            self._outputs[rank] = Drained(self._outputs[rank])
+            self._replies[rank] = Drained(self._replies[rank])
 
     def _carry(self, message: Message, size: int, reply: Reply, deadline_seconds: float) -> None:
-        """See `Transport._carry`. Waits only where IN_FLIGHT calls are under way."""
+        """See `Transport._carry`. Waits only where as many calls are under way as may be."""
         self._execute(_CALL, message, reply, deadline_seconds, deadline_seconds)
 
     def _execute(self, asked: int, message: Message, reply: Reply, left: float, seconds: float) -> None:
@@ -217,14 +234,26 @@ class RayGraph(RayTransport):
             blocks = self._sender.cut(_HEADER.pack(asked, wanted), message)
             for block in blocks:
                 for rank, expected in enumerate(self._expected):
-                    while len(expected) >= IN_FLIGHT:
+                    while len(expected) >= self._in_flight:
                         self._receive_one(rank)
                     answers = block is blocks[-1] and rank in reply.ranks
                     expected.add(_Expected(reply if answers else None, end, seconds))
-                try:
-                    self._input.write(block, max(0.0, end - time.monotonic()))
-                except RayChannelError:
-                    raise self._broken(range(self.world_size), end, seconds) from None
+                for channel in self._inputs:
+                    self._write(channel, block, end, seconds)
+
+    def _write(self, channel: Any, block: bytes, end: float, seconds: float) -> None:
+        """Write to a channel of the graph when there is room, or see why there is none."""
+        everyone = range(self.world_size)
+        while True:
+            try:
+                channel.write(block, POLL_SECONDS)
+                return
+            except RayChannelTimeoutError:
+                if (error := self._given_up(everyone, end, seconds)) is not None:
+                    self._abandon(error)
+                    raise error from None
+            except RayChannelError:
+                raise self._broken(everyone, end, seconds) from None
 
     def _broken(self, ranks: Sequence[int], end: float, seconds: float) -> EngineError:
         """Why a channel is closed: Ray closes all when an actor ends, and the watcher learns which."""
@@ -301,6 +330,9 @@ class RayGraph(RayTransport):
             for replies in self._replies:
                 replies.close()
             self._graph.teardown()
+            for channel in [*self._outputs, *self._replies]:
+                if isinstance(channel, Drained):
+                    channel.wait()
         if in_good_order:
             self._kill()
 
@@ -310,7 +342,8 @@ class RayGraph(RayTransport):
         try:
             with self._sending:
                 [block] = self._sender.cut(_HEADER.pack(_CLOSE, 0), [])
-                self._input.write(block, CLOSE_SECONDS)
+                for channel in self._inputs:
+                    channel.write(block, CLOSE_SECONDS)
             for expected, output in zip(self._expected, self._outputs, strict=True):
                 with expected.receiving:
                     while output.read(max(0.0, end - time.monotonic())) != _CLOSED:
@@ -320,5 +353,5 @@ class RayGraph(RayTransport):
         return True
 
     def _forget_actors(self) -> None:
-        self._graph, self._input, self._replies, self._outputs = None, None, [], []
+        self._graph, self._inputs, self._replies, self._outputs = None, [], [], []
         gc.collect()  # the nodes of a graph know each other

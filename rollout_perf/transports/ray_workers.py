@@ -20,8 +20,10 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from ..errors import EngineError, WorkerDied
-from .base import POLL_SECONDS, HostSpec, Transport, python_path
+from .base import POLL_SECONDS, HostSpec, Transport
+from .lifeline import Held, Lifelines, Line
 from .ray_cluster import raylet_pid
+from .ray_places import place_options
 from .reply import Reply, worker_error
 from .wire import Message, join, split
 
@@ -37,11 +39,12 @@ Call = TypeVar("Call", bound=_HasReply)
 class RayWorker:
     """The worker's end that every actor class has: what it reports without being asked."""
 
-    def __init__(self, rank: int):
+    def __init__(self, rank: int, line: Line | None = None):
         self.rank = rank
         self.host: Any = None
         self._unasked: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        self._lifeline = Held(line) if line else None
 
     def live(self) -> bytes:
         """Return only the error of a call that nobody waits for; fails when the worker has ended."""
@@ -62,16 +65,27 @@ class RayTransport(Transport):
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
         self._raylet: _Raylet | None = None
+        self._lifelines: Lifelines | None = None
 
     def _launch(self, worker: Any, spec: HostSpec) -> None:
         """Join the cluster and start an actor of the class `worker` for each rank."""
         self._joined = join_cluster()
         self._raylet = _Raylet.of_this_host()
-        environment = {"PYTHONPATH": python_path(), **spec.environment}
-        # The worker picks its GPU by rank, as vLLM's own workers do.
-        environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
-        options = {"num_gpus": spec.gpus, "runtime_env": {"env_vars": environment}}
-        self._actors = [worker.options(**options).remote(rank) for rank in range(self.world_size)]
+        lines: list[Line | None] = [None] * self.world_size
+        if spec.placement is not None and (elsewhere := spec.placement.elsewhere):
+            self._lifelines = Lifelines(spec.placement.address)
+            self._lifelines.watch(elsewhere, self._cut)
+            lines = [self._lifelines.line(rank) if rank in elsewhere else None for rank in range(len(lines))]
+        self._actors = [
+            worker.options(num_gpus=spec.gpus, **place_options(spec, rank)).remote(rank, line)
+            for rank, line in enumerate(lines)
+        ]
+
+    def _cut(self, rank: int, how: str) -> None:
+        """Take the end of a worker's line: Ray may know more, where the process alone has ended."""
+        self._closed.wait(2 * POLL_SECONDS)
+        if not self._closed.is_set():
+            self._fail(WorkerDied(how))
 
     def _watch_workers(self, others: dict[Any, int] | None = None) -> None:
         """Fail the transport when an actor ends, or one of the references `others`, given with its rank."""
@@ -148,6 +162,8 @@ class RayTransport(Transport):
         if self._actors:
             with contextlib.suppress(RayError):
                 self._end_workers()
+        if self._lifelines is not None:
+            self._lifelines.close()
         self._actors = []
         self._forget_actors()
         if self._joined:
@@ -275,8 +291,8 @@ def join_cluster() -> bool:
     forget_settings()
     try:
         ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=True, configure_logging=False)
-    except (ConnectionError, RayError, ValueError) as error:
-        raise EngineError(f"no Ray cluster to join: {error}") from error
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:  # RuntimeError: of another version
+        raise EngineError(f"no Ray cluster to join: {' '.join(str(error).split())}") from error
     return True
 
 

@@ -18,6 +18,7 @@ from typing import IO
 from .. import errors
 from ..errors import EngineError, Stalled
 from . import watcher
+from .placement import Placement
 from .watcher import VARIABLE, write_private
 
 _SETTINGS = ("transport", "start_deadline_seconds", "step_deadline_seconds", "endpoint")
@@ -33,6 +34,8 @@ class Run:
     step_deadline_seconds: float
     endpoint: str | None = None
     """Where the transport's sockets are bound, where that is not its own choice."""
+    placement: Placement | None = None
+    """Where the workers are, where that is not this host."""
     watcher: subprocess.Popen | None = field(default=None, repr=False)
     """The process that ends the run if the front, where alone it is known, is killed."""
 
@@ -43,12 +46,14 @@ class Run:
         start_deadline_seconds: float,
         step_deadline_seconds: float,
         endpoint: str | None = None,
+        placement: Placement | None = None,
     ) -> "Run":
         """Make the run's folder, which only this user can enter, with the settings; start its watcher."""
         # Directly under /tmp: the path of a unix socket may have 107 bytes at most, Ray's have about 95.
         folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
-        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint)
+        run = cls(folder, transport, start_deadline_seconds, step_deadline_seconds, endpoint, placement)
         settings = {name: getattr(run, name) for name in _SETTINGS}
+        settings["placement"] = placement.as_json() if placement else None
         write_private(folder / "run.json", json.dumps(settings))
         return replace(run, watcher=_watch(folder))
 
@@ -58,7 +63,9 @@ class Run:
         folder = os.environ.get(VARIABLE)
         if not folder:
             raise EngineError(f"{VARIABLE} is not set: start the engine through rollout_perf.open_rollout")
-        return cls(Path(folder), **json.loads((Path(folder) / "run.json").read_text()))
+        settings = json.loads((Path(folder) / "run.json").read_text())
+        placement = settings.pop("placement")
+        return cls(Path(folder), **settings, placement=Placement.of_json(placement) if placement else None)
 
     def variables(self) -> dict[str, str]:
         """What the environment of its processes says: the run's mark, that no title overwrites it, and that

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire
+from .rendezvous import for_rank
 from .reply import Deferred
 from .wire import Message
 
@@ -18,7 +19,7 @@ STEP = "rollout_perf_step"
 class VllmHost:
     """Builds vLLM's worker for one rank and answers its calls: (method, args, kwargs) to a value.
 
-    `payload` is a dict: vllm_config, distributed_init_method.
+    `payload` is a dict: vllm_config, distributed_init_method, local_ranks.
     """
 
     def __init__(self, rank: int, payload: bytes):
@@ -74,9 +75,9 @@ def _build_worker(rank: int, setup: dict[str, Any]) -> tuple[Any, Callable[[Any]
     arguments: list[dict[str, Any]] = [{} for _ in range(config.parallel_config.world_size)]
     arguments[rank] = {
         "vllm_config": config,
-        "local_rank": rank,
+        "local_rank": setup["local_ranks"][rank],
         "rank": rank,
-        "distributed_init_method": setup["distributed_init_method"],
+        "distributed_init_method": for_rank(setup["distributed_init_method"], rank),
         "is_driver_worker": rank % tensor_parallel_size == 0,
         "shared_worker_lock": None,
     }

@@ -78,6 +78,27 @@ def test_a_path_without_a_label_is_refused(command, monkeypatch, capsys):
     assert "rollout_bench/measure/labels.py" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["measure", "--path", "sync", "--nodes", "spread"], "nodes go with vllm-mp, zmq, ray, ray-graph"),
+        (
+            ["compare", *PATH, "--reference", "sync", "--nodes", "left,right"],
+            "the path 'sync' has its workers",
+        ),
+        (["measure", *PATH, "--nodes", "left,right"], "nodes is ['left', 'right'], and RAY_ADDRESS names no"),
+        (["measure", *PATH, "--replicas", "2", "--nodes", "spread"], "neither another system nor replicas"),
+        (["measure", *PATH, "--timeline", "--nodes", "spread"], "one clock on one host alone"),
+        (["measure", *PATH, "--nodes", "left,,right"], "give 'pack', 'spread' or a list of nodes"),
+    ],
+)
+def test_nodes_that_cannot_be_had_are_refused(words, said, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    line = refused(words, capsys)
+    assert line.startswith("rollout-perf: --")
+    assert said in line
+
+
 @pytest.mark.parametrize("command", MEASURING)
 def test_vllm_is_there_before(command, monkeypatch, capsys):
     find = cli.importlib.util.find_spec

@@ -120,7 +120,7 @@ def folder_of_its_own(tmp_path, monkeypatch):
 THREE = Workload(prompts=3, prompt_tokens=1, output_tokens=4)
 
 
-def count(miniature, workload=THREE):
+def count(miniature, workload=THREE, elsewhere=0):
     """What is counted; and how long that took."""
 
     async def run():
@@ -134,7 +134,7 @@ def count(miniature, workload=THREE):
         engine = asyncio.create_task(miniature.serve())
         try:
             return await exact.count(
-                miniature, lambda tokens: tokens, workload, Watch(miniature, facts, []), -2
+                miniature, lambda tokens: tokens, workload, Watch(miniature, facts, [], elsewhere), -2
             )
         finally:
             engine.cancel()
@@ -149,6 +149,16 @@ def test_requests_that_come_one_by_one_are_in_the_first_engine_step_together():
     assert counted == Exact({"engine_steps": 4, "wire_bytes": 4 * 10 + 3 * 100, "wire_calls": 4})
     assert counted.metrics == {"wire_bytes": [85.0], "wire_calls": [1.0]}
     assert seconds < 10
+
+
+def test_workers_of_another_host_cannot_be_held_and_their_memory_is_unknown():
+    """Nor would the folder by which they are held be there."""
+    miniature = Miniature(late_seconds=0.0)
+    miniature.worker.probe_hold = None
+    counted, _seconds = count(miniature, elsewhere=1)
+    assert counted.metrics == {}
+    assert counted.absent.startswith("a worker is on another host")
+    assert "host memory" in Watch(miniature, {"engine": {}}, [], elsewhere=1).absent
 
 
 def test_a_rollout_without_a_gated_start_has_no_exact_metrics_and_a_reason():

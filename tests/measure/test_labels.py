@@ -171,6 +171,7 @@ class TestEqualWork:
         [
             ({"tokens_generated": 255}, "tokens generated 255 against 256"),
             ({"vllm": "0.31.0"}, "vllm '0.31.0' against '0.32.0'"),
+            ({"nodes": {"workers": ["right", "left"]}}, "nodes ['left', 'right'] against []"),
             (
                 {"engine": {"max_model_len": 64, "kv_cache_blocks": 100, "async_scheduling": True}},
                 "max_model_len 64 against 48",

@@ -85,6 +85,9 @@ class Puppet:
     def who(self, _argument: None) -> tuple[int, int]:
         return self.rank, os.getpid()
 
+    def host(self, _argument: None) -> str:
+        return socket.gethostname()
+
     def send_buffers(self, suffix: str) -> list[int]:
         return send_buffers(suffix)
 

@@ -28,10 +28,12 @@ from .options import (
     case_arguments,
     check_engine_paths,
     check_model,
+    check_nodes,
     engine_argument,
     engine_arguments,
     entry_argument,
     metric_argument,
+    nodes_argument,
     output_file,
     system_argument,
     systems,
@@ -45,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     case_arguments(parser, path_required=False)  # --from and --system need none
     entry_argument(parser)
     system_argument(parser)
+    nodes_argument(parser)
     parser.add_argument(
         "--reference", default=REFERENCE, metavar="PATH",
         help="the path that the others are divided by, behind the local entry or else the first "
@@ -124,15 +127,16 @@ def _measure(given: argparse.Namespace) -> list[list[Any]]:
     """The records of every start."""
     gpus = machine.gpus()
     check_engine_paths(list(dict.fromkeys([given.reference, *given.path])), gpus)
+    check_nodes(given, [given.reference, *given.path])
     [reference, *_others] = ways(given, [given.reference])
     others = [one for one in ways(given, given.path) if one != reference] + systems(given)
     for name, least in (("starts", 1), ("rounds", 2), ("warmups", 0)):
         if getattr(given, name) < least:
             raise UsageError(f"--{name} is {getattr(given, name)}; it must be at least {least}")
     loads = workloads.choose(given)
-    preset = check_model(given.preset, given.tp, loads, gpus)
+    preset = check_model(given.preset, given.tp, loads, gpus, given.nodes)
     output = output_file(given.output)
-    engine = engine_arguments(given.engine_arg)
+    engine = engine_arguments(given.engine_arg, given.nodes)
     most = at_once(preset, given.tp, loads) // max(map(engines, [reference, *others]))
     groups = split(reference, others, most)
     sessions: list[list[Any]] = []

@@ -22,9 +22,11 @@ from .console import say
 from .options import (
     case_arguments,
     check_engine_paths,
+    check_nodes,
     engine_argument,
     entry_argument,
     metric_argument,
+    nodes_argument,
     output_argument,
     sequence_arguments,
     system_argument,
@@ -41,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     workloads.arguments(parser)
     entry_argument(parser)
     system_argument(parser)
+    nodes_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="refuse the other one")
     metric_argument(parser, "what to show and compare")
@@ -62,6 +65,7 @@ def run(given: argparse.Namespace) -> int:
     if not (given.path or given.system):
         raise UsageError("nothing is given to measure: give --path, or --system")
     check_engine_paths(given.path, gpus)
+    check_nodes(given, given.path)
     _check_device(given.device, gpus)
     if given.rollouts < 1:
         raise UsageError(f"--rollouts is {given.rollouts}; it must be at least 1")

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rollout_perf import ConfigurationError
 from rollout_perf.entries import ENTRIES, LOCAL, find_entry
 from rollout_perf.models import PRESETS, find_model
 from rollout_perf.replicas import ROUND_ROBIN, ROUTINGS
-from rollout_perf.transports import TRANSPORTS, find_transport
+from rollout_perf.transports import TRANSPORTS, find_transport, placement
 
 from ..errors import UsageError
 from ..measure.labels import LABELS
@@ -166,6 +167,40 @@ def timeline_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def nodes_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare on which nodes of a cluster the workers are; `engine_arguments` reads it."""
+    parser.add_argument(
+        "--nodes",
+        metavar="WHERE",
+        help="have the workers on nodes of the Ray cluster that RAY_ADDRESS names: pack (all on one), "
+        "spread, or nodes by Ray's name or id or their address, separated by commas (default: this host)",
+    )
+
+
+def check_nodes(given: argparse.Namespace, paths: Sequence[str]) -> None:
+    """Raise UsageError where nodes are given that a path does not take, or there is no cluster."""
+    if given.nodes is None:
+        return
+    if given.system or any(one > 1 for one in given.replicas):
+        raise UsageError(
+            f"--nodes is {given.nodes!r}: neither another system nor replicas have their workers there"
+        )
+    if given.timeline:
+        raise UsageError(
+            "--timeline compares stamps of engine and worker, which have one clock on one host alone"
+        )
+    try:
+        for path in paths:
+            find_transport(path).check_across(path)
+        placement.check_nodes(_nodes(given.nodes))
+    except ConfigurationError as error:
+        raise UsageError(f"--nodes is {given.nodes!r}: {error}") from None
+
+
+def _nodes(given: str) -> placement.Nodes:
+    return given if given in (placement.PACK, placement.SPREAD) else given.split(",")
+
+
 def engine_argument(parser: argparse.ArgumentParser) -> None:
     """Declare what `engine_arguments` reads."""
     parser.add_argument(
@@ -173,9 +208,13 @@ def engine_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
-    """vLLM's engine arguments from NAME=JSON. Raises UsageError for anything else."""
-    return dict(_engine_argument(text) for text in given)
+def engine_arguments(given: Sequence[str], nodes: str | None = None) -> dict[str, Any]:
+    """vLLM's engine arguments from NAME=JSON, and `nodes` as `open_rollout` takes it beside them.
+
+    Raises UsageError for anything else.
+    """
+    where = {} if nodes is None else {"nodes": _nodes(nodes)}
+    return dict(_engine_argument(text) for text in given) | where
 
 
 def _engine_argument(text: str) -> tuple[str, Any]:
@@ -217,7 +256,11 @@ def check_engine_paths(paths: Sequence[str], gpus: Sequence[Any]) -> None:
 
 
 def check_model(
-    name: str, tensor_parallel_size: int, workloads: Sequence[Workload], gpus: Sequence[Any]
+    name: str,
+    tensor_parallel_size: int,
+    workloads: Sequence[Workload],
+    gpus: Sequence[Any],
+    nodes: str | None = None,
 ) -> str:
     """The preset's name or the model's folder, for a process elsewhere.
 
@@ -230,7 +273,7 @@ def check_model(
         raise UsageError(
             f"--tp is {tensor_parallel_size}; it must divide the {heads} attention heads of {model.name}"
         )
-    if gpus and tensor_parallel_size > len(gpus):
+    if gpus and nodes is None and tensor_parallel_size > len(gpus):
         raise UsageError(f"--tp is {tensor_parallel_size}; {len(gpus)} GPUs can be used here")
     prompt, answer = max((workload.longest for workload in workloads), key=sum)
     if longest and prompt + answer > longest:
@@ -252,7 +295,8 @@ def sequence_arguments(
 
     Raises UsageError as `check_model`, `output_file` and `engine_arguments` do.
     """
-    model = check_model(given.preset, given.tp, workloads, gpus)
-    keep, arguments = output_file(given.output), engine_arguments(given.engine_arg)
+    nodes = getattr(given, "nodes", None)  # of `limit` there are none
+    model = check_model(given.preset, given.tp, workloads, gpus, nodes)
+    keep, arguments = output_file(given.output), engine_arguments(given.engine_arg, nodes)
     cases = (model, list(named), workloads, given.tp)
     return cases, {"say": say, "rollouts": given.rollouts, "keep": keep, "arguments": arguments}

@@ -28,7 +28,7 @@ _WIRE_SECONDS = ("encode_seconds", "send_seconds", "wait_seconds", "receive_seco
 class Watch:
     """Reads the processes of one engine: steps, CPU time, memory, bytes on the wire."""
 
-    def __init__(self, rollout: Rollout, found: Facts, worker_pids: list[int]):
+    def __init__(self, rollout: Rollout, found: Facts, worker_pids: list[int], elsewhere: int = 0):
         self._rollout = rollout
         self.engine_pids = _engine_pids()
         own = found.get("replicas", [found])
@@ -46,12 +46,16 @@ class Watch:
         self._leads: list[dict[str, Any]] = []
         self._workers = [pid for pid in worker_pids if pid not in (os.getpid(), *self.engine_pids)]
         self._counts_entry = "entry_carried" in found
+        self.elsewhere = elsewhere
+        """How many workers are on other hosts, and not among those processes."""
         self.counts_wire = "counters" in found
         self.engine = found["engine"]
         """The engine's resolved settings."""
         self.device: Device | None = None
         self.absent: dict[str, str] = {}
         """Why a kind of metric has no values."""
+        if elsewhere:
+            self.absent["host memory"] = f"{elsewhere} of the workers are on other hosts"
         self._stamps: Stamps | None = None
 
     async def look_at_device(self) -> None:
@@ -112,7 +116,7 @@ class Watch:
             entry_bytes=None if entry_bytes is None else entry_bytes - (self._carried or 0),
             caller_lag_seconds=lags and lags[0],
             front_lag_seconds=max(lags[1], default=None) if lags else None,
-            host_peak_bytes=peak_bytes(self._pids),
+            host_peak_bytes=None if self.elsewhere else peak_bytes(self._pids),
             gpu_peak_bytes=sum(gpu) if gpu else None,
             wire_bytes=wire.get("bytes"),
             wire_calls=wire.get("calls"),

@@ -21,6 +21,7 @@ from .pinning import cores_for, pin
 from .samples import rollout_metrics
 from .steady import NotSteady, steady_metrics
 from .submit import Rolled, run_rollout
+from .worker_facts import pids_here
 from .workload import Workload
 
 
@@ -69,7 +70,7 @@ class EngineCases(Cases):
             return f"this commit has no path {self.path!r}; it has {', '.join(door.TRANSPORTS)}"
         if self.request["preset"] not in door.PRESETS and not Path(self.request["preset"]).is_dir():
             return f"this commit has no preset {self.request['preset']!r}"
-        if gpus and size > len(gpus):
+        if gpus and size > len(gpus) and "nodes" not in self.request["engine_arguments"]:
             return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
         if self._way_in.replicas > 1 and not takes_replicas(door):
             return "this commit has one engine in a rollout and no replicas"
@@ -103,7 +104,9 @@ class EngineCases(Cases):
             self.say(f"engine started in {start_seconds:.1f} s …")
             found = await facts(rollout)
             workers = [json.loads(reply) for reply in await rollout.call_workers("probe_facts")]
-            watch = self._watch = drive.Watch(rollout, found, [worker["pid"] for worker in workers])
+            pids = pids_here(workers)
+            elsewhere = len(workers) - len(pids)
+            watch = self._watch = drive.Watch(rollout, found, pids, elsewhere)
             await watch.look_at_device()
             if self.options["timeline"]:
                 await watch.note_stages(stamps)
@@ -117,7 +120,6 @@ class EngineCases(Cases):
 
             up = Up(rollout, forced, start_seconds, door.ConfigurationError)
             await exact.begin(rollout, forced, self._workloads[0])
-            pids = [worker["pid"] for worker in workers]
             stopped = [pid for pid in pids if pid not in (os.getpid(), *watch.engine_pids)]
             self._own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
             await self._take_orders(up, stopped)

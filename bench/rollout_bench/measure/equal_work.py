@@ -24,6 +24,7 @@ def work(record: Record) -> dict[str, Any]:
         "torch threads": sorted({worker["torch_threads"] for worker in workers}),
         "OMP_NUM_THREADS": sorted({str(worker["omp_num_threads"]) for worker in workers}),
         "vllm": observed["vllm"],
+        "nodes": sorted(observed.get("nodes", {}).get("workers", [])),
         **{name: value for name, value in observed["engine"].items() if name not in _MAY_DIFFER},
     }
 

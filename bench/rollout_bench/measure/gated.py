@@ -64,6 +64,9 @@ async def count(
     if not workload.is_batch:
         await run_rollout(rollout, sampling, workload, number)
         return Exact(absent="requests arrive while others run, and how many a step finds differs each time")
+    if watch.elsewhere:
+        await run_rollout(rollout, sampling, workload, number)
+        return Exact(absent="a worker is on another host, and no file of this one can hold it")
     if not watch.counts_wire:
         await run_rollout(rollout, sampling, workload, number)
         return Exact()

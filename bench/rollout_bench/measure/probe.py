@@ -18,7 +18,7 @@ from .clock import GpuClock, HostClock, NoClock
 from .new_weights import NewWeights, from_host, from_trainer
 from .roofline import EXPERTS, OTHER, SHAPE
 from .step_profile import StepProfile
-from .worker_facts import bandwidth, carriers, in_ray_actor
+from .worker_facts import bandwidth, carriers, in_ray_actor, process_space
 
 EXTENSION = "rollout_bench.measure.probe.Probe"
 """What vLLM's `worker_extension_cls` is set to; process.py makes it importable."""
@@ -42,6 +42,7 @@ class Probe:
 
         facts: dict[str, Any] = {
             "pid": os.getpid(),
+            "processes": process_space(),
             "carriers": carriers(),
             "ray_actor": in_ray_actor(),
             "torch_threads": torch.get_num_threads(),

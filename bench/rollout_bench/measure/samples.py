@@ -40,7 +40,7 @@ class Counts:
 
     engine_steps: int
     engine_cpu_seconds: float
-    host_peak_bytes: int
+    host_peak_bytes: int | None
     gpu_peak_bytes: int | None = None
     wire_bytes: float | None = None
     wire_calls: float | None = None

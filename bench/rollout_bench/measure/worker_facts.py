@@ -1,7 +1,10 @@
 """What a worker's process is: who calls it, whether Ray runs it, how fast its device reads memory."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _COPIES, _COPY_BYTES = 20, {"cuda": 512 << 20, "cpu": 128 << 20}  # far beyond any cache
@@ -35,6 +38,18 @@ def _copy_seconds(source: Any, target: Any) -> float:
         end.record()
         end.synchronize()
     return float(begin.elapsed_time(end) / 1e3)
+
+
+def process_space() -> str:
+    """Whose process numbers this process's are: the host's, and a namespace's there."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def pids_here(workers: Sequence[dict[str, Any]]) -> list[int]:
+    """Numbers of those workers' processes that are processes here; elsewhere such a number is another's."""
+    here = process_space()
+    return [worker["pid"] for worker in workers if worker.get("processes", here) == here]
 
 
 def carriers() -> list[str]:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
@@ -23,6 +23,12 @@ from .keys import Authenticator
 from .small_frames import SEND_MORE, send_small
 from .spin import SpinReceiver, spin_seconds
 
+if TYPE_CHECKING:
+    from ..remote_processes import RemoteProcesses
+
+
+_WORKER = "rollout_perf.transports.zeromq.worker"
+
 
 class _Pending(NamedTuple):
     """A call that has not been answered by all that were asked."""
@@ -31,6 +37,13 @@ class _Pending(NamedTuple):
     end: float
     """When it has stalled, on the monotonic clock."""
     seconds: float
+
+
+def _remote(spec: HostSpec) -> "RemoteProcesses":
+    """Processes on other nodes: of Ray, which nothing else here needs."""
+    from ..remote_processes import RemoteProcesses
+
+    return RemoteProcesses(_WORKER, spec)
 
 
 class ZeroMQ(Transport):
@@ -51,7 +64,7 @@ class ZeroMQ(Transport):
         self._replies: zmq.Socket | None = None
         self._sending = threading.Lock()  # guards _calls, the order of calls and what is pending
         self._receiving = threading.Lock()  # guards _replies
-        self._processes = WorkerProcesses("rollout_perf.transports.zeromq.worker")
+        self._processes: WorkerProcesses | RemoteProcesses = WorkerProcesses(_WORKER)
         self._pending: dict[int, _Pending] = {}  # by the number of the call
         self._answered = [READY] * world_size  # the last call that each worker has answered
         self._number = READY
@@ -66,6 +79,8 @@ class ZeroMQ(Transport):
             addresses = tuple(socket.get_string(zmq.LAST_ENDPOINT) for socket in (self._calls, self._replies))
             shared = (keys, self._receiver.spin_seconds, spec)
             bootstraps = [(addresses, rank, *shared) for rank in range(self.world_size)]
+            if spec.placement is not None:
+                self._processes = _remote(spec)
             with with_large_buffers(self._calls):
                 self._processes.launch(bootstraps, spec.environment)
                 self._processes.watch(lambda epitaph: self._fail(WorkerDied(epitaph)))
