@@ -25,7 +25,7 @@ PATHS = ["zmq", "ray", "ray-graph"]
 LONG = pytest.mark.endurance
 """Of what takes too long for every change."""
 
-ENGINES = [("ray-graph", "zmq"), pytest.param(("vllm-mp", "ray"), marks=LONG)]
+ENGINES = [("zmq",), pytest.param(("vllm-mp", "ray-graph", "ray"), marks=LONG)]
 """The paths of which there is an engine, one after the other; the network of the last one is cut."""
 PYTHONPATH = ":".join([str(HERE.parents[1]), str(HERE.parent / "support")])
 
