@@ -59,6 +59,8 @@ def unavailable() -> str | None:
         return f"{' and '.join(missing)} not installed"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "/dev/net/tun cannot be opened"
+    if any(Path(place).resolve().is_relative_to("/tmp") for place in (__file__, sys.prefix)):
+        return "this checkout or its Python is under /tmp, and each host has a /tmp of its own"
     tried = subprocess.run(["unshare", *_UNSHARED, "true"], capture_output=True, text=True)
     return None if tried.returncode == 0 else f"namespaces cannot be had here: {tried.stderr.strip()}"
 
