@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -22,7 +21,7 @@ from ..engine import Engine, EngineSpec, Limits, Request, Result, Tokens, Took
 from ..errors import EngineError, RolloutError
 from ..transports.base import CLOSE_SECONDS, python_path
 from ..transports.ray_places import on_this_host
-from ..transports.ray_workers import end_with, first_line, join_cluster
+from ..transports.ray_workers import end_with_raylet, first_line, join_cluster
 from ..transports.run import Run
 from .front import answer, described
 from .remote import MOST_IN_FLIGHT, RemoteEngine, error_of
@@ -35,7 +34,7 @@ class RayFront:
     """The front's end: an engine in an actor. What fails comes back as its kind and its text."""
 
     def __init__(self) -> None:
-        threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        end_with_raylet()
         self._calls: dict[int, set[asyncio.Task]] = {}  # by the number of the part
         self._engine: Engine | None = None
 

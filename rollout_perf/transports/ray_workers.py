@@ -43,7 +43,7 @@ class RayWorker:
         self.rank = rank
         self.host: Any = None
         self._unasked: queue.SimpleQueue = queue.SimpleQueue()
-        threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        end_with_raylet()
         self._lifeline = Held(line) if line else None
 
     def live(self) -> bytes:
@@ -192,8 +192,13 @@ class RayTransport(Transport):
         }
 
 
-def end_with(raylet: int) -> None:
-    """End this worker when its raylet has: Ray would let it finish the call that it is in (Ray 2.60)."""
+def end_with_raylet() -> None:
+    """Have this process, an actor's, end when the raylet that started it has: Ray would let it finish the
+    call that it is in (Ray 2.60)."""
+    threading.Thread(target=_end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+
+
+def _end_with(raylet: int) -> None:
     poller = select.poll()
     poller.register(os.pidfd_open(raylet), select.POLLIN)
     poller.poll()

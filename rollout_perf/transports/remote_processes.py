@@ -5,9 +5,7 @@ among that, goes there as an argument of the agent's call, and on through a pipe
 """
 
 import contextlib
-import os
 import queue
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +17,7 @@ from .base import CLOSE_SECONDS, HostSpec
 from .lifeline import Held, Lifelines, Line
 from .processes import WorkerProcesses
 from .ray_places import place_options
-from .ray_workers import end_with, first_line, join_cluster
+from .ray_workers import end_with_raylet, first_line, join_cluster
 
 _LAUNCH_SECONDS = 60.0
 
@@ -28,7 +26,7 @@ class Agent:
     """Starts one worker's process on its own node. It ends with the driver, and with it the process."""
 
     def __init__(self, rank: int, line: Line, module: str):
-        threading.Thread(target=end_with, args=[os.getppid()], name="raylet-watch", daemon=True).start()
+        end_with_raylet()
         self._lifeline = Held(line)
         self._processes = WorkerProcesses(module, first=rank)
         self._begun = False

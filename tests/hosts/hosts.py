@@ -137,11 +137,8 @@ class Host:
 
     def end(self) -> None:
         """End it: every process at once, and then its network."""
-        self._init.kill()
-        self._init.wait()
-        for pipe in (self._init.stdin, self._init.stdout):
-            assert pipe is not None
-            pipe.close()
+        with self._init:  # which waits for it, and closes its pipes
+            self._init.kill()
 
 
 class Network:
@@ -163,11 +160,8 @@ class Network:
         self._relay.stdout.readline()
 
     def end(self) -> None:
-        self._relay.kill()
-        self._relay.wait()
-        for pipe in (self._relay.stdin, self._relay.stdout):
-            assert pipe is not None
-            pipe.close()
+        with self._relay:
+            self._relay.kill()
 
 
 def _wire(hosts: list[Host]) -> None:
