@@ -28,20 +28,26 @@ ADDRESSES = {"left": "10.77.0.1", "right": "10.77.0.2"}
 
 _UNSHARED = ["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
 _ENTERED = ["--net", "--mount", "--pid", "--uts", "--ipc"]
-_COMPILED = f"/tmp/torchinductor_{getpass.getuser()}"
+_COMPILED = Path(f"/tmp/torchinductor_{getpass.getuser()}")
 """What torch has compiled on this machine: vLLM has it compile a part of a tensor-parallel model's first
 step, which takes 20 s and more where nothing is kept, and was taken for a stall."""
 
+# $1 is the host's name, $2 what is in its /etc/hosts; the others are folders of this machine's /tmp that it
+# sees in its own.
 _INIT = """
 set -e
-hostname {name}
-mkdir -p {compiled}
-mount --bind {compiled} /mnt
+hostname "$1"
+names=$2
+shift 2
+mount --rbind /tmp /mnt
 mount -t tmpfs tmpfs /tmp
-mkdir {compiled}
-mount --move /mnt {compiled}
+for folder; do
+    mkdir -p "$folder"
+    mount --rbind "/mnt/${folder#/tmp/}" "$folder"
+done
+umount --lazy /mnt
 mount -t tmpfs tmpfs /dev/shm
-printf '127.0.0.1 localhost\n{names}\n' > /tmp/hosts
+printf '127.0.0.1 localhost\n%s\n' "$names" > /tmp/hosts
 mount --bind /tmp/hosts /etc/hosts
 mount --bind /dev/null /etc/resolv.conf  # a server of names that cannot be reached costs 10 s a question
 ip link set lo up
@@ -59,10 +65,17 @@ def unavailable() -> str | None:
         return f"{' and '.join(missing)} not installed"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "/dev/net/tun cannot be opened"
-    if any(Path(place).resolve().is_relative_to("/tmp") for place in (__file__, sys.prefix)):
-        return "this checkout or its Python is under /tmp, and each host has a /tmp of its own"
     tried = subprocess.run(["unshare", *_UNSHARED, "true"], capture_output=True, text=True)
     return None if tried.returncode == 0 else f"namespaces cannot be had here: {tried.stderr.strip()}"
+
+
+def _kept() -> list[str]:
+    """Folders of /tmp that a host must see too: what is compiled, and this Python and all its modules where
+    they are there, as those of a checkout in /tmp."""
+    _COMPILED.mkdir(exist_ok=True)
+    places = {Path(place).resolve() for place in (__file__, sys.prefix, sys.base_prefix, *sys.path) if place}
+    tops = {Path(*place.parts[:3]) for place in places if Path("/tmp") in place.parents}
+    return [str(top) for top in tops | {_COMPILED} if top.is_dir()]
 
 
 class Host:
@@ -78,11 +91,11 @@ class Host:
                 *_UNSHARED,
                 "bash",
                 "-c",
-                _INIT.format(
-                    name=name,
-                    compiled=_COMPILED,
-                    names="\\n".join(f"{its} {one}" for one, its in ADDRESSES.items()),
-                ),
+                _INIT,
+                "host",
+                name,
+                "\n".join(f"{its} {one}" for one, its in ADDRESSES.items()),
+                *_kept(),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

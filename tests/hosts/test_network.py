@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,22 @@ def test_a_host_says_by_which_address_it_reaches_the_other(hosts):
     there = hosts[1].run(sys.executable, "-c", SURVEY, PYTHONPATH=str(ROOT)).split()
     assert there[:3] == ["10.77.0.2", "eth0", "True"]
     assert here[3:] == there[3:]
+
+
+def test_a_host_sees_of_tmp_where_modules_are_and_nothing_else(monkeypatch):
+    """A checkout in /tmp is on both hosts, as it would be if it were elsewhere."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as seen,
+        tempfile.TemporaryDirectory(dir="/tmp") as unseen,
+    ):
+        (Path(seen) / "below" / "module").mkdir(parents=True)
+        monkeypatch.syspath_prepend(f"{seen}/below/module")
+        host = Host("left")
+        try:
+            assert host.run("ls", seen) == "below\n"
+            assert Path(unseen).name not in host.run("ls", "/tmp")
+        finally:
+            host.end()
 
 
 def test_a_host_that_goes_away_is_noticed_in_time():
