@@ -56,14 +56,14 @@ while read -r line; do :; done
 """
 
 
-def unavailable() -> str | None:
+def unavailable(relayed: bool = True) -> str | None:
     """Why there can be no two hosts here, or None where there can."""
     if os.geteuid() != 0:
         return "namespaces need root"
     missing = [tool for tool in ("unshare", "nsenter", "ip") if shutil.which(tool) is None]
     if missing:
         return f"{' and '.join(missing)} not installed"
-    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+    if relayed and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "/dev/net/tun cannot be opened"
     tried = subprocess.run(["unshare", *_UNSHARED, "true"], capture_output=True, text=True)
     return None if tried.returncode == 0 else f"namespaces cannot be had here: {tried.stderr.strip()}"
