@@ -15,12 +15,15 @@ from ..errors import EngineError, RolloutError, Stalled
 from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Result, Took, VllmEngine, Whole, new_tokens, translated
+from .direct import Direct, asks_for_ids_alone, rendered
 from .server import serve_http
 from .waiting import LOOK_SECONDS, all_of
 
 
 class AsyncEngine(VllmEngine):
     """vLLM's AsyncLLM."""
+
+    _direct: Direct | None = None
 
     def __init__(self, arguments: dict[str, Any], row: Row, run: Run, threads: ThreadPoolExecutor):
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -70,7 +73,7 @@ class AsyncEngine(VllmEngine):
                 if not unfinished:
                     done.set_result(None)
 
-        submitting = asyncio.create_task(self._submit(requests, take))
+        submitting = asyncio.create_task(self._submit(requests, take, took, whole))
         try:
             await self._all_of([submitting, done], self._run.step_deadline_seconds)
         except Exception as error:
@@ -83,14 +86,25 @@ class AsyncEngine(VllmEngine):
                 for name in unfinished:
                     self._under_way.pop(name, None)
                 with contextlib.suppress(Exception):  # an engine that is dead has none
-                    await self._llm.abort(list(unfinished))
+                    await self._abort(list(unfinished))
 
-    async def _submit(self, requests: list[Request], take: Callable[[int, Any], None]) -> None:
-        for place, (name, _index, prompt, sampling, sample) in enumerate(requests):
-            # As vLLM's renderer makes it: another prompt would pass through a thread.
-            rendered: Any = {"type": "token", "prompt_token_ids": prompt}
+    def go_direct(self) -> None:
+        # Text, and what it may stop at, is AsyncLLM's business.
+        if self._config.model_config.skip_tokenizer_init:
+            self._direct = Direct(self._llm)
+
+    async def _submit(
+        self, requests: list[Request], take: Callable[[int, Any], None], took: Took, whole: dict[int, Whole]
+    ) -> None:
+        for place, request in enumerate(requests):
+            name, _index, prompt, sampling, sample = request
             self._under_way[name] = None
-            collector = await self._llm.add_request(name, rendered, self._sampling(sampling, sample))
+            if self._direct is not None and asks_for_ids_alone(sampling):
+                whole.pop(place, None)
+                new = partial(took, place) if sampling.stream else None
+                await self._direct.add(request, self._sampling, partial(take, place), new)
+                continue
+            collector = await self._llm.add_request(name, rendered(prompt), self._sampling(sampling, sample))
             collector.put = partial(take, place)
             if (early := collector.output) is not None:
                 take(place, early)
@@ -126,8 +140,13 @@ class AsyncEngine(VllmEngine):
     async def abort(self, share: float) -> int:
         numbered = enumerate(self._under_way, 1)
         chosen = [name for place, name in numbered if int(place * share) > int((place - 1) * share)]
-        await self._done(self._llm.abort(chosen), self._run.step_deadline_seconds)
+        await self._done(self._abort(chosen), self._run.step_deadline_seconds)
         return len(chosen)
+
+    async def _abort(self, names: list[str]) -> None:
+        if self._direct is not None:
+            await self._direct.abort(names)
+        await self._llm.abort(names)  # it knows nothing of the others, and lets them be
 
     async def pause(self, mode: str) -> None:
         pausing = self._llm.pause_generation(mode=mode, clear_cache=False)

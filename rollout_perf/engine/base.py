@@ -98,6 +98,9 @@ class Engine(ABC):
         """Take all memory back, or that of "weights" or "kv_cache"; having both, go on."""
         raise ConfigurationError(NO_SLEEP)
 
+    def go_direct(self) -> None:  # noqa: B027 - not every engine keeps anything
+        """Have requests pass by what the engine keeps for each, where they can; before the first of them."""
+
     async def front_lag(self, watched: bool) -> list[float]:
         """How late the event loop of each front was since it was watched, and to watch it from now on or not.
 

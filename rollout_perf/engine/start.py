@@ -26,11 +26,15 @@ class EngineSpec:
     arguments: dict[str, Any]
     factory: str = f"{__name__}:start_engine"
     """"module:name" of what starts it."""
+    direct: bool = False
+    """Whether requests pass by AsyncLLM where they can, see `direct.Direct`."""
 
     async def start(self, run: Run) -> Engine:
         """Start it in this process's hands; raises as `start_engine` does."""
         start = load(self.factory)
         engine: Engine = await start(self.model, self.row, run, self.tensor_parallel_size, self.arguments)
+        if self.direct:
+            engine.go_direct()
         return engine
 
 

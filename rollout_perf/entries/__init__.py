@@ -97,6 +97,12 @@ ENTRIES: dict[str, Entry] = {
         ("zmq", "msgspec"),
         endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
     ),
+    "zmq-plain": Entry(
+        "the same before vLLM's AsyncLLM as it is: what the messages cost alone",
+        "rollout_perf.entries.zmq:ZeroMQPlain",
+        ("zmq", "msgspec"),
+        endpoint_check="rollout_perf.transports.zeromq.endpoint:check_endpoint",
+    ),
     "http": Entry(
         "vLLM's own server, tokens in and tokens out: a POST a request",
         "rollout_perf.entries.http:Http",

@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -124,6 +125,8 @@ class Ray(RemoteEngine):
     """An engine in a Ray actor, a call a sample."""
 
     channel = "ray actor call a sample"
+    direct = False
+    """Whether requests pass by AsyncLLM there where they can; verl's do not."""
     listens = False
     """Whether results of a call come one by one, also of what does not stream."""
 
@@ -142,7 +145,7 @@ class Ray(RemoteEngine):
         here = on_this_host()  # where the run's folder is
         self._actor = _Actor.options(runtime_env={"env_vars": variables}, scheduling_strategy=here).remote()
         self._actor.live.remote().future().add_done_callback(self._note_end)
-        self._limits = await self._result_of(self._actor.start.remote(spec))
+        self._limits = await self._result_of(self._actor.start.remote(replace(spec, direct=self.direct)))
 
     def _note_end(self, live: Future) -> None:
         """In a thread of Ray's."""
@@ -239,6 +242,7 @@ class RayBatch(Ray):
     """An engine in a Ray actor, a call for all that is sent together."""
 
     channel = "ray actor call a batch"
+    direct = True
     listens = True
 
     def _units(self, requests: list[Request]) -> Iterable[list[Request]]:

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -46,6 +47,9 @@ _CLOSE_SECONDS = 20.0
 class ZeroMQ(RemoteEngine):
     """An engine in a process that is reached over ZeroMQ."""
 
+    direct = True
+    """Whether requests pass by AsyncLLM there where they can."""
+
     serve: str | None = None
     """What else the front does, see Serve, for entries that only ask over ZeroMQ."""
 
@@ -70,7 +74,15 @@ class ZeroMQ(RemoteEngine):
         keys = self._authenticator.keys if self._authenticator else None
         with with_large_buffers(socket):
             self._processes.launch(
-                [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve, self._served_at)],
+                [
+                    (
+                        socket.get_string(zmq.LAST_ENDPOINT),
+                        keys,
+                        replace(spec, direct=self.direct),
+                        self.serve,
+                        self._served_at,
+                    )
+                ],
                 self._run.variables(),
             )
             self._processes.watch(lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph)))
@@ -163,6 +175,12 @@ class ZeroMQ(RemoteEngine):
         if self._authenticator is not None:
             await asyncio.to_thread(self._authenticator.close)
         self._context.term()
+
+
+class ZeroMQPlain(ZeroMQ):
+    """The same before AsyncLLM as vLLM has it: what the way there and back costs alone."""
+
+    direct = False
 
 
 # --- the front's end ------------------------------------------------------------------------------

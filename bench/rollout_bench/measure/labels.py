@@ -56,6 +56,7 @@ LABELS: dict[str, Label] = {
 ENTRIES: dict[str | None, str | None] = {
     None: None,
     "zmq": "zmq ROUTER/DEALER",
+    "zmq-plain": "zmq ROUTER/DEALER",
     "http": "http",
     "http-router": "vllm-router before http",
     "ray": "ray actor call a sample",
