@@ -190,6 +190,10 @@ class AsyncEngine(VllmEngine):
     def served(self, names: list[str]) -> list[Result]:
         return [self._results(0, *self._finals.pop(name)) for name in names]
 
+    async def describe(self) -> dict[str, Any]:
+        to = "AsyncLLM" if self._direct is None else "EngineCore"
+        return await super().describe() | {"requests_to": to}
+
     async def close(self) -> None:
         gc.unfreeze()
         llm = self._llm

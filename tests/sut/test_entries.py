@@ -39,8 +39,8 @@ from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 BY_RAY = [name for name, entry in ENTRIES.items() if "ray" in entry.requires]
 EVERY = [pytest.param(name, marks=[pytest.mark.engine] * (name in BY_RAY)) for name in ENTRIES]
 REMOTE = [
-    one for one in EVERY if one.values[0] not in (LOCAL, "ray-group", "ray-batch")
-]  # the same actor as that of `ray`
+    one for one in EVERY if one.values[0] not in (LOCAL, "zmq-plain", "ray-group", "ray-batch")
+]  # the same fronts as those of `zmq` and `ray`
 REPLICAS = "replicas"
 TCP = "tcp://127.0.0.1"
 TAKES_ENDPOINT = [name for name, entry in ENTRIES.items() if entry.endpoint_check is not None]

@@ -184,6 +184,10 @@ BREAKS = {
 """How the engine of a path is broken when all else has been looked at."""
 
 
+DIRECT = {"zmq", "ray"}
+"""Paths whose visit sees requests pass by AsyncLLM, as a front of `zmq` has them."""
+
+
 def visit(path: str) -> SimpleNamespace:
     """Everything that one engine start of a path shows; a start that failed is not tried again."""
     seen = _visit(path)
@@ -218,6 +222,8 @@ def _visit(path: str) -> SimpleNamespace | BaseException:
         with pytest.raises(ConfigurationError) as caught:
             await rollout.sleep()
         seen.awake = str(caught.value)
+        if path in DIRECT:  # from here on; what is seen before and after is held against each other
+            rollout._engine.go_direct()
         seen.interrupted = await interrupted(rollout)
         seen.streamed = await streamed(rollout, [pair, replace(pair, one_request=True), asked])
         seen.again = await rollout.generate(PROMPTS, Sampling(24, temperature=0.0, ignore_eos=True))
@@ -382,6 +388,7 @@ def test_the_description_says_which_executor_and_channel_live(path):
     assert facts["executor"].split(".")[-1] == EXECUTORS.get(path, "TransportExecutor")
     assert facts.get("channel") == CHANNELS.get(path)
     assert facts["engine"]["max_model_len"] == 2048
+    assert path == FLOOR or facts["requests_to"] == ("EngineCore" if path in DIRECT else "AsyncLLM")
     if path in CHANNELS:
         assert facts["engine_pid"] != os.getpid()
         assert facts["counters"]["replies"] > 24

@@ -104,6 +104,7 @@ const LOOKS = {
   "bare-ray": ["#c44e00", "#ff9350", "diamond-open", "dash"],
   // Entries, of whatever path.
   "@zmq": ["#0067a5", "#5db9f0", "pentagon", "solid"],
+  "@zmq-plain": ["#3b4cc0", "#a3b1ff", "pentagon-open", "dot"],
   "@http": ["#8a1538", "#f78fa7", "hexagram", "solid"],
   "@http-router": ["#a03d76", "#eba3cb", "cross-open", "dot"],
   "@ray": ["#c44e00", "#ff9350", "triangle-up", "solid"],
