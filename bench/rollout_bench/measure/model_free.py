@@ -34,6 +34,9 @@ class ModelFreeEngine:
 
         return Limits(tokens=1 << 20, logprobs=0)
 
+    def go_direct(self) -> None:
+        """Nothing is kept of a request by which the next could pass."""
+
     async def generate(self, requests: list[Any], took: "Took") -> None:
         """Give every result when its last token is due; those that are due together, at once."""
         arrived = time.monotonic()
