@@ -119,7 +119,8 @@ class Study:
 
     def session(self, tracked: Tracked, some: Sequence[Release], rounds: int, seconds: float) -> None:
         """The control and some releases side by side; each release's records go to its file."""
-        controls = find_controls(self._ledger.folder, some[0].commit, dict(some[0].variables), say)
+        # A previous one links to what it has measured; here every release is measured anew.
+        newest = find_controls(self._ledger.folder, some[0].commit, dict(some[0].variables), say)[:1]
         contestants = [
             Contestant(path, one.name, Interpreter(sys.executable, dict(one.variables)), dict(one.provenance))
             for one in some
@@ -127,7 +128,7 @@ class Study:
         ]
         records = run_session(
             tracked.preset,
-            [*controls, *contestants],
+            [*newest, *contestants],
             tracked.workloads,
             rounds,
             _WARMUPS,
