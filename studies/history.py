@@ -128,7 +128,7 @@ def write(given: argparse.Namespace) -> None:
         pooled = [one for _case, some in ordered for one in pool([[each] for each in some])]
         save(pooled, records / name)
         write_machine(records.parent, pooled[0].provenance["machine"])
-        write_results(records.parent, ROOT, commit, given.environment, tracked, pooled)
+        write_results(records.parent, ROOT, commit, given.environment, [(tracked, pooled)])
 
 
 def show(records: list[Record]) -> None:
