@@ -23,6 +23,7 @@ def root(tmp_path, monkeypatch):
         (["ray==2.*"], "'ray==2.*' is no release"),
         (["bono==1"], "unknown package 'bono'"),
         (["ray==2.59.0"], "unknown release ray==2.59.0; the newest are 2.50.0, 2.58.0, 2.60.0"),
+        (["ray==2.40.0"], "ray==2.40.0 is older than is supported: name 2.50 or a later release"),
         (["ray==2.60.0"], "the lock has ray==2.60.0 already"),
         (["ray==2.58.0", "--tracked", "bono"], "unknown --tracked 'bono'"),
         (["ray==2.58.0", "--paths", "pigeon"], "unknown path 'pigeon'"),

@@ -26,7 +26,7 @@ from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
 from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
-from .releases import flavour_argument
+from .releases import OLDEST, flavour_argument
 
 _TODAY = "today"
 
@@ -90,7 +90,11 @@ def _asked(text: str) -> tuple[str, Version]:
 
 
 def _check_known(package: str, version: Version) -> None:
-    """Raise UsageError for a release that the index does not have; without a network uv says so."""
+    """Raise UsageError for a release that is too old, or that the index does not have; without a network uv
+    says the latter."""
+    oldest = OLDEST.get(package)
+    if oldest is not None and version < Version(oldest):
+        raise UsageError(f"{package}=={version} is older than is supported: name {oldest} or a later release")
     try:
         known = [one.name for one in index.releases_of(package, None, pre=True)]
     except index.Unreachable:
