@@ -160,7 +160,7 @@ def _shown(ledger: Ledger, entries: Sequence[Entry]) -> str:
     head = table(["release", "published", "its lock"], rows, caption=caption)
     return (
         f"{head}\n\nthe ledger: git -C {place} log --reverse\n"
-        f"to measure: (cd {place} && rollout-perf track {entries[0].name}..{entries[-1].name})\n"
+        f"to measure: (cd {place} && rollout-perf track {entries[-1].name}), all; A..B leaves A out\n"
         f"and there `gate A B`, `detect`, `report`, `publish`, `asv run` and `asv find`, by version\n"
         f"to show:    rollout-perf releases report {ledger.package} --flavour {ledger.flavour}\n"
         f"an environment takes {GIGABYTES[ledger.flavour]:g} GB, one for the release under measurement, one "
