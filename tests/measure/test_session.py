@@ -113,7 +113,7 @@ def test_other_cases_among_kept_records_have_tables_of_their_own(other, named, t
     shown = capsys.readouterr().out
     first, _, second = shown.partition(f"\n{named}\n")
     assert first.startswith("nano, workload fixed\n")
-    assert "0.90 [" in first
+    assert "  0.90¹" in first
     assert "  3.00¹" in second  # of one round, which gives no interval
 
 

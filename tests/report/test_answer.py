@@ -71,7 +71,7 @@ def test_the_newest_sessions_of_the_same_work_count(folder):
     write_session(folder, {"vllm-mp": [1.0], "ray": [0.1]}, day="2026-02-01", name="x", machine="else")
     found = answer_of(folder).sessions
     assert [row["path"] for row in found.rows] == ["zmq", "vllm-mp"]
-    assert (found.replicates, found.measured, found.commit) == (4, "2026-01-04", "a" * 8)
+    assert (found.starts, found.measured, found.commit) == ((4, 4), "2026-01-04", "a" * 8)
     assert found.sources == [
         f"results/{MACHINE}/turns/2026-01-0{day}.jsonl" for day in ("3-replicate", "4-another")
     ]

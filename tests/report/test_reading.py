@@ -37,11 +37,15 @@ def session(**paths):
             1.3,
             True,
             1,
-            ["zmq: slower than vllm-mp in these rollouts: 1.3", "No GPU", "once"],
+            [
+                "zmq: 1.30 times the step time of vllm-mp in these rollouts.",
+                "No GPU",
+                "Too few engine starts",
+            ],
             [],
         ),
-        (0.8, False, 1, ["zmq: faster than vllm-mp in these rollouts: 0.8", "started once"], ["No GPU"]),
-        (1.0, False, 4, ["zmq: no difference from vllm-mp was found: 1.0"], ["No GPU", "started once"]),
+        (0.8, False, 4, ["zmq: faster than vllm-mp in these rollouts: 0.8"], ["No GPU", "Too few"]),
+        (1.0, False, 4, ["zmq: no difference from vllm-mp was found: 1.0"], ["No GPU", "Too few"]),
     ],
 )
 def test_a_reader_is_told_what_differs_and_what_limits_it(zmq, on_cpu, starts, says, silent):
@@ -61,6 +65,6 @@ def test_the_demo_shows_ratios_and_what_they_mean(ray, code, monkeypatch, capsys
     monkeypatch.setattr(demo, "run_session", lambda *_, **__: session(vllm_mp=1.0, zmq=1.0, ray=ray))
     assert cli.main(["demo"]) == code
     out, err = capsys.readouterr()
-    assert "zmq: no difference from vllm-mp was found" in out
-    assert ("ray: slower than vllm-mp" in out) is (code == 0)
+    assert "zmq: 1.00 times the step time of vllm-mp" in out
+    assert ("ray: 1.20 times the step time" in out) is (code == 0)
     assert ("ray: failed: it broke" in err) is (code == 1)

@@ -27,7 +27,8 @@ ONE_REPLICATE, FEW_REPLICATES = "one-replicate", "few-replicates"
 NOT_GATED, FEW_SAMPLES, BUSY_HOST = "not-gated", "few-samples", "busy-host"
 OF_COMMIT, OVER_CONTROL = "of-commit", "over-control"
 WARNINGS = {
-    ONE_REPLICATE: "one engine start only: the interval shows how rollouts differ, not how engine starts do",
+    ONE_REPLICATE: "one engine start only: an interval shows how rollouts differ, not how engine starts do, "
+    "so a ratio has none",
     FEW_REPLICATES: "two or three replicates: so few engine starts may all be in one mode, which the "
     f"interval does not show; a firm answer takes {LEAST_REPLICATES}",
     NOT_GATED: "counted without a gated start, so not exact: it depends on when requests arrived",

@@ -22,16 +22,19 @@ def reading(rows: Sequence[Mapping[str, Any]], reference: str, on_cpu: bool) -> 
     if any(row["replicates"] < LEAST_REPLICATES for row in rows):
         paths = " ".join(f"--path {row['path']}" for row in others)
         lines.append(
-            "Each engine was started once; another start may differ by more than the intervals say. Start "
-            f"each {LEAST_REPLICATES} times: `rollout-perf compare {paths} --starts {LEAST_REPLICATES}`."
+            "Too few engine starts to be sure: another may differ by tens of per cent. Start each engine "
+            f"{LEAST_REPLICATES} times: `rollout-perf compare {paths} --starts {LEAST_REPLICATES}`."
         )
     return "\n".join(wrapped(f"- {line}") for line in lines)
 
 
 def _about(row: Mapping[str, Any], reference: str) -> str:
     path, found = row["path"], ratio_in(row, STEP)
-    if found is None or not found.has_interval or found.low <= 1 <= found.high:
+    assert found is not None  # as rows with a ratio have
+    if not found.has_interval:
+        return f"{path}: {interval(found)} times the step time of {reference} in these rollouts."
+    if found.low <= 1 <= found.high:
         says = f"no difference from {reference} was found"
     else:
         says = f"{'slower' if found.middle > 1 else 'faster'} than {reference} in these rollouts"
-    return f"{path}: {says}: {interval(found) if found else ''} times its step time."
+    return f"{path}: {says}: {interval(found)} times its step time."

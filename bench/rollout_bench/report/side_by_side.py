@@ -45,7 +45,8 @@ class SideBySide:
     """The path that is; None where none can be told apart from all others."""
     on_cpu: bool
     """Then no path is ahead of another."""
-    replicates: int
+    starts: tuple[int, int]
+    """Engine starts of the path with the fewest, and with the most."""
     measured: str
     """The day of the last of them."""
     commit: str
@@ -64,7 +65,8 @@ class SideBySide:
         lowest = f"{best['path']}{'' if best['path'] == self.reference else f', {ratio}'}"
         none = "a CPU's results do not rank paths" if self.on_cpu else "no clear winner"
         what = f"fastest is {lowest}" if self.fastest else f"{none}, lowest ratio: {lowest}"
-        of = f"{self.replicates} replicate{'s' * (self.replicates > 1)}"
+        least, most = self.starts
+        of = f"{f'{least} to ' * (least < most)}{most} replicate{'s' * (most > 1)}"
         rounds, spoilt = (sum(row[name] for row in self.rows) for name in ("rounds", "spoilt_rounds"))
         busy = f", on a busy host: others spoilt {spoilt} of {rounds} rollouts"
         made = f"{of}, {self.measured}{f', {self.commit}' if self.commit else ''}"
@@ -149,14 +151,15 @@ def side_by_side(
     apart = all(_apart(best["interval"], row["interval"]) for row in others)
     machine = last.provenance.get("machine") or {}
     on_cpu = bool(machine) and not machine.get("gpus")
-    enough = min(row["replicates"] for row in rows) >= LEAST_REPLICATES
+    starts = [row["replicates"] for row in rows]
+    enough = min(starts) >= LEAST_REPLICATES
     return SideBySide(
         metric,
         reference,
         rows,
         best["path"] if apart and enough and not on_cpu else None,
         on_cpu,
-        max(row["replicates"] for row in rows),
+        (min(starts), max(starts)),
         measured_at(last)[:10],
         made,
         ["/".join(("results", *source.parts[-3:])) for source in sources],

@@ -5,10 +5,9 @@
 The samples of a round are neighbours in time, so that what drifts falls out of their ratio. A replicate's
 value is the median over its rounds of the log ratio; the ratio is the mean over replicates, with an interval
 as a gate has it (`together`): Student's t, with a variance that knows of the other cases. One replicate has
-an interval of its rounds, by a bootstrap: it holds nothing of what differs from engine start to engine start.
+no interval: its rounds say nothing of how far another engine start would be from it.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -18,7 +17,6 @@ from typing import NamedTuple
 LEAST_REPLICATES = 4
 """For an interval that may decide something: engine starts have modes, and a few may lie the same way."""
 
-_DRAWS = 2000
 _ERROR = 0.05
 
 
@@ -38,7 +36,7 @@ class Ratio:
     middle: float
     by_replicate: Sequence[float]
     interval: tuple[float, float] | None
-    """Of 95 %; of one replicate it is its rounds', and of a single round there is none."""
+    """Of 95 %; None of one replicate."""
     rounds: int
     """Of all replicates together."""
 
@@ -57,7 +55,7 @@ def ratios_of(cases: Sequence[Pairs]) -> list[Ratio]:
     logs = [[median(one) for one in replicates] for replicates in rounds]
     known = _intervals(cases, logs) if any(len(one) > 1 for one in logs) else [None] * len(cases)
     return [
-        Ratio(exp(sum(of) / len(of)), [*map(exp, of)], interval or _of_rounds(its[0]), sum(map(len, its)))
+        Ratio(exp(sum(of) / len(of)), [*map(exp, of)], interval, sum(map(len, its)))
         for of, its, interval in zip(logs, rounds, known, strict=True)
     ]
 
@@ -67,12 +65,3 @@ def _intervals(cases: Sequence[Pairs], logs: Sequence[Sequence[float]]) -> list[
 
     timings = [Timing(of, case.starts, "ratio") for case, of in zip(cases, logs, strict=True)]
     return intervals(timings, _ERROR)
-
-
-def _of_rounds(logs: Sequence[float]) -> tuple[float, float] | None:
-    if len(logs) < 2:
-        return None
-    draw = random.Random(0)
-    found = sorted(median(draw.choices(logs, k=len(logs))) for _ in range(_DRAWS))
-    outside = round(_DRAWS * _ERROR / 2)
-    return exp(found[outside]), exp(found[-outside - 1])

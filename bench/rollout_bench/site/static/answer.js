@@ -50,8 +50,10 @@ RP.answer = function () {
   const ratios = [];
   if (sessions && sessions.rows.some((row) => row.spoilt_rounds)) ratios.push({ warnings: "busy-host" });
   if (sessions && sessions.rows.some((row) => row.over_control)) ratios.push({ warnings: "over-control" });
-  if (sessions && sessions.replicates < RP.front.least_replicates)
-    ratios.push({ warnings: sessions.replicates === 1 ? "one-replicate" : "few-replicates" });
+  if (sessions && sessions.starts[0] < RP.front.least_replicates) {
+    if (sessions.starts[0] === 1) ratios.push({ warnings: "one-replicate" });
+    if (sessions.starts[1] > 1) ratios.push({ warnings: "few-replicates" });
+  }
   const notes = RP.warnings([...order.map((cell) => RP.caseFigure(cell, time)), ...ratios]);
   if (!sessions)
     notes.unshift(
@@ -84,38 +86,58 @@ function lead(sessions, order) {
     const less = 1 - rows[0].ratio / other.ratio;
     return [signed(best), ` is fastest${at}`, aside(`: ${RP.quantity(less, "share")} less step time than ${other.path}`)];
   }
-  const overlap = ([low, high], other) => low <= other[1] && other[0] <= high;
-  const level = rows.filter((row) => !row.interval || !rows[0].interval || overlap(row.interval, rows[0].interval));
-  const behind = rows.filter((row) => !level.includes(row));
-  const gap = (row) => `${row.path} by ${RP.quantity(row.ratio / rows[0].ratio - 1, "share")}`;
+  const { level, behind, unsure } = RP.standing(sessions);
+  const [first] = level;
+  const gap = (row) => `${row.path} by ${RP.quantity(row.ratio / first.ratio - 1, "share")}`;
+  const rest = [
+    behind.length ? `; slower than ${first.path}: ${behind.map(gap).join(", ")}` : "",
+    unsure.length ? `; with one engine start, so not sure: ${unsure.map((row) => `${row.path} ${RP.ratio(row)}`).join(", ")}` : "",
+  ].join("");
+  if (level.length + behind.length === 1) return [`No clear winner${at}`, aside(rest)];
   const names = level.flatMap((row, place) => [place ? (place < level.length - 1 ? ", " : " and ") : "", signed(row.path)]);
   return [
     `No clear winner${at}: `,
     level.length > 1 ? [names, " cannot be told apart"] : [names, " is ahead, with too few replicates to be sure"],
-    behind.length ? aside(`; slower than ${best}: ${behind.map(gap).join(", ")}`) : null,
+    rest ? aside(rest) : null,
   ];
 }
 
+// Rows that cannot be told from the best, those that are slower, and those of one engine start, which have no interval.
+RP.standing = function ({ rows }) {
+  const known = rows.filter((row) => row.interval);
+  const [first] = known;
+  const level = known.filter((row) => row.interval[0] <= first.interval[1] && first.interval[0] <= row.interval[1]);
+  return { level, behind: known.filter((row) => !level.includes(row)), unsure: rows.filter((row) => !row.interval) };
+};
+
+RP.ratio = (row) => `${decimals(row.interval)(row.ratio)} ×${row.interval ? ` ${bounds(row)}` : ""}`;
+
+const bounds = (row) => (row.interval ? `[${row.interval.map(decimals(row.interval)).join(" .. ")}]` : "");
+
+// Of how many engine starts a comparison is, and whether that is enough.
+RP.sureness = function ({ starts: [least, most] }) {
+  const many = `${least === most ? least : `${least} to ${most}`} engine start${most > 1 ? "s" : ""} of each`;
+  return least < RP.front.least_replicates ? `${many}, a firm answer takes ${RP.front.least_replicates}` : many;
+};
+
 // What sessions say of the paths: the best one's ratio, all of them, and where they come from.
 function sideBySide(sessions) {
-  const { rows, reference, replicates } = sessions;
+  const { rows, reference } = sessions;
   const [first] = rows;
   const shown = (row) => decimals(row.interval);
-  const bounds = (row) => (row.interval ? `[${row.interval.map(shown(row)).join(" .. ")}]` : "");
-  const many = `${replicates} replicate${replicates > 1 ? "s" : ""}`;
-  const made = [many, sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
+  const made = [RP.sureness(sessions), sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
-    fact(
-      `Step time of ${first.path}, side by side`,
-      first.path === reference ? "the reference" : `${shown(first)(first.ratio)} × ${reference}`,
-      [first.path === reference ? "" : first.interval && `95 % ${bounds(first)}, `, many],
-    ),
+    first.path === reference
+      ? null
+      : fact(`Step time of ${first.path}, side by side`, `${shown(first)(first.ratio)} × ${reference}`, [
+          first.interval ? `95 % ${bounds(first)}` : "one engine start, no interval",
+        ]),
     RP.table(
       ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
       rows.map((row) => [
         [RP.sign(row.path), " ", RP.word(row.path)],
         row.path === reference ? "reference" : `${shown(row)(row.ratio)} ×`,
-        row.path === reference ? "" : bounds(row),
+        row.path === reference ? "" : bounds(row) || "one engine start",
         row.path === reference ? "" : row.by_replicate.map(shown(row)).join(" "),
         RP.quantity(row.median, RP.front.step_time),
         row.rounds,

@@ -7,6 +7,7 @@ RP.notify = (text) => byId("messages").append(RP.el("p", {}, text));
 
 RP.render = function () {
   if (!RP.front.groups.length) return empty();
+  RP.overview();
   controls();
   RP.answer();
   RP.put("where", where());
@@ -36,7 +37,7 @@ RP.render = function () {
 
 // Show what stands on records of commits, or hide it.
 function charts(there) {
-  for (const section of document.querySelectorAll("main > section:not(#answer, #side-section, #entries-section, #read-section), #view, .two"))
+  for (const section of document.querySelectorAll("main > section:not(#overview-section, #answer, #side-section, #entries-section, #read-section), #view, .two"))
     section.hidden = !there;
   if (!there && !RP.waiting()) document.body.dataset.drawn = "all";
 }
@@ -45,15 +46,13 @@ function charts(there) {
 function where() {
   const group = RP.group();
   const sessions = RP.group().side_by_side[RP.batch()];
-  const few = sessions && sessions.replicates < RP.front.least_replicates;
   return [
     machineName(group.machine),
     group.preset,
     group.tensor_parallel_size > 1 ? `tensor-parallel over ${group.tensor_parallel_size}` : "",
     `workload ${group.workload}`,
     `batch ${RP.batch()}`,
-    sessions ? `${sessions.replicates} engine start${sessions.replicates > 1 ? "s" : ""} of each path` : "",
-    few ? `of the ${RP.front.least_replicates} that a firm answer takes` : "",
+    sessions ? RP.sureness(sessions) : "",
   ]
     .filter(Boolean)
     .join(", ");

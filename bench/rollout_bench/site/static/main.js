@@ -20,6 +20,7 @@
   });
   let narrow = RP.narrow();
   addEventListener("resize", () => narrow !== RP.narrow() && ((narrow = RP.narrow()), RP.render()));
+  document.getElementById("overview-fold").open = location.hash.length < 2; // a link asks for something else
   RP.selection = RP.fromAddress();
   RP.render();
   RP.bindTheme(RP.render);
