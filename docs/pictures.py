@@ -14,7 +14,6 @@ from browser import open_browser, why_no_browser  # noqa: E402 - it runs from an
 from rollout_bench.site.publish import publish  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-ADDRESS = "#machine=h100-2x&preset=qwen2.5-0.5b&workload=fixed&batch=256"
 SIZE = {"width": 1240, "height": 2000}
 
 
@@ -27,7 +26,7 @@ def main() -> None:
         page = publish(ROOT / "results", ROOT, say=lambda text: None, folder=Path(made) / "html")
         for scheme in ("light", "dark"):
             tab = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
-            tab.goto(page.as_uri() + ADDRESS)
+            tab.goto(page.as_uri())
             tab.wait_for_selector("body[data-drawn=all]", state="attached")
             end = tab.locator("#side-section").bounding_box()
             clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": end["y"] + end["height"] + 12}
