@@ -30,7 +30,7 @@ def make(folder: Path, commits: int, series: int) -> None:
     listed = write_repository(folder, commits)
     shutil.copy2(ROOT / "asv.conf.json", folder / "asv.conf.json")
     results = folder / "results"
-    batches = [8 * number for number in range(1, 1 + max(1, series // len(PATHS)))]  # lengths of each are made
+    batches = [8 * number for number in range(1, 1 + max(1, series // len(PATHS)))]  # each is made
     dropped = commits // 2
     write_records(
         results,
