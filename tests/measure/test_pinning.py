@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from rollout_bench.measure import pinning
-from rollout_bench.measure.pinning import by_speed, cores_for, pin
+from rollout_bench.measure.pinning import Speed, by_speed, cores_for, pin
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,35 @@ def test_each_process_has_a_core_of_the_fastest_and_the_first_is_left_to_others(
     assert cores_for(processes, order) == expected
 
 
-def test_the_fastest_cpu_comes_first_and_the_affinity_is_as_before(monkeypatch):
+@pytest.mark.parametrize(("processes", "asked"), [(3, 13), (20, 64)])
+def test_the_fastest_cpu_comes_first_and_the_affinity_is_as_before(processes, asked, monkeypatch):
+    affinity, spun = [set(range(64))], []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: affinity[-1])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, cpus: affinity.append(cpus))
+    monkeypatch.setattr(
+        pinning, "_spin_seconds", lambda cpu: affinity.append({cpu}) or spun.append(cpu) or -cpu
+    )
+    found = by_speed(processes)
+    assert len(spun) == asked
+    assert found[:asked] == sorted(spun, reverse=True)
+    assert sorted(found) == list(range(64))
+    assert affinity[-1] == set(range(64))
+
+
+def test_how_slow_cores_are_is_told_beside_the_fastest_that_was_seen(monkeypatch):
+    """The first spin on a core fills its caches and does not count."""
     allowed = os.sched_getaffinity(0)
-    seconds = {one: -one for one in allowed}
-    monkeypatch.setattr(pinning, "_spin_seconds", lambda cpu: os.sched_setaffinity(0, {cpu}) or seconds[cpu])
-    assert by_speed() == sorted(allowed, reverse=True)
+    monkeypatch.setattr(Speed, "fastest", float("inf"))
+    seconds = iter([9.0, 2.0, 9.0, 1.0, 9.0, 4.0, 9.0, 2.0])
+    monkeypatch.setattr(pinning, "_cpu_seconds", lambda _turns: next(seconds))
+    one = Speed([{min(allowed)}, {max(allowed)}])
+    assert one.slowness() is None
+    one.sample()
+    assert one.slowness() == 1.5
     assert os.sched_getaffinity(0) == allowed
+    later = Speed([{min(allowed)}, {max(allowed)}])
+    later.sample()
+    assert later.slowness() == 3.0
 
 
 def test_all_threads_of_a_process_are_kept_there():

@@ -287,6 +287,32 @@ def test_a_record_has_the_samples_of_the_rounds_that_count_and_says_how_the_host
     assert (host["repeated"], host["spoilt"], len(host["rounds"]["seconds"])) == (1, 0, 2)
 
 
+ON_A_GPU_HOST = """
+from rollout_bench.measure import host_state, pinning
+class Host(host_state.Host):
+    def look(self):
+        self.gpus = ()
+        look = super().look()
+        self.gpus = ("a GPU",)
+        return look
+host_state.Host = Host
+pinning.cores_for = lambda processes, order: [{order[-1]}] * processes
+pinning.Speed.slowness = lambda self: len(self._cores) + 0.5 if self._seconds else None
+"""
+
+
+@pytest.mark.timeout(60)
+def test_where_engines_have_cores_a_record_says_how_slow_they_were(tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(ON_A_GPU_HOST)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    [record] = run_session("nano", [Contestant("zmq")], fixed("nano", [1]), 2, 1, lambda _text: None)
+    host = record.observed["host"]
+    assert host["pinned"]
+    [slowness] = {*host["rounds"]["slowness"]}
+    assert slowness == len(record.observed["workers"]) + 1.5  # the engine's own process, too
+
+
 @pytest.mark.timeout(120)
 def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeypatch):
     """Two commits, an environment each: what differs between them is seen, and no more.

@@ -22,6 +22,7 @@ from .door import Rollout
 from .gated import Exact
 from .labels import check_label
 from .marked import signal_all
+from .pinning import pin
 from .process import say
 from .rounds import KEPT, PASSED, READY
 from .samples import gather, without_exact
@@ -62,7 +63,6 @@ class Cases(ABC):
         self._keep = keep
         self._machine = machine.facts()  # later its cores are those of a process that is pinned
         self._started = False
-        self._pinned = False
         self._search = Search(self.options["until_limit_seconds"])
         self._exact: dict[Workload, Exact] = {}
         self._samples: dict[Workload, list[dict[str, float]]] = {}
@@ -79,9 +79,6 @@ class Cases(ABC):
     @abstractmethod
     def run(self) -> None:
         """Measure, or say why not. Cases of an engine that broke may be left, for another one."""
-
-    def _place(self, _order: Sequence[int]) -> None:  # noqa: B027  a system's processes are its own
-        """Keep the engine's processes on cores of their own, the first of this order of CPUs."""
 
     @abstractmethod
     async def _count(self, engine: "Up", workload: Workload, number: int) -> Exact:
@@ -148,20 +145,21 @@ class Cases(ABC):
         if self._search.covers(load.name):
             self.all_done(ABSENT, f"{NOT_TRIED}{reason.splitlines()[0]}")
 
-    async def _take_orders(self, engine: "Up", workers: Sequence[int]) -> None:
+    async def _take_orders(self, engine: "Up", workers: Sequence[int], processes: Sequence[int] = ()) -> None:
         """Generate a rollout whenever one is ordered, until the end; the workers are stopped meanwhile.
+        Its `processes` are those that are to have a core each.
 
         Counted rollouts come first, in an engine that is as it started: which blocks of the KV cache they get
         shows in the bytes.
         """
         signal_all(workers, signal.SIGSTOP)
         try:
-            self._answer(READY)
+            self._answer(f"{READY} {len(processes)}")
             # Nobody else runs in this process meanwhile: the event loop need not.
             for order in map(json.loads, self._orders):
                 workload = self._workloads[order["workload"]]
                 if "cores" in order:
-                    self._place(order["cores"])
+                    pin(processes, order["cores"])
                 signal_all(workers, signal.SIGCONT)
                 try:
                     if "host" in order:
@@ -218,7 +216,7 @@ class Cases(ABC):
             "tokens_generated": workload.tokens,
             "rollouts": len(samples),
             "engine_starts": 1,
-            "host": order["host"] | ({"pinned": True} if self._pinned else {}),
+            "host": order["host"],
             "absent": self.absent
             | ({"wire": counted.absent} if counted.absent else {})
             | ({"steady state": self._not_steady[workload]} if workload in self._not_steady else {}),

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from .arrival import TRACE
 from .case import Cases, Up
 from .door import Door, NoDoor, door_entries, facts, interrupts, lacks, open_door, sleeps, takes_replicas
 from .interruption import by_trainer, interruption_metrics, to_sleep, updates
-from .pinning import cores_for, pin
 from .samples import rollout_metrics
 from .steady import NotSteady, steady_metrics
 from .submit import Rolled, run_rollout
@@ -29,8 +27,6 @@ class EngineCases(Cases):
     """The cases of a path."""
 
     _watch: drive.Watch
-    _own: Sequence[int]
-    """The engine's processes."""
 
     @property
     def absent(self) -> dict[str, str]:
@@ -121,14 +117,8 @@ class EngineCases(Cases):
             up = Up(rollout, forced, start_seconds, door.ConfigurationError)
             await exact.begin(rollout, forced, self._workloads[0])
             stopped = [pid for pid in pids if pid not in (os.getpid(), *watch.engine_pids)]
-            self._own = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
-            await self._take_orders(up, stopped)
-
-    def _place(self, order: Sequence[int]) -> None:
-        cores = cores_for(len(self._own), order)
-        if cores:
-            pin(self._own, cores)
-            self._pinned = True
+            processes = list(dict.fromkeys([*watch.fronts, *watch.engine_pids, *stopped]))
+            await self._take_orders(up, stopped, processes)
 
     async def _count(self, engine: Up, workload: Workload, number: int) -> exact.Exact:
         if updates(workload.interrupt):

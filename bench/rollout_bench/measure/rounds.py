@@ -13,7 +13,7 @@ import select
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, groupby, product
 from statistics import median
@@ -22,7 +22,7 @@ from typing import Any
 from ..schema.record import way
 from .control import BUILD
 from .host_state import Host, between, observed, quietest
-from .pinning import by_speed
+from .pinning import Speed, by_speed, cores_for
 from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
 from .workload import Workload
@@ -38,6 +38,9 @@ _PATIENCE, _PATIENCE_SECONDS = 4, 60.0
 
 _ROLLOUT_DEADLINE_SECONDS, _END_SECONDS = 300.0, 60.0
 
+_SAMPLE_SECONDS = 0.01
+"""How often it is asked how fast the cores of a rollout are."""
+
 
 class _Channel:
     """What leads to a contestant: orders go out, answers come back."""
@@ -48,6 +51,7 @@ class _Channel:
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         self.request = request | {"orders": orders, "answers": answers}
+        self.processes = 0
         self.theirs = (orders, answers)
         self._reader = os.fdopen(self._answers)
 
@@ -60,16 +64,28 @@ class _Channel:
         ready, _, _ = select.select([self], [], [], deadline_seconds)
         return self._reader.readline().strip() if ready else None
 
-    def ask(self, **order: Any) -> str | None:
+    def is_up(self) -> bool:
+        """Whether what it says now is that it is up, and has so many processes."""
+        ready, *processes = (self.answer(0.0) or "").split()[:2] or [""]
+        self.processes = int(processes[0]) if processes else 0
+        return ready == READY
+
+    def ask(self, meanwhile: Callable[[], None] | None = None, **order: Any) -> str | None:
         """What it answers to an order: a step time, PASSED or KEPT; None where it has broken.
 
+        `meanwhile` is called every few milliseconds until then.
+
         One with a workload alone is for its next rollout: the first is counted exactly, the next ones are
-        warm-ups, and the others are timed. One that says which rounds count, and how the host was meanwhile,
-        is for its record.
+        warm-ups, and the others are timed. One that says which rounds count, and how the host was
+        meanwhile, is for its record.
         """
         with suppress(BrokenPipeError):
             os.write(self._orders, json.dumps(order).encode() + b"\n")
-        answer = self.answer(_ROLLOUT_DEADLINE_SECONDS)
+        end = time.monotonic() + _ROLLOUT_DEADLINE_SECONDS
+        answer = self.answer(_SAMPLE_SECONDS if meanwhile else _ROLLOUT_DEADLINE_SECONDS)
+        while answer is None and meanwhile and time.monotonic() < end:
+            meanwhile()
+            answer = self.answer(_SAMPLE_SECONDS)
         if answer is None:
             log(f"{self.name} did not end a rollout within {_ROLLOUT_DEADLINE_SECONDS:g} s")
         return answer or None
@@ -87,25 +103,35 @@ class _Rounds:
         self._host = host
         self._draw = random.Random(seed)
         self._last: _Channel | None = None
-        self._seconds: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._seconds: dict[tuple[int, str], list[float]] = defaultdict(list)
+        self._slowness: dict[tuple[int, str], list[float | None]] = defaultdict(list)
 
     def run(self, workload: int, title: str) -> bool:
         """One round of a workload, in an order drawn anew; whether anyone has generated a rollout."""
         times = []
-        # Without a GPU a worker has threads for many cores, which vLLM places.
-        placed = {"cores": by_speed()} if self._host.gpus else {}
         for one in self._order():
-            answer = one.ask(workload=workload, **placed)
+            answer, slowness = self._turn(one, workload)
             if answer is None:
                 say(f"{one.name} has left the session")
                 self.up.remove(one)
             elif answer != PASSED:
                 self._last = one
                 times.append(f"{one.name} {float(answer):.3f}")
-                self._seconds[workload][one.name].append(float(answer))
+                self._seconds[workload, one.name].append(float(answer))
+                self._slowness[workload, one.name].append(slowness)
         if times:
             say(f"{title}: {', '.join(times)} …")
         return bool(times)
+
+    def _turn(self, one: _Channel, workload: int) -> tuple[str | None, float | None]:
+        """What a contestant answers that is to generate, and how slow its cores were, if it has cores."""
+        # Without a GPU a worker has threads for many cores, which vLLM places.
+        cores = cores_for(one.processes, by_speed(one.processes)) if self._host.gpus else []
+        if not cores:
+            return one.ask(workload=workload), None
+        speed = Speed(cores)
+        placed = [sorted(core) for core in cores]
+        return one.ask(workload=workload, cores=placed, meanwhile=speed.sample), speed.slowness()
 
     def _order(self) -> list[_Channel]:
         """The contestants, drawn anew; those of a way, which are held against each other, are neighbours.
@@ -129,6 +155,7 @@ class _Rounds:
         rounds: list[dict[str, Any]] = []
         quiet = 0
         self._seconds.clear()
+        self._slowness.clear()
         before = self._host.look()
         while quiet < wanted and len(rounds) < wanted + repeats:
             count = f"round {len(rounds) + 1}/{wanted + min(len(rounds) - quiet, repeats)}"
@@ -143,12 +170,16 @@ class _Rounds:
                 say(f"{title}: others have spoilt that round: {reason}")
             quiet += reason is None
         for workload, load in loads.items():
-            found = ((one.name, self._seconds[workload].get(one.name)) for one in self.up)
+            found = ((one.name, self._seconds.get((workload, one.name))) for one in self.up)
             medians = (f"{name} {median(seconds):.3f} s" for name, seconds in found if seconds)
             say(f"{load}: {len(rounds)} rounds, median {', '.join(medians)}")
         chosen = quietest(rounds, wanted)
         for one, workload in product(self.up, loads):
-            one.ask(workload=workload, rounds=chosen, host=observed(rounds, chosen))
+            slowness = self._slowness[workload, one.name] or [None] * len(rounds)
+            own = [facts | {"slowness": slow} for facts, slow in zip(rounds, slowness, strict=False)]
+            host = observed(own, chosen)
+            host["pinned"] = host["pinned"] or any(slowness)
+            one.ask(workload=workload, rounds=chosen, host=host)
 
 
 def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:
@@ -183,7 +214,7 @@ def _wait(channels: Sequence[_Channel], seconds: float) -> list[_Channel]:
             return []
         for channel in select.select(waiting, [], [], left)[0]:
             waiting.remove(channel)
-            if channel.answer(0.0) == READY:
+            if channel.is_up():
                 up.append(channel)
                 took = time.monotonic() - begin
                 end = min(end, begin + max(_PATIENCE_SECONDS, _PATIENCE * took))
