@@ -642,17 +642,24 @@ def test_two_releases_stand_side_by_side_by_a_link_of_the_page_of_releases(tmp_p
     assert tab.url == (site / "releases.html").as_uri()
 
 
-@pytest.mark.parametrize("commits", [0, 1])
-def test_no_result_and_one_commit(commits, tmp_path, visit):
-    if commits:
-        write_records(tmp_path / "results", COMMITS[:1], [8])
+@pytest.mark.parametrize(
+    ("paths", "lead"),
+    [
+        ({}, ""),
+        (PATHS, "No clear winner at batch 8; lowest median: ▲ sync"),
+        ({"zmq": 1.0}, "Only ● zmq was measured at batch 8 of the newest commit"),
+    ],
+)
+def test_no_result_and_one_commit(paths, lead, tmp_path, visit):
+    if paths:
+        write_records(tmp_path / "results", COMMITS[:1], [8], paths=paths)
     results = read_results(tmp_path / "results", COMMITS)
     tab = visit(
         write_pages(tmp_path / "html", results, datetime.now(UTC), facts={"asv": False, "asv_reason": "x"})
     )
-    if commits:
+    if paths:
         assert "history" in charts(tab)
-        assert text(tab, "#lead").startswith("No clear winner at batch 8; lowest median: ▲ sync")
+        assert text(tab, "#lead").startswith(lead)
         assert not tab.locator("#side-section").is_visible()
         assert "Nothing was measured side by side here" in text(tab, "#facts")
     else:

@@ -75,6 +75,7 @@ function lead(sessions, order) {
   const best = sessions ? sessions.rows[0].path : order[0].path;
   const at = ` at batch ${RP.batch()}`;
   const cpu = sessions ? sessions.on_cpu : onCpu();
+  if (!sessions && order.length === 1) return ["Only ", signed(best), ` was measured${at} of the newest commit`];
   if (cpu || !sessions)
     return [
       cpu ? "A CPU's results do not rank paths" : `No clear winner${at}`,
