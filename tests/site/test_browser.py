@@ -182,13 +182,13 @@ def test_it_opens_on_the_newest_comparison_and_says_what_it_holds_for(committed,
     """Of the commits that stand: the newest sessions are of somebody's experiment."""
     tab = visit(committed)
     assert text(tab, "#lead") == (
-        "No clear winner at batch 1024: ■ vllm-mp and ⬟ vllm-mp@zmq cannot be told apart; "
+        "No clear winner at batch 1024: ■ vllm-mp and ⬠ vllm-mp@zmq-plain cannot be told apart; "
         "slower than vllm-mp: vllm-mp@http by 29.2 %; with one engine start, so not sure: "
-        "vllm-mp@ray-group 1.26 ×, vllm-mp@ray 1.29 ×"
+        "vllm-mp@zmq 0.97 ×, vllm-mp@ray-batch 0.98 ×, vllm-mp@ray-group 1.26 ×, vllm-mp@ray 1.29 ×"
     )
     assert text(tab, "#where") == (
         "h100-4x (NVIDIA H100 80GB HBM3), qwen2.5-7b, workload fixed, batch 1024, "
-        "1 to 3 engine starts of each, a firm answer takes 4"
+        "1 to 5 engine starts of each, a firm answer takes 4"
     )
     assert charts(tab) == ["side", "entries"]
 
@@ -206,7 +206,8 @@ def test_the_first_lines_say_which_pipe_is_fastest_by_how_much_how_sure_and_on_w
     assert "no difference found" in large
     assert "slower" not in large
     assert [one.startswith("Caller to engine (entry)") for one in entries] == [True] * 2
-    assert "one engine start, so not sure: ▼ ray-group 1.26 ×, ▲ ray 1.29 ×." in entries[1]
+    assert "batch 1024" in entries[1]  # that of the most entries, not the largest
+    assert "so not sure: ⬟ zmq 0.97 ×, ☆ ray-batch 0.98 ×, ▼ ray-group 1.26 ×, ▲ ray 1.29 ×." in entries[1]
     end = tab.locator("#overview").bounding_box()
     assert end["y"] + end["height"] < 800
     tab.get_by_role("link", name="qwen2.5-7b, batch 256").click()

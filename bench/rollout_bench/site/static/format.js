@@ -129,6 +129,7 @@ const SIGNS = {
   "diamond-open": "◇",
   "triangle-down": "▼",
   pentagon: "⬟",
+  "pentagon-open": "⬠",
   hexagram: "✶",
 };
 

@@ -7,7 +7,8 @@ RP.overview = function () {
   RP.put("overview", rows);
 };
 
-// Of each preset the comparison with the most engine starts, of those the newest, and of that its largest batch.
+// Of each preset the comparison with the most engine starts, of those the newest, and of that the batch with the most paths,
+// the largest of several.
 function best(kind) {
   const all = RP.front.groups
     .filter((group) => group.workload === "fixed")
@@ -17,6 +18,7 @@ function best(kind) {
   const before = (one, other) =>
     other.sessions.starts[0] - one.sessions.starts[0] ||
     other.sessions.measured.localeCompare(one.sessions.measured) ||
+    other.sessions.rows.length - one.sessions.rows.length ||
     other.batch - one.batch;
   const presets = [...new Set(all.map(({ group }) => group.preset))].sort();
   return presets.map((preset) => all.filter(({ group }) => group.preset === preset).sort(before)[0]);

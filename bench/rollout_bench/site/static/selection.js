@@ -29,7 +29,9 @@ RP.complete = function (given, chosen = {}) {
     agrees(group, given).reduce((sum, same, place) => sum + (same ? weight[NAMES[place]] : 0), 0);
   const group = groups.reduce((best, one) => (score(one) > score(best) ? one : best), groups[RP.front.start]);
   const batches = group.batches.map(String);
-  const batch = batches.includes(given.batch) ? given.batch : batches[batches.length - 1];
+  const paths = (batch) => group.side_by_side[batch]?.rows.length || 0;
+  const fullest = batches.reduce((best, one) => (paths(one) < paths(best) ? best : one)); // the largest of several
+  const batch = batches.includes(given.batch) ? given.batch : fullest;
   const metrics = group.metrics[batch] || [];
   const named = (name) => {
     const found = given[name] && RP.front.commits.hash.find((hash) => hash.startsWith(given[name]));
