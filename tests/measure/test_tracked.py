@@ -70,7 +70,7 @@ def test_asv_gets_a_class_of_each_of_its_classes(tmp_path):
         ("tensor_parallel_size = 2", "tp = 2", "[mine] has the key 'tp'; known: flavour, preset"),
         ("_size = 2", "_size = true", "tensor_parallel_size is True; it must be a whole number of 1 or more"),
         ('["ray"]', '["pigeon"]', "[mine] paths weekly is ['pigeon']; it must be a list of paths: sync, "),
-        ('["ray"]', '["ray@pigeon"]', "each may have an entry: PATH@zmq, PATH@http, "),
+        ('["ray"]', '["ray@pigeon"]', "each may have an entry: PATH@zmq, PATH@zmq-plain, PATH@http, "),
         ('["ray"]', '"ray"', "[mine] paths weekly is 'ray'; it must be a list of paths: sync, "),
         ("classes.Mine =", "classes.mine =", "[mine] has the class 'mine'"),
         ("classes.MineGrpo =", "classes.Nano =", "the class Nano is of [mine] and of [nano]: rename one"),
