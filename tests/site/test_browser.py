@@ -157,6 +157,13 @@ def text(tab, selector):
     return " ".join(tab.inner_text(selector).split())
 
 
+def follow(tab, link):
+    """Follows a link until what it leads to is drawn: of the same page, the event comes after the click."""
+    tab.evaluate("delete document.body.dataset.drawn")
+    link.click()
+    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+
+
 def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committed, visit):
     tab = visit(committed, H200, viewport={"width": 1280, "height": 800})
     assert text(tab, "#lead").startswith("No clear winner at batch 256: ★ ray-graph, ■ vllm-mp, ")
@@ -210,7 +217,7 @@ def test_the_first_lines_say_which_pipe_is_fastest_by_how_much_how_sure_and_on_w
     assert "so not sure: ⬟ zmq 0.97 ×, ☆ ray-batch 0.98 ×, ▼ ray-group 1.26 ×, ▲ ray 1.29 ×." in entries[1]
     end = tab.locator("#overview").bounding_box()
     assert end["y"] + end["height"] < 800
-    tab.get_by_role("link", name="qwen2.5-7b, batch 256").click()
+    follow(tab, tab.get_by_role("link", name="qwen2.5-7b, batch 256"))
     assert text(tab, "#where").startswith(
         "h100-2x (2 x NVIDIA H100 80GB HBM3), qwen2.5-7b, tensor-parallel over 2"
     )
@@ -275,8 +282,7 @@ def test_a_table_can_be_taken_along_and_a_case_found_by_its_words(committed, vis
         float(row["zmq (seconds)"]) for row in rows
     ]
     tab.fill("#search", "h100-2X grpo zmq")
-    tab.click("#found a >> nth=0")
-    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    follow(tab, tab.locator("#found a >> nth=0"))
     assert tab.evaluate("RP.selection").items() >= {"machine": "h100-2x", "workload": "grpo"}.items()
     assert text(tab, "#found") == ""
     tab.fill("#search", "no such case")
@@ -505,8 +511,7 @@ def test_a_regression_is_one_however_many_series_show_it(simulated, visit):
     assert f"rollout-perf triage {section.get_attribute('id')} --acknowledged" in section.inner_text()
     assert barriers(tab) == []
     tab.goto(tab.url.partition("#")[0] + f"#{section.get_attribute('id')}")
-    section.locator("tbody a").first.click()
-    tab.wait_for_selector("body[data-drawn=all]", state="attached")
+    follow(tab, section.locator("tbody a").first)
     assert text(tab, "#lead").startswith("● zmq got worse")
 
 
@@ -636,10 +641,9 @@ def test_two_releases_stand_side_by_side_by_a_link_of_the_page_of_releases(tmp_p
     site, _one = write_site(tmp_path)
     tab = visit(site / "releases.html", ready="[data-drawn=all]")
     assert barriers(tab) == []
-    tab.get_by_role("link", name="with 0.7.0").click()
-    tab.wait_for_selector("[data-drawn=all]", state="attached")
+    follow(tab, tab.get_by_role("link", name="with 0.7.0"))
     assert text(tab, "#lead") == f"step time: {MACHINE} 00000007 → {MACHINE} 00000008"
-    tab.get_by_role("link", name="Releases").click()
+    follow(tab, tab.get_by_role("link", name="Releases"))
     assert tab.url == (site / "releases.html").as_uri()
 
 
