@@ -257,19 +257,23 @@ def serve(engine: Engine, endpoint: str) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     listening = listener(endpoint)
     key = secrets.token_hex(32)
-    _serving.add(serving := engine.serve_http(listening, key))
-    serving.add_done_callback(_end_with_server)
+    end_with(engine.serve_http(listening, key))
     return {"url": url(*listening.getsockname()[:2]), "key": key}
 
 
 _serving: set[asyncio.Task] = set()
 
 
-def _end_with_server(serving: asyncio.Task) -> None:
-    """End the front where its server could not serve, and leave the cause for the caller."""
+def end_with(serving: asyncio.Task) -> None:
+    """End the front when a task of its server fails, and leave the cause for the caller."""
+    _serving.add(serving)
+    serving.add_done_callback(_end_if_failed)
+
+
+def _end_if_failed(serving: asyncio.Task) -> None:
     if not serving.cancelled() and (error := serving.exception()):
-        words = f"the server could not serve: {type(error).__name__}: {error}"
-        Run.from_environment().note_failure(EngineError(words))
+        words = str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"
+        Run.from_environment().note_failure(EngineError(f"the server could not serve: {words}"))
         end_at_once(1)
 
 

@@ -5,6 +5,7 @@ itself: it neither queues, nor tries again, nor takes its server for dead.
 """
 
 import asyncio
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import aiohttp
 from ..engine import Engine, EngineSpec
 from ..errors import EngineError
 from ..transports.base import POLL_SECONDS
+from ..transports.run import Run
 from . import http
 from .remote import MOST_IN_FLIGHT
 
@@ -24,6 +26,14 @@ _NO_LIMIT = {
     "--request-timeout-secs": 24 * 3600,
 }
 _SWITCHES = ("--disable-retries", "--disable-circuit-breaker")
+
+_LOG = "vllm-router.log"
+"""In the run's folder: what the router says, which is of errors alone."""
+_LAUNCH = f"""
+import ctypes, runpy
+ctypes.CDLL(None).prctl(1, {signal.SIGKILL:d})  # PR_SET_PDEATHSIG: it ends when the front does
+runpy.run_module("vllm_router.launch_router", run_name="__main__", alter_sys=True)
+"""
 
 
 class HttpRouter(http.Http):
@@ -73,6 +83,17 @@ def serve(engine: Engine, endpoint: str) -> dict[str, Any]:
         "--log-level": "error",
     }
     words = [str(word) for option in (given | _NO_LIMIT).items() for word in option]
-    command = [sys.executable, "-m", "vllm_router.launch_router", *words, *_SWITCHES]
-    router = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # what is wrong it says in its answers
+    command = [sys.executable, "-c", _LAUNCH, *words, *_SWITCHES]
+    with (Run.from_environment().folder / _LOG).open("wb") as log:
+        router = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+    http.end_with(asyncio.get_running_loop().create_task(_watch(router)))
     return facts | {"url": http.url(host, port), "pid": router.pid}
+
+
+async def _watch(router: subprocess.Popen) -> None:
+    """Raise EngineError when the router has ended, with what it said last."""
+    while (code := router.poll()) is None:  # noqa: ASYNC110 - a process sets no event
+        await asyncio.sleep(POLL_SECONDS)
+    said = (Run.from_environment().folder / _LOG).read_text(errors="replace").split("\n")
+    words = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    raise EngineError(f"vllm-router ended (exit code {code}): {words}")

@@ -415,6 +415,27 @@ def test_a_front_that_is_killed_or_stopped_is_reported_to_whoever_waits(name, nu
     assert not lives(seen.front)
 
 
+@pytest.mark.parametrize("starts", [True, False], ids=["later", "at once"])
+def test_a_router_that_ends_is_reported_with_what_it_said(starts, monkeypatch, tmp_path):
+    if not starts:
+        (tmp_path / "vllm_router").mkdir()
+        (tmp_path / "vllm_router" / "__init__.py").touch()
+        (tmp_path / "vllm_router" / "launch_router.py").write_text("import a_module_it_needs")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    async def break_it() -> None:
+        async with opened("http-router", token_seconds=1.0) as engine:
+            generating = asyncio.create_task(generate(engine, [[1]], Sampling(60)))
+            os.kill((await engine.describe())["router_pid"], signal.SIGKILL)
+            await generating
+
+    words = r"\(exit code -9\): it said nothing" if starts else r"\(exit code 1\): .* 'a_module_it_needs'"
+    begin = time.monotonic()
+    with watched_closely(monkeypatch), pytest.raises(EngineError, match=f"vllm-router ended {words}"):
+        asyncio.run(break_it())
+    assert time.monotonic() - begin < 2 * DEATH_NOTICE_SECONDS
+
+
 def test_what_a_server_answers_badly_is_an_error_and_the_next_request_goes_on():
     async def ask() -> None:
         async with opened("http") as engine:
