@@ -3,16 +3,19 @@
     python -m studies.history export CONTROL COMMIT... --folder exported       # where the repository is
     python -m studies.history measure exported sessions.jsonl --tracked qwen2.5-0.5b --minutes 14
     python -m studies.history write sessions.jsonl --tracked qwen2.5-0.5b --machine h100-1x
+    python -m studies.history show sessions.jsonl
 
 `measure` has the control, the last commit and as many others as find room generate in turn, session after
 session, each group of commits again and again until the minutes are over; the same command goes on. Every
 build is a folder on the path of the Python that runs this, so all have that Python's vLLM. `write` makes the
-records of each commit that asv would have made, with each session as a replicate. Both show how the ratio to
-the control varies from session to session.
+records of each commit that asv would have made, with each session as a replicate. `show`, with which the
+others end, says of each case how its rollouts vary, how much of that goes with the speed of the cores, and of
+each system under test its ratio to the control, session by session: how far apart measurements of the same
+code are, in the ratio and in the absolute time.
 """
 
 import argparse
-import json
+import math
 import os
 import shutil
 import statistics
@@ -132,25 +135,60 @@ def write(given: argparse.Namespace) -> None:
 
 
 def show(records: list[Record]) -> None:
-    """The ratio to the control in each session, and the CV from session to session of ratio and step time."""
-    ratios: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
-    for one in with_ratios(records):
-        case = one.provenance["side"], one.way, one.workload["batch"]
-        if CONTROL_RATIO in one.metrics:
-            ratios[case].append((one.metrics[CONTROL_RATIO][0], statistics.median(one.metrics[STEP])))
-        elif one.status != MEASURED:
-            print(*case, one.status, json.dumps(one.reason)[-300:])
-    for (side, path, batch), pairs in ratios.items():
-        each, steps = zip(*pairs, strict=True)
-        varies = [
-            f"{statistics.stdev(one) / statistics.mean(one):.1%}" for one in (each, steps) if len(one) > 1
-        ]
-        print(side, path, batch, *(f"{one:.3f}" for one in each), "CV", *varies)
+    """How rollouts and sessions of the same code vary, case by case."""
+    found = with_ratios(records)
+    cases: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for one in found:
+        if one.status == MEASURED:
+            cases[one.way, one.workload["batch"]].append(one)
+        else:
+            print(one.provenance["side"], one.way, one.workload["batch"], one.status, one.reason)
+    for (path, batch), some in cases.items():
+        spreads = [statistics.stdev(map(math.log, one.metrics[STEP])) for one in some]
+        print(f"\n{path}, batch {batch}: standard deviation of an engine's rollouts {_span(spreads, '.1%')}")
+        if together := [value for one in some if (value := _with_slowness(one)) is not None]:
+            print(f"  correlation with the slowness of the cores: {_span(together, '.2f')}")
+        same: dict[str, list[Record]] = defaultdict(list)
+        for one in some:
+            if CONTROL_RATIO in one.metrics:
+                same[_code(one.provenance["commit"])].append(one)
+        for code, its in same.items():
+            ratios = [statistics.median(one.metrics[CONTROL_RATIO]) for one in its]
+            steps = [statistics.median(one.metrics[STEP]) for one in its]
+            each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+            print(f"  {code} over the control: {each}{_cv(ratios, steps)}")
+
+
+def _code(commit: str) -> str:
+    """The commit, or what git calls its system under test, which commits may share, where it knows it."""
+    found = git.answer(ROOT, "rev-parse", "--verify", given=[f"{commit}:rollout_perf"])
+    return f"code {found[:8]}" if found else f"commit {commit[:8]}"
+
+
+def _cv(ratios: list[float], steps: list[float]) -> str:
+    if len(ratios) < 2:
+        return ""
+    of_ratios, of_steps = (statistics.stdev(each) / statistics.mean(each) for each in (ratios, steps))
+    return f"; CV {of_ratios:.1%}, of the absolute times {of_steps:.1%}"
+
+
+def _span(values: list[float], form: str) -> str:
+    low, high = (format(each, form) for each in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _with_slowness(record: Record) -> float | None:
+    """Correlation of a contestant's step times with how slow its cores were; None where that is not known."""
+    slow = record.observed.get("host", {}).get("rounds", {}).get("slowness") or []
+    steps = record.metrics[STEP]
+    if len(slow) != len(steps) or None in slow or len(set(slow)) < 3:
+        return None
+    return statistics.correlation(*(list(map(math.log, each)) for each in (slow, steps)))
 
 
 def _facts(folder: Path, commit: str) -> dict[str, str]:
     its = _interpreter(folder)
-    asked = [its.python, "-c", _FINGERPRINT]
+    asked = [its.python, "-P", "-c", _FINGERPRINT]  # not of the folder in which this runs
     done = subprocess.run(asked, env=dict(its.variables), capture_output=True, text=True, check=True)
     return {"commit": commit, "sut": done.stdout.strip()}
 
@@ -188,6 +226,9 @@ def main() -> None:
     one.add_argument("--environment", default="virtualenv-py3.12")
     one.add_argument("--results", type=Path, default=ROOT / "results")
     one.set_defaults(run=write)
+    one = kinds.add_parser("show")
+    one.add_argument("sessions", type=Path)
+    one.set_defaults(run=lambda given: show(read_records(given.sessions.read_text())))
     given = parser.parse_args()
     given.run(given)
 
