@@ -79,8 +79,7 @@ def measure(given: argparse.Namespace) -> None:
     ]
     room = min(given.most, at_once(tracked.preset, tracked.tensor_parallel_size, tracked.workloads))
     groups = split(commits[-1], commits[:-1], room - 1)
-    known = read_records(given.sessions.read_text()) if given.sessions.exists() else []
-    done = {one.provenance["replicate"] for one in known if one.status == MEASURED}
+    done = {one.provenance["replicate"] for one in _kept(given.sessions) if one.status == MEASURED}
     took = 0.0
     for number in range(given.replicates * len(groups)):
         if number in done:
@@ -95,9 +94,10 @@ def measure(given: argparse.Namespace) -> None:
             for commit in groups[number % len(groups)]
             for path in given.path
         ]
-        attempt(
+        contestants = [*controls, *builds]
+        found, reason = attempt(
             tracked.preset,
-            [*controls, *builds],
+            contestants,
             tracked.workloads,
             given.rounds,
             1,
@@ -108,8 +108,10 @@ def measure(given: argparse.Namespace) -> None:
             keep=given.sessions,
             timeline=True,
         )
+        if len(found) < len(contestants) * len(tracked.workloads):
+            print(f"session {number} has {len(found)} records: {reason}", flush=True)
         took = time.monotonic() - session
-    show(read_records(given.sessions.read_text()))
+    show(_kept(given.sessions))
 
 
 def write(given: argparse.Namespace) -> None:
@@ -157,6 +159,10 @@ def show(records: list[Record]) -> None:
             steps = [statistics.median(one.metrics[STEP]) for one in its]
             each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
             print(f"  {code} over the control: {each}{_cv(ratios, steps)}")
+
+
+def _kept(sessions: Path) -> list[Record]:
+    return read_records(sessions.read_text()) if sessions.exists() else []
 
 
 def _code(commit: str) -> str:

@@ -4,6 +4,7 @@ The fake stands in for rollout_perf and vLLM; probe, drive, fork and records are
 """
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import fake
@@ -38,7 +39,8 @@ def starts(folder):
 
 def test_memory_that_runs_out_fails_its_case_and_the_next_one_gets_a_new_engine(notes, monkeypatch):
     monkeypatch.setenv("FAKE_BEHAVIOUR", "sync:breaks-at-2")
-    records = measure([1, 2, 4], keep=notes / "keep")
+    monkeypatch.chdir(notes)
+    records = measure([1, 2, 4], keep=Path("keep"))  # of this folder, whichever the session's process is in
     assert [record.status for record in records] == [MEASURED, FAILED, MEASURED]
     assert records[1].reason.startswith(
         "out of memory at batch 2: RuntimeError: CUDA out of memory. Tried to"

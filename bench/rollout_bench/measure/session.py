@@ -133,7 +133,7 @@ def attempt(
     asked = {
         "requests": requests,
         "interpreters": interpreters,
-        "keep": keep and str(keep),
+        "keep": keep and str(keep.resolve()),
         "repeats": int(rounds * repeat_share),
     }
     outcome = run_module("rollout_bench.measure.rounds", asked, say, deadline_seconds)
