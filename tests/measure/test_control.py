@@ -119,6 +119,23 @@ def test_where_no_path_can_be_measured_nobody_waits_for_the_control(checkout, tm
     assert time.monotonic() - begin < 30
 
 
+def test_the_previous_control_is_measured_where_there_are_ratios_to_it(checkout, tmp_path):
+    """A machine that is new has nothing to link, and an engine fewer to start."""
+    root, hashes = checkout
+    (root / "control.toml").write_text(f"commits = {json.dumps(hashes[::-1])}\n")
+    newer, older = hashes[::-1]
+    for number, (has, expected) in enumerate(((None, [newer]), (newer, [newer]), (older, [newer, older]))):
+        records = tmp_path / str(number)
+        records.mkdir()
+        if has is not None:
+            control = record("vllm-mp", LOADS[0], [1.0], "control0")
+            control.provenance["commit"] = has
+            [zmq] = with_ratios([record("zmq", LOADS[0], [2.0]), control])
+            (records / "c0ffee-env-nano.jsonl").write_text(f"{zmq.to_json()}\n")
+        found = find_controls(root, hashes[1], {"ASV_PYTHONPATH": "/host"}, print, records)
+        assert [one.provenance["commit"] for one in found] == expected
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -118,7 +118,7 @@ def _replicates(
     tracked: Tracked, paths: Sequence[str], target: Path | None, provenance: dict[str, Any]
 ) -> list[Record]:
     """A record a case of as many sessions as are asked for, each with the control."""
-    controls, reason = _controls()
+    controls, reason = _controls(target and target.parent)
     replicates: list[list[Record]] = []
     for number in range(tracked.replicates):
         replicates.append(
@@ -144,13 +144,13 @@ def _replicates(
     return records
 
 
-def _controls() -> tuple[list[Contestant], str | None]:
+def _controls(records: Path | None) -> tuple[list[Contestant], str | None]:
     """The contestants that are in each session, or why there are none."""
     folder, commit = os.environ.get("ASV_CONF_DIR"), asv_records.commit()
     if not folder or not commit:
         return [], "asv does not run this"
     try:
-        return find_controls(Path(folder), commit, dict(os.environ), asv_records.say), None
+        return find_controls(Path(folder), commit, dict(os.environ), asv_records.say, records), None
     except NoControl as error:
         asv_records.say(f"without a control: {error}")
         return [], str(error)

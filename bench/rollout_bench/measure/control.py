@@ -38,18 +38,31 @@ class NoControl(BenchError):
 
 
 def find_controls(
-    root: Path, measured: str, inherited: dict[str, str], say: Callable[[str], None]
+    root: Path,
+    measured: str,
+    inherited: dict[str, str],
+    say: Callable[[str], None],
+    records: Path | None = None,
 ) -> list[Contestant]:
     """The controls that control.toml names, the one that counts first; made where they are not there.
 
     `root` is the checkout, `measured` the commit under measurement: where the lock of both is the same, both
     use its environment, which is this Python's. `inherited` are the environment variables of what is
-    measured. Raises NoControl.
+    measured, `records` the folder of this machine's: the previous control, which costs an engine more, is
+    measured where there are ratios to it. Raises NoControl.
     """
+    first, *previous = _commits(root)
+    needed = [first, *(commit for commit in previous if _counts(commit, records))]
     return [
         _contestant(root, commit, f"{BUILD}{place}", measured, inherited, say)
-        for place, commit in enumerate(_commits(root))
+        for place, commit in enumerate(needed)
     ]
+
+
+def _counts(commit: str, records: Path | None) -> bool:
+    """Whether there is a record with a ratio to this commit."""
+    wanted = f'"control": {{"commit": "{commit}'
+    return records is not None and any(wanted in file.read_text() for file in records.glob("*.jsonl"))
 
 
 def with_ratios(records: Sequence[Record]) -> list[Record]:
