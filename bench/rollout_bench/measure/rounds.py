@@ -166,9 +166,9 @@ class _Rounds:
             after = self._host.look()
             rounds.append(between(before, after))
             before = after
-            if reason := rounds[-1]["spoilt"]:
-                say(f"{title}: others have spoilt that round: {reason}")
-            quiet += reason is None
+            quiet += rounds[-1]["spoilt"] is None
+        if reasons := [reason for one in rounds if (reason := one["spoilt"])]:
+            say(f"{title}: others spoilt {len(reasons)} of {len(rounds)} rounds; the last: {reasons[-1]}")
         for workload, load in loads.items():
             found = ((one.name, self._seconds.get((workload, one.name))) for one in self.up)
             medians = (f"{name} {median(seconds):.3f} s" for name, seconds in found if seconds)
