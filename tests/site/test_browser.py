@@ -442,7 +442,7 @@ def test_words_lead_to_the_glossary_and_the_documents_can_be_searched(committed,
     tab.wait_for_selector("#lead")
 
 
-@pytest.mark.parametrize("page", ["index", "glossary", "notebook", "reference/command-line"])
+@pytest.mark.parametrize("page", ["index", "glossary", "transport-speed", "reference/command-line"])
 def test_the_documents_keep_nobody_from_reading_them(page, committed, visit):
     """What is ours of a page and what the theme makes of it: links, tables, the search."""
     pytest.importorskip("mkdocs")
