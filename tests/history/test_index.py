@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import urllib.error
 from email.message import Message
 
@@ -122,6 +123,13 @@ def test_commits_are_those_of_the_source_and_have_the_wheel_that_was_built_of_th
     assert found[1].requirement == ""
     with pytest.raises(UsageError, match=r"unknown range 'v9\.\.'"):
         commits_of("vllm", source, "v9..", str(tmp_path))
+
+
+@pytest.mark.parametrize(("folder", "says"), [("none", "there is no such folder"), ("", "fatal: not a git")])
+def test_a_source_that_is_no_checkout_is_named_with_what_to_give(folder, says, tmp_path):
+    wanted = f"--source is '{tmp_path / folder}'; give a git checkout of vllm: {says}"
+    with pytest.raises(UsageError, match=re.escape(wanted)):
+        commits_of("vllm", tmp_path / folder, "v9..", str(tmp_path))
 
 
 KNOWN = [Release(name, 0, "", "") for name in ("0.19.1", "0.20.0", "0.20.2", "0.27.0", "0.27.1")]

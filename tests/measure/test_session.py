@@ -231,7 +231,7 @@ class Answers:
 def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     rounds, chosen, spoilt, repeated, monkeypatch
 ):
-    """Sample i of every record is still of one round, and whose rounds stay spoilt says so: in one line for all."""
+    """Sample i of every record is still of one round, and whose stay spoilt says so, as progress does."""
     states = iter(rounds)
     said = []
     monkeypatch.setattr(rounds_module, "between", lambda _before, _after: next(states))
@@ -242,8 +242,10 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 2)
     assert next(states, None) is None
     busy = sum(one["spoilt"] is not None for one in rounds)
-    warning = f"fixed 8 and fixed-logprobs-0 8: others spoilt {busy} of {len(rounds)} rounds; the last: by others"
-    assert [line for line in said if not line.endswith("…")] == [warning] * bool(busy) + [
+    warning = f"fixed 8 and fixed-logprobs-0 8: others spoilt {busy} of {len(rounds)} rounds"
+    assert [line for line in said if not line.endswith("…")] == [f"{warning}; the last: by others"] * bool(
+        busy
+    ) + [
         f"{load}: {len(rounds)} rounds, median vllm-mp 0.100 s, zmq 0.100 s"
         for load in ("fixed 8", "fixed-logprobs-0 8")
     ]

@@ -76,8 +76,8 @@ def tracked_keys() -> str:
     parts = [
         f"# {FILE}",
         MADE.format(source="bench/rollout_bench/measure/tracked.py"),
-        "[What](../methodology.md#what-is-tracked) asv, `rollout-perf track` and `gate --tracked` measure; how to track "
-        "[your model](../how-to.md#measure-your-model) has an example. "
+        "[What](../methodology.md#what-is-tracked) asv, `rollout-perf track` and `gate --tracked` measure; "
+        "how to track [your model](../how-to.md#measure-your-model) has an example. "
         "Each table of the file is an engine start a path. What may be left out is the preset's own.",
         "## A table",
         _keys(KEYS, NEEDED),

@@ -96,10 +96,9 @@ def commits_of(package: str, source: Path, given: str | None, index: str) -> lis
     options, revisions = git.split_range((given or "HEAD~2..HEAD").split())
     logged = git.log(source, "--reverse", *options, given=revisions)
     if logged is None:
-        refused = git.refusal(source)
-        raise UsageError(
-            refused or f"unknown range {given!r} in {source}: give what `git rev-list` takes there"
-        )
+        if refused := git.refusal(source) if source.is_dir() else "there is no such folder":
+            raise UsageError(f"--source is '{source}'; give a git checkout of {package}: {refused}")
+        raise UsageError(f"unknown range {given!r} in {source}: give what `git rev-list` takes there")
     built = [] if "{commit}" in index else _files(package, index)
     releases = []
     for commit in logged:
