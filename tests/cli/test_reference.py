@@ -34,6 +34,10 @@ def test_an_option_has_its_default(option, given, row):
     assert reference._option(parser.add_argument(option, **given), parser) == row
 
 
+def test_what_help_leaves_out_is_left_out():
+    assert argparse.SUPPRESS not in reference.command_line()
+
+
 def test_every_key_of_tracked_toml_has_its_meaning():
     rows = [line for line in reference.tracked_keys().splitlines() if line.startswith("| `")]
     assert len(rows) > 20

@@ -44,7 +44,8 @@ def command_line() -> str:
 
 def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     subcommands = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
-    rows = [_option(one, parser) for one in parser._actions if one not in subcommands and one.help]
+    shown = [one for one in parser._actions if one.help not in (None, argparse.SUPPRESS)]
+    rows = [_option(one, parser) for one in shown if one not in subcommands]
     if rows:
         yield table(["option", "what", "default"], rows, markdown=True)
     for one in subcommands:
