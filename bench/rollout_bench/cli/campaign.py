@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="of a Ray cluster, or auto (default: RAY_ADDRESS, else one is started on this host)",
+        help="the address of a Ray cluster, or auto (default: RAY_ADDRESS, else one is started on this host)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where results go (default: the checkout's results/)"

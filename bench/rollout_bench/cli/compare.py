@@ -50,12 +50,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     nodes_argument(parser)
     parser.add_argument(
         "--reference", default=REFERENCE, metavar="PATH",
-        help="the path that the others are divided by, behind the local entry or else the first "
+        help="the path that the others are divided by, behind the entry local or else the first "
         f"(default: {REFERENCE})",
     )  # fmt: skip
     workloads.arguments(parser)
     parser.add_argument("--starts", type=int, default=3, help="engine starts of every path (default: 3)")
-    parser.add_argument("--rounds", type=int, default=20, help="rollouts of every path a start (default: 20)")
+    parser.add_argument(
+        "--rounds", type=int, default=20, help="timed rollouts of every path in each start (default: 20)"
+    )
     parser.add_argument("--warmups", type=int, default=3, help="untimed rounds before them (default: 3)")
     metric_argument(parser, "what to compare")
     timeline_argument(parser)

@@ -61,7 +61,7 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         type=listed(_path_of_a_case),
         metavar="PATH[@ENTRY]",
-        help=f"{MANY} (default: those of the set default of the table, or all)",
+        help=f"{MANY} (default: the set `default` of the table, or all)",
     )
     parser.add_argument(
         "--tracked",
@@ -72,7 +72,7 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         type=preset,
-        help="or measure this preset or local model folder, and the workload below",
+        help="measure this preset or local model folder instead, with the workload of --workload",
     )
     parser.add_argument("--tp", type=int, help="tensor-parallel size (default: 1)")
     workloads.arguments(parser)
@@ -95,7 +95,11 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a smaller change is `same`; {MANY} (default: 1.5 for timings, 0 for exact metrics)",
     )
     parser.add_argument(
-        "--budget", type=float, default=60.0, metavar="MINUTES", help="to measure for, at most (default: 60)"
+        "--budget",
+        type=float,
+        default=60.0,
+        metavar="MINUTES",
+        help="how long to measure, at most (default: 60)",
     )
     parser.add_argument(
         "--machine",

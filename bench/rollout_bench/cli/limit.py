@@ -31,13 +31,17 @@ from .options import (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     case_arguments(parser)
-    parser.add_argument("--first-batch", type=int, default=1, help="where to begin; it doubles (default: 1)")
-    parser.add_argument("--max-batch", type=int, help="where to end (default: 4096, without a GPU 128)")
+    parser.add_argument("--first-batch", type=int, default=1, help="the first batch; it doubles (default: 1)")
+    parser.add_argument("--max-batch", type=int, help="the last batch (default: 4096, without a GPU 128)")
     parser.add_argument("--prompt-tokens", type=int, help="tokens of each prompt (default: the preset's)")
     parser.add_argument("--output-tokens", type=int, help="tokens of each answer (default: the preset's)")
     parser.add_argument("--rollouts", type=int, default=3, help="timed rollouts at each batch (default: 3)")
     parser.add_argument(
-        "--deadline", type=float, default=300.0, metavar="SECONDS", help="for each path (default: 300)"
+        "--deadline",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long to measure a path (default: 300)",
     )
     entry_argument(parser)
     engine_argument(parser)

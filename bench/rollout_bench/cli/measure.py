@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     system_argument(parser)
     nodes_argument(parser)
     parser.add_argument("--rollouts", type=int, default=7, help="timed rollouts (default: 7)")
-    parser.add_argument("--device", choices=["cuda", "cpu"], help="refuse the other one")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="refuse to run on the other one")
     metric_argument(parser, "what to show and compare")
     engine_argument(parser)
     output_argument(parser)

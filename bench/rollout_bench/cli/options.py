@@ -204,7 +204,11 @@ def _nodes(given: str) -> placement.Nodes:
 def engine_argument(parser: argparse.ArgumentParser) -> None:
     """Declare what `engine_arguments` reads."""
     parser.add_argument(
-        "--engine-arg", action="append", default=[], metavar="NAME=JSON", help="of vLLM, for every path"
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="an engine argument of vLLM, for every path",
     )
 
 

@@ -12,7 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     results_argument(parser)
     parser.add_argument(
-        "--folder", type=Path, help="where to (default: html_dir of asv.conf.json, outside a checkout ./html)"
+        "--folder",
+        type=Path,
+        help="where to write (default: html_dir of asv.conf.json, outside a checkout ./html)",
     )
 
 

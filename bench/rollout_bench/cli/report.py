@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machine", action="extend", type=listed(), metavar="NAME", help=f"{MANY} (default: all)"
     )
-    parser.add_argument("--metric", default="step_seconds", help="default: step_seconds")
+    parser.add_argument("--metric", default="step_seconds", help="what to show (default: step_seconds)")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
     answer_arguments(parser)
 

@@ -16,7 +16,7 @@ _SERIES = 200
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "--series", type=int, default=_SERIES, help=f"of each kind (default: {_SERIES}); more tell more"
+        "--series", type=int, default=_SERIES, help=f"simulated series of each kind (default: {_SERIES})"
     )
     answer_arguments(parser)
 

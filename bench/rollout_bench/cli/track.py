@@ -33,17 +33,21 @@ _SHOWN_COMMITS = 3
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("range", nargs="?", metavar="RANGE", help="as in git (default: HEAD~2..HEAD)")
+    parser.add_argument(
+        "range", nargs="?", metavar="RANGE", help="which commits, as in git (default: HEAD~2..HEAD)"
+    )
     parser.add_argument(
         "--machine",
         metavar="NAME",
         help=f"the machine's name in results/ (default: {variables.MACHINE}, or the host's)",
     )
     parser.add_argument(
-        "--set", default=DEFAULT_SET, metavar="NAME", help=f"of the paths in {FILE} (default: {DEFAULT_SET})"
+        "--set", default=DEFAULT_SET, metavar="NAME", help=f"which paths of {FILE} (default: {DEFAULT_SET})"
     )
     parser.add_argument("--bench", metavar="REGEX", help="run only the benchmarks that match")
-    parser.add_argument("--again", action="store_true", help="measure what results/ has anyway, and pool")
+    parser.add_argument(
+        "--again", action="store_true", help="measure what results/ has, too, and pool the samples"
+    )
     parser.add_argument("--no-publish", action="store_true", help="do not write the site")
     keep_argument(parser)
     answer_arguments(parser)

@@ -18,7 +18,7 @@ from .outputs import check_file
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="of a regression, as `triage` alone lists it")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a regression, as `triage` alone names it")
     decided = parser.add_mutually_exclusive_group()
     decided.add_argument("--acknowledged", action="store_true", help="it is known, and still open")
     decided.add_argument("--expected", action="store_true", help="an accepted cost: no longer open")

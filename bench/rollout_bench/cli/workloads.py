@@ -61,7 +61,7 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=int, help="sequences for each prompt (default: 1, or 16), or turns of a session (4)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of prompts and lengths (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random prompts and lengths (default: 0)")
     for name, tokens in (("logprobs", "the answer's"), ("prompt-logprobs", "the prompt's")):
         parser.add_argument(
             f"--{name}",
@@ -105,20 +105,23 @@ def size_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--separately",
         action="store_true",
-        help="beside the work itself, what is asked besides one at a time, and not in every combination",
+        help="measure these options one at a time beside the plain workload, and not in every combination",
     )
     parser.add_argument(
         "--chat-column",
         metavar="NAME",
-        help=f"of a file of prompts (default: the first of {', '.join(TEXT)})",
+        help=f"the column that has the prompts (default: the first of {', '.join(TEXT)})",
     )
     parser.add_argument(
         "--workload-format",
         choices=FORMATS,
-        help="of a trace, where its first line does not say which it is",
+        help="the format of a trace whose first line does not show it",
     )
     parser.add_argument(
-        "--block-tokens", type=int, metavar="TOKENS", help="of a block of hash_ids (default: the format's)"
+        "--block-tokens",
+        type=int,
+        metavar="TOKENS",
+        help="tokens that an id of hash_ids stands for (default: the format's)",
     )
 
 
