@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rollout_bench.history.control import UNLINKED, chained, link_error
-from rollout_bench.history.detect import find_change_points, find_short
+from rollout_bench.history.detect import find_change_points, judging
 from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.estimate import estimate_of
@@ -15,6 +15,11 @@ from rollout_bench.schema.record import MEASURED, Record
 ROOT = Path(__file__).resolve().parents[2]
 A, B, C = ({"commit": name * 40, "lock": name} for name in "abc")
 LOAD = fixed("nano", [8])[0].as_dict()
+
+
+def short_of(results):
+    with judging(results) as judged:
+        return judged().short
 
 
 def record(ratio, control, link=None, old=None, path="zmq", **metrics):
@@ -146,7 +151,7 @@ def test_timings_that_have_a_ratio_are_judged_by_it_alone():
     alone = Results(points=points([1.0] * 10 + [1.4] * 10, [None] * 20))
     assert [one.metric for one in find_change_points(alone)] == ["step_seconds"]
     few = Results(points=points([1.0] * 9, [None] * 5 + [1.1] * 4))
-    assert [(one.metric, one.points) for one in find_short(few)] == [("control_ratio", 4)]
+    assert [(one.metric, one.points) for one in short_of(few)] == [("control_ratio", 4)]
 
 
 def test_a_renewed_control_is_named_where_a_level_changes():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rollout_bench.cli import main as cli
-from rollout_bench.history.detect import changes, find_change_points, find_short
+from rollout_bench.history.detect import changes, find_change_points, judging
 from rollout_bench.history.results import Commit, Point, Results, read_results
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.tracked import GRPO, fixed
@@ -50,6 +50,11 @@ def points(levels, seed=0, **more):
         point(number, level * (1 + 0.005 * random.normal()) * (1 + 0.002 * random.normal(size=7)), **more)
         for number, level in enumerate(levels)
     ]
+
+
+def short_in(results):
+    with judging(results) as judged:
+        return judged().short
 
 
 def places(all_found):
@@ -236,7 +241,7 @@ def test_series_of_few_points_are_counted_and_not_judged():
         points=[*points([1.0] * 7), *points([2.0], path="ray"), *points([1.0] * 8, path="sync")]
     )
     assert find_change_points(results) == []
-    assert [(one.key.path, one.points) for one in find_short(results)] == [("zmq", 7), ("ray", 1)]
+    assert [(one.key.path, one.points) for one in short_in(results)] == [("zmq", 7), ("ray", 1)]
 
 
 def test_values_to_which_nothing_is_a_ratio_are_left_out():
@@ -251,7 +256,7 @@ def test_values_to_which_nothing_is_a_ratio_are_left_out():
 def test_a_commit_that_was_measured_again_is_one_point():
     made = points([1.0] * 7)
     results = Results(points=[one for one in made for _ in range(3)])
-    assert [one.points for one in find_short(results)] == [7]
+    assert [one.points for one in short_in(results)] == [7]
 
 
 def test_a_history_of_slowdowns_recoveries_a_bump_and_breaks_is_named_exactly():
@@ -377,7 +382,7 @@ def test_whatever_differs_in_an_exact_metric_is_a_change_at_its_commit_however_n
     assert {one.state for one in found} == {"lasting"}
     assert not find_change_points(Results(points=counted([7] * 3, exact)))
     assert not find_change_points(Results(points=counted([7, 7, 8], {})))  # of before starts were gated
-    assert not find_short(Results(points=series[:2]))
+    assert not short_in(Results(points=series[:2]))
 
 
 def test_only_the_machines_and_metrics_that_were_asked_for_are_judged(checkout, capsys):

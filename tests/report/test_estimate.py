@@ -10,6 +10,7 @@ from rollout_bench.report.estimate import (
     Estimate,
     estimate,
     estimate_of,
+    estimates_of,
     ratio,
 )
 from rollout_bench.schema.record import MEASURED, Record
@@ -84,3 +85,21 @@ def test_few_samples_give_a_value_and_no_interval(count):
     assert not value.has_interval
     assert value.warnings == ((FEW_SAMPLES,) if count > 1 else ())
     assert not ratio(estimate([1.0] * 7), value).has_interval
+
+
+def test_of_many_records_each_value_is_what_it_is_alone():
+    rows = [[], [float("nan"), 2.0], [3.0], [0.0] * 7, [0.0, 0.25, 0.5, 0.5, 0.125], [5.0, 3.0]]
+    rows += [[1.0 + 0.01 * (7 * one % 5) for one in range(count)] for count in (4, 5, 7, 8, 12)]
+    records = [
+        Record("zmq", "nano", 1, {}, MEASURED, metrics={"tail_share": row}, observed={"engine_starts": place})
+        for place, row in enumerate(rows)
+    ]
+    one_by_one = [estimate_of(one, "tail_share") for one in records]
+    at_once = estimates_of(records, "tail_share")
+    assert [one and one.warnings for one in at_once] == [one and one.warnings for one in one_by_one]
+    assert [one and one.replicates for one in at_once] == [one and one.replicates for one in one_by_one]
+    for one, alone in zip(at_once, one_by_one, strict=True):
+        assert (one is None) == (alone is None)
+        if one and alone:
+            numbers = [(its.middle, its.low, its.high) for its in (one, alone)]
+            assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)

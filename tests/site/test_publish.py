@@ -6,18 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from contextlib import suppress
-from multiprocessing import active_children
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from leaks import eventually, lives
 from rollout_bench.errors import UsageError
-from rollout_bench.history.results import Results, read_results
+from rollout_bench.history.results import read_results
 from rollout_bench.site import asv_pages, libraries
-from rollout_bench.site.publish import _forks, commit_url, publish, read_gates
+from rollout_bench.site.publish import commit_url, publish, read_gates
 from rollout_bench.site.tool import run_tool
 from simulated import MACHINE, write_asv, write_records, write_repository
 
@@ -93,16 +90,6 @@ def test_asvs_pages_are_not_given_benchmarks_without_any_value(tmp_path):
     asv_pages._leave_out_without_values(tmp_path, index)
     assert list(index["benchmarks"]) == ["a"]
     assert json.loads((graphs / "machine-x" / "summary.json").read_text()) == [{"name": "a"}]
-
-
-def test_forks_end_with_the_block_that_is_interrupted():
-    """They were left to work on, and publish to wait for them."""
-    begin = time.monotonic()
-    with suppress(KeyboardInterrupt), _forks(Results(), None) as pool:
-        pool.map(time.sleep, [60] * 9)
-        raise KeyboardInterrupt
-    assert not active_children()
-    assert time.monotonic() - begin < 10
 
 
 def test_the_forks_of_a_tool_end_with_it(tmp_path):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from rollout_bench.stats import change_points
 from rollout_bench.stats.change_points import LEAST_POINTS, find_shifts, without_outliers
 from rollout_bench.stats.scan import NULL, PHIS, p_value, scan, whitened
 
@@ -183,3 +184,13 @@ def test_the_scan_is_the_likelihood_ratio_of_two_regressions():
     found = scan(series[None], "step")
     assert found.gain[0] == pytest.approx(max(gains.values()))
     assert gains[found.start[0]] == max(gains.values())
+
+
+def test_a_long_series_is_scanned_many_windows_at_once_with_what_each_alone_finds(monkeypatch):
+    levels = np.repeat([100, 103, 99, 99, 104, 100], [150, 37, 400, 64, 33, 90])
+    levels[300:306] += 6
+    series = [noisy(levels, seed=seed) for seed in range(3)]
+    found = [find_shifts(values) for values in series]
+    assert all(found)
+    monkeypatch.setattr(change_points._Series, "_quiet", lambda *_: 0)
+    assert [find_shifts(values) for values in series] == found

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..errors import UsageError, meant
-from ..history.detect import find_change_points, find_short, judged, metrics_of
+from ..history.detect import judging, metrics_of
+from ..history.forks import uncollected
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .answer import answer, answer_arguments
@@ -25,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     answer_arguments(parser)
 
 
+@uncollected()
 def run(given: argparse.Namespace) -> int:
     """Find the change points and show them; 1 where more than one commit shows that something is slower."""
     kept = kept_results(given.results)
@@ -43,12 +45,12 @@ def run(given: argparse.Namespace) -> int:
     if not results.ordered().points:
         raise UsageError("nothing can be judged: no commit has a place in git's history or a date of asv's")
     wanted = [name for name in metrics if name in measured]
-    found = find_change_points(results, kept.root, wanted)
-    short = find_short(results, wanted)
+    with judging(results, kept.root, wanted) as judged:
+        found, short, series = judged().change_points, judged().short, judged().series
     read = {
         "records": len(results.points),
         "commits": len({point.commit.hash for point in results.points}),
-        "series": sum(len(judged(results, metric)) for metric in wanted),
+        "series": series,
         "folder": str(kept.folder),
         "warnings": list(results.warnings),
     }

@@ -6,25 +6,30 @@ Reads results and, for what a lock changed, git. The statistics are in `stats.ch
 that are too new to have made a level, `stats.newest`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
-from math import fsum, hypot, inf, log, sqrt
+from functools import cache, partial
+from math import hypot, log, sqrt
 from pathlib import Path
-from statistics import fmean, median
-from typing import Any, Literal
+from typing import Literal
 
 from .. import git
-from ..measure.tracked import FILE, read_tracked
+from ..measure.tracked import FILE, Tracked, read_tracked
 from ..schema.metrics import CONTROL_RATIO, STEP, is_worse
 from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, NO_NOISE, Shift, find_exact_shifts, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
 from .control import control_of, link_error
+from .forks import MANY_POINTS, forks
 from .locks import Changes, changed, pins
 from .parts import Part, counts_of, parts_of
 from .results import Commit, Key, Point, Results, is_counted
+from .values import Measured, machine_of, measured
+
+_AT_ONCE = 8
+"""Cases that a fork is given."""
 
 _99 = 2.576
 """Standard errors that half of a 99 % interval is."""
@@ -71,27 +76,22 @@ class ChangePoint:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One metric of a series: a value a commit, in the order of the history."""
-
-    commits: list[Commit]
-    points: list[Point]
-    values: list[float]
-    """Medians of the samples."""
-    spreads: list[float]
-    """Standard errors of the values within a commit, the larger of those that samples and that records show;
-    0 where there is one sample."""
-    hardware: list[str] | None
-    """The hardware of each point where it alternates, so that each has a level of its own."""
-
-
-@dataclass(frozen=True)
 class Short:
     """A series with fewer points than a verdict takes."""
 
     key: Key
     metric: str
     points: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the series of some cases show."""
+
+    change_points: list[ChangePoint]
+    short: list[Short]
+    series: int
+    """How many they are."""
 
 
 def find_change_points(
@@ -106,48 +106,103 @@ def find_change_points(
     `metrics` are those to look at (default: all that were measured). Commits that have no place in the
     order are left out. Timings of a case that has ratios to the control are judged by these alone.
     """
-    found = []
-    tracked = read_tracked(root) if root is not None and (root / FILE).is_file() else {}
+    with judging(results, root, metrics) as judged:
+        return judged().change_points
+
+
+@contextmanager
+def judging(
+    results: Results, root: Path | None = None, metrics: Collection[str] | None = None
+) -> Iterator[Callable[[], Judged]]:
+    """Judge what `find_change_points` does; of a long history on all cores while the block goes on.
+
+    What it is given waits for the end of it.
+    """
     results = results.ordered()
-    for metric in metrics_of(results) if metrics is None else metrics:
-        for key, points in judged(results, metric).items():
+    wanted = metrics_of(results) if metrics is None else list(metrics)
+    tracked = read_tracked(root) if root is not None and (root / FILE).is_file() else {}
+    cases = list(results.cases())
+    of_all = partial(_judge, results, root, wanted, tracked)
+    if len(results.points) < MANY_POINTS:
+        yield cache(lambda: of_all(cases))
+        return
+    with forks(of_all) as spread:
+        found = spread(cases[place : place + _AT_ONCE] for place in range(0, len(cases), _AT_ONCE))
+        yield cache(lambda: _together(list(found), wanted, cases))
+
+
+def _together(found: Sequence[Judged], metrics: Sequence[str], cases: Sequence[Key]) -> Judged:
+    """All, in the order of metrics and then of cases, as if it were one."""
+    metric, case = ({one: place for place, one in enumerate(names)} for names in (metrics, cases))
+
+    def place(one: ChangePoint | Short) -> tuple[int, int]:
+        return metric[one.metric], case[one.key]
+
+    return Judged(
+        sorted((point for one in found for point in one.change_points), key=place),
+        sorted((short for one in found for short in one.short), key=place),
+        sum(one.series for one in found),
+    )
+
+
+def _judge(
+    results: Results,
+    root: Path | None,
+    metrics: Sequence[str],
+    tracked: Mapping[str, Tracked],
+    cases: Sequence[Key],
+) -> Judged:
+    found: list[ChangePoint] = []
+    short: list[Short] = []
+    count = 0
+    for metric in metrics:
+        for key in cases:
+            points = _judged(results, key, metric)
+            if not points:
+                continue
+            count += 1
+            exact = _is_exact(points, metric)
             series = measured(points, metric)
-            shifts, departures = _changes_of(series, _is_exact(points, metric))
-            shifts = [one for one in shifts if _beyond_links(one, series)]
-            changed: list[Shift | Departure] = [
-                *shifts,
-                *(one for one in departures if _beyond_links(one, series)),
-            ]
-            for number, one in enumerate(changed):
-                last, first = series.points[one.before[-1]], series.points[one.index]
-                worse = is_worse(one.ratio, metric)
-                reverted = _reverted(shifts[number:]) if isinstance(one, Shift) else None
-                table = confirm.tracked_name(key, tracked)
-                later = [next_one.index for next_one in changed[number + 1 :]]
-                before = [series.points[index].record for index in one.before]
-                after = [of.record for of in series.points[one.index : _end(one, later)]]
-                is_step = metric in (STEP, CONTROL_RATIO)
-                found.append(
-                    ChangePoint(
-                        key,
-                        metric,
-                        [series.commits[index] for index in one.before],
-                        first.commit,
-                        last.commit,
-                        one.ratio,
-                        one.interval,
-                        one.confidence if isinstance(one, Shift) else 1 - FALSE_ALARMS,
-                        worse,
-                        None if reverted is None else series.commits[reverted],
-                        changes(last, first, root),
-                        confirm.confirm(key, metric, last.commit, first.commit, table),
-                        confirm.bisect(key, metric, last.commit, first.commit, worse, table),
-                        "lasting" if isinstance(one, Shift) else one.state,
-                        parts_of(metric, before, after) if is_step else (),
-                        counts_of(before, after) if is_step else {},
-                    )
-                )
-    return found
+            if len(series.values) < (2 if exact else LEAST_POINTS):
+                short.append(Short(key, metric, len(series.values)))
+            found += _changes(key, metric, series, exact, root, tracked)
+    return Judged(found, short, count)
+
+
+def _changes(
+    key: Key, metric: str, series: Measured, exact: bool, root: Path | None, tracked: Mapping[str, Tracked]
+) -> Iterator[ChangePoint]:
+    """Those of a series, oldest first."""
+    shifts, departures = _changes_of(series, exact)
+    shifts = [one for one in shifts if _beyond_links(one, series)]
+    changed: list[Shift | Departure] = [*shifts, *(one for one in departures if _beyond_links(one, series))]
+    for number, one in enumerate(changed):
+        last, first = series.points[one.before[-1]], series.points[one.index]
+        worse = is_worse(one.ratio, metric)
+        reverted = _reverted(shifts[number:]) if isinstance(one, Shift) else None
+        table = confirm.tracked_name(key, tracked)
+        later = [next_one.index for next_one in changed[number + 1 :]]
+        before = [series.points[index].record for index in one.before]
+        after = [of.record for of in series.points[one.index : _end(one, later)]]
+        is_step = metric in (STEP, CONTROL_RATIO)
+        yield ChangePoint(
+            key,
+            metric,
+            [series.commits[index] for index in one.before],
+            first.commit,
+            last.commit,
+            one.ratio,
+            one.interval,
+            one.confidence if isinstance(one, Shift) else 1 - FALSE_ALARMS,
+            worse,
+            None if reverted is None else series.commits[reverted],
+            changes(last, first, root),
+            confirm.confirm(key, metric, last.commit, first.commit, table),
+            confirm.bisect(key, metric, last.commit, first.commit, worse, table),
+            "lasting" if isinstance(one, Shift) else one.state,
+            parts_of(metric, before, after) if is_step else (),
+            counts_of(before, after) if is_step else {},
+        )
 
 
 def _is_exact(points: Sequence[Point], metric: str) -> bool:
@@ -178,79 +233,15 @@ def _end(one: Shift | Departure, later: Sequence[int]) -> int | None:
     return next(iter(later), None)
 
 
-def find_short(results: Results, metrics: Collection[str] | None = None) -> list[Short]:
-    """Series that have points, but too few to distinguish a change from noise."""
-    results = results.ordered()
-    return [
-        Short(key, metric, count)
-        for metric in (metrics_of(results) if metrics is None else metrics)
-        for key, points in judged(results, metric).items()
-        if (count := len(_samples(points, metric)[0])) < (2 if _is_exact(points, metric) else LEAST_POINTS)
-    ]
-
-
-def judged(results: Results, metric: str) -> dict[Key, list[Point]]:
-    """The series of a metric, without timings that were measured beside a control: its ratio is judged."""
-    series = results.series(metric)
-    if metric_facts(metric).unit != "seconds":
-        return series
-    by_ratio = results.series(CONTROL_RATIO)
-    return {key: points for key, points in series.items() if key not in by_ratio}
+def _judged(results: Results, key: Key, metric: str) -> list[Point]:
+    """The series of a case; none of a timing that was measured beside a control, whose ratio is judged."""
+    by_ratio = metric_facts(metric).unit == "seconds" and results.series_of(key, CONTROL_RATIO)
+    return [] if by_ratio else results.series_of(key, metric)
 
 
 def metrics_of(results: Results) -> list[str]:
     """Every metric that was measured, in the order in which the records have them."""
     return list(dict.fromkeys(name for point in results.points for name in point.record.metrics))
-
-
-def measured(points: Sequence[Point], metric: str) -> Measured:
-    """A value a commit; what a commit was measured several times gives one value of all its samples.
-
-    Values that are not positive are left out: nothing is a ratio to them.
-    """
-    samples, records = _samples(points, metric)
-    last = {point.commit: point for point in points}
-    kept = [last[commit] for commit in samples]
-    return Measured(
-        list(samples),
-        kept,
-        [median(values) for values in samples.values()],
-        [
-            max(_standard_error(values), _standard_error([median(one) for one in records[commit]]))
-            for commit, values in samples.items()
-        ],
-        _hardware(kept),
-    )
-
-
-def _samples(
-    points: Sequence[Point], metric: str
-) -> tuple[dict[Commit, list[float]], dict[Commit, list[list[float]]]]:
-    """By commit, those that are not left out: all samples, and those of each record."""
-    records: dict[Commit, list[list[float]]] = {}
-    for point in points:
-        records.setdefault(point.commit, []).append(point.samples(metric))
-    samples = {commit: [one for some in of for one in some] for commit, of in records.items()}
-    return {commit: values for commit, values in samples.items() if 0 < median(values) < inf}, records
-
-
-def _standard_error(values: Sequence[float]) -> float:
-    """Of the mean. In floats: `statistics.stdev` reckons in fractions, and took a third of `detect`."""
-    count = len(values)
-    if count < 2:
-        return 0.0
-    mean = fmean(values)
-    return sqrt(fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
-
-
-def _hardware(points: Sequence[Point]) -> list[str] | None:
-    """Hardware by point where it comes back after a change; one that stays changed is a cause."""
-    names = [
-        str([[gpu.get("name") for gpu in facts.get("gpus") or ()], facts.get("cpu"), facts.get("cores")])
-        for facts in map(_machine, points)
-    ]
-    runs = 1 + sum(name != before for before, name in pairwise(names))
-    return names if runs > len(set(names)) else None
 
 
 def _reverted(shifts: Sequence[Shift]) -> int | None:
@@ -286,14 +277,10 @@ def _facts(point: Point) -> dict[str, str]:
     facts = {name: str(version) for name, version in versions.items()}
     if control := control_of(point.record):
         facts["control"] = control[0][:8]
-    machine = _machine(point)
+    machine = machine_of(point)
     facts |= {name: str(machine[name]) for name in ("cpu", "cores", "kernel", "python") if name in machine}
     for name, key in (("GPU", "name"), ("driver", "driver")):
         found = [str(gpu.get(key)) for gpu in machine.get("gpus") or ()]
         if found:
             facts[name] = ", ".join(f"{found.count(one)} x {one}" for one in dict.fromkeys(found))
     return facts
-
-
-def _machine(point: Point) -> Mapping[str, Any]:
-    return point.record.provenance.get("machine") or {}

@@ -8,15 +8,17 @@ only in `history`.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from .. import git
 from ..schema.record import Record, read_pipe_run
 from ..schema.shape import read_json
-from .control import chained
+from .control import chained, control_of
+from .forks import uncollected
+from .lines import Damage, lines_of, records_of
 from .sessions import Session, read_session_record
 
 _NO_TIME = 253_402_300_800_000
@@ -27,8 +29,6 @@ _DAMAGED = 20
 
 _NAMED = 5
 """Commits that a line names; of more it gives the number."""
-
-Read = TypeVar("Read", Record, dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Commit:
 
     def __str__(self) -> str:
         return f"{self.hash[:8]} {self.subject}".rstrip()
+
+    def __hash__(self) -> int:
+        return hash(self.hash)  # which a text remembers: a long history asks for it millions of times
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,13 @@ class Point:
         JSON as Python writes it may hold NaN and Infinity: they are no samples.
         """
         samples = self.record.metrics.get(metric, ())
-        if all(map(math.isfinite, samples)):  # nearly always, and this is asked for each point many times
+        if math.isfinite(sum(samples)):  # nearly always, and this is asked for each point many times
             return [*samples]
         return [sample for sample in samples if math.isfinite(sample)]
+
+    def has(self, metric: str) -> bool:
+        """Whether there are samples of a metric."""
+        return any(map(math.isfinite, self.record.metrics.get(metric, ())))
 
 
 class Key(NamedTuple):
@@ -91,19 +98,6 @@ class Pipe:
 
 
 @dataclass(frozen=True)
-class Damage:
-    """A file, or a line of it, that could not be read, and why."""
-
-    source: Path
-    line: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        where = f"{self.source}:{self.line}" if self.line else str(self.source)
-        return f"{where}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class Results:
     """All of results/, the points and pipes in the order of the history."""
 
@@ -121,10 +115,12 @@ class Results:
     """Commits that neither the history nor a date places: they come last, and nothing is before or after."""
     warnings: Sequence[str] = ()
     """What is to be known of the order, a line each."""
-    _series: dict[str | None, dict["Key", list[Point]]] = field(
+    _cases: dict["Key", list[Point]] = field(init=False, default_factory=dict, compare=False, repr=False)
+    """Points of each case, as `cases` has found them."""
+    _series: dict[tuple["Key", str | None], list[Point]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
-    """What `series` has made: of a long history each takes seconds, and is asked for several times."""
+    """What `series_of` has made: of a long history it takes long, and is asked for several times."""
 
     def ordered(self) -> "Results":
         """Without the commits that have no place."""
@@ -180,35 +176,47 @@ class Results:
             outside=[one for one in self.outside if one.machine in names],
         )
 
+    def cases(self) -> Mapping[Key, list[Point]]:
+        """Every point by its series, in the order of the history."""
+        if not self._cases:
+            for point in self.points:
+                self._cases.setdefault(key_of(point), []).append(point)
+        return self._cases
+
     def series(self, metric: str | None = None) -> dict[Key, list[Point]]:
-        """Points of each case in the order of the history; with a metric, those that have samples of it.
+        """`series_of` each case that has any point."""
+        return {key: points for key in self.cases() if (points := self.series_of(key, metric))}
+
+    def series_of(self, key: Key, metric: str | None = None) -> list[Point]:
+        """Points of a case in the order of the history; with a metric, those that have samples of it.
 
         What commits of the same system under test share is a point of the first of them: one measurement is
         no change that lasts, and what changed did so there, though asv measures the newest commit first.
         Where some have counted the metric exactly, the others are another figure, and left out.
         """
-        if metric not in self._series:
-            self._series[metric] = self._made(metric)
-        return dict(self._series[metric])
-
-    def _made(self, metric: str | None) -> dict[Key, list[Point]]:
-        found: dict[Key, list[Point]] = {}
-        seen: dict[tuple[Key, str, Any], bool] = {}
-        for point in self.points:
-            if metric is not None and not point.samples(metric):
-                continue
-            its, key = point.record.provenance, key_of(point)
-            shared = "of_commit" in its
-            measured = (key, its.get("of_commit", point.commit.hash), its.get("measured_at"))
-            if measured in seen and (shared or seen[measured]):
-                continue
-            seen[measured] = shared
-            found.setdefault(key, []).append(point)
-        return {key: _counted(points, metric) or points for key, points in found.items()}
+        if (key, metric) not in self._series:
+            points = [one for one in self.cases().get(key, ()) if metric is None or one.has(metric)]
+            found = _once(points)
+            self._series[key, metric] = [one for one in found if is_counted(one, metric)] or found
+        return self._series[key, metric]
 
 
-def _counted(points: Sequence[Point], metric: str | None) -> list[Point]:
-    return [point for point in points if is_counted(point, metric)]
+def _once(points: Sequence[Point]) -> list[Point]:
+    """Without those that share what one before them has measured."""
+    shared = any("of_commit" in point.record.provenance for point in points)
+    if not shared and len({point.commit for point in points}) == len(points):
+        return list(points)
+    found: list[Point] = []
+    seen: dict[tuple[str, Any], bool] = {}
+    for point in points:
+        its = point.record.provenance
+        shared = "of_commit" in its
+        measured = (its.get("of_commit", point.commit.hash), its.get("measured_at"))
+        if measured in seen and (shared or seen[measured]):
+            continue
+        seen[measured] = shared
+        found.append(point)
+    return found
 
 
 def is_counted(point: Point, metric: str | None) -> bool:
@@ -239,6 +247,7 @@ def history(root: Path, branch: str = "HEAD") -> list[Commit]:
     return [Commit(one.hash, one.subject, one.time) for one in logged]
 
 
+@uncollected()
 def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = True) -> Results:
     """Everything under results/, in the order of `commits`; what is not among them is `outside`.
 
@@ -255,18 +264,19 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
         facts = _object(machine / "machine.json", damaged) if (machine / "machine.json").exists() else None
         machines[machine.name] = facts or {}
         dated = _dated(machine, damaged)
-        for file in sorted(machine.glob("records/*.jsonl")):
-            for record in _lines(file, Record.from_json, damaged):
+        files = sorted(machine.glob("records/*.jsonl"))
+        for file, records in zip(files, records_of(files, damaged), strict=True):
+            for record in records:
                 environment = _environment(file, record.preset)
                 commit = _commit(record.provenance, file, known, dated)
                 points.append(Point(machine.name, environment, commit, record, file))
         for file in sorted(machine.glob("pipe/*.jsonl")):
-            for run in _lines(file, read_pipe_run, damaged):
+            for run in lines_of(file, read_pipe_run, damaged):
                 environment = file.stem.partition("-")[2]
                 commit = _commit(run.get("provenance"), file, known, dated)
                 pipes.append(Pipe(machine.name, environment, commit, run, file))
         sessions += [
-            Session(machine.name, list(_lines(file, read_session_record, damaged)), file)
+            Session(machine.name, list(lines_of(file, read_session_record, damaged)), file)
             for file in sorted(machine.glob("turns/*.jsonl"))
         ]
     place = {commit.hash: number for number, commit in enumerate(commits if whole else ())}
@@ -276,8 +286,10 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
 
     points.sort(key=order)
     pipes.sort(key=order)
-    ratios = chained([(key_of(point)._replace(path=""), point.record) for point in points])
-    points = [replace(point, record=record) for point, record in zip(points, ratios, strict=True)]
+    over = [place for place, point in enumerate(points) if control_of(point.record)]
+    ratios = chained([(key_of(points[one])._replace(path=""), points[one].record) for one in over])
+    for one, record in zip(over, ratios, strict=True):
+        points[one] = replace(points[one], record=record)
     both: list[Point | Pipe] = [*points, *pipes]
     if not place:
         unordered = frozenset(one.commit for one in both if not one.commit.time)
@@ -291,21 +303,6 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
         damaged,
         outside,
     )
-
-
-def _lines(file: Path, read: Callable[[str], Read], damaged: list[Damage]) -> Iterator[Read]:
-    """What `read` makes of each line; one that it refuses is damaged."""
-    try:
-        with file.open("rb") as opened:
-            lines = list(opened)
-    except OSError as error:
-        damaged.append(Damage(file, None, str(error)))
-        return
-    for number, line in enumerate(lines, 1):
-        try:
-            yield read(line.decode())
-        except ValueError as error:
-            damaged.append(Damage(file, number, str(error)))
 
 
 def _environment(file: Path, preset: str) -> str:

@@ -6,6 +6,8 @@ its label says, or did not do the same work as its neighbours.
 """
 
 import json
+import marshal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -219,8 +221,11 @@ class Record:
         return json.dumps(content, sort_keys=True)
 
     @classmethod
-    def from_json(cls, line: str) -> "Record":
-        """The record of a line. Raises ValueError, which says why, where it is not one of this schema."""
+    def from_json(cls, line: str, known: dict[bytes, Any] | None = None) -> "Record":
+        """The record of a line. Raises ValueError, which says why, where it is not one of this schema.
+
+        Records that are read with the same `known` share the facts that they have in common.
+        """
         content = read_json(line)
         if isinstance(content, dict) and content.get("schema") != SCHEMA:
             raise ValueError(f"a record of schema {content.get('schema')}; {SCHEMA} is understood")
@@ -228,11 +233,20 @@ class Record:
             raise ValueError(reason)
         if names := surplus(content, cls):
             raise ValueError(f"a record has no {', '.join(map(repr, names))}")
+        if known is not None:
+            _share(content["provenance"], ("machine", "versions"), known)
+            _share(content, ("workload", "observed", "provenance"), known)
         return cls(**content)
 
     def failed(self, reason: str) -> "Record":
         """The same case as a failed one; what was observed is kept, what was measured is not."""
         return replace(self, status=FAILED, reason=reason, metrics={})
+
+
+def _share(facts: dict[str, Any], names: Sequence[str], known: dict[bytes, Any]) -> None:
+    for name in names:
+        if facts.get(name):
+            facts[name] = known.setdefault(marshal.dumps(facts[name], 2), facts[name])
 
 
 def measured_at(record: Record) -> str:

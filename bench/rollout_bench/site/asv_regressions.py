@@ -13,9 +13,10 @@ from typing import Any
 
 from asv.graph import Graph
 
-from ..history.detect import ChangePoint, measured
+from ..history.detect import ChangePoint
 from ..history.findings import Finding
 from ..history.results import Results
+from ..history.values import measured
 from ..report.names import series_name
 from .feed import write_feed
 
@@ -53,7 +54,7 @@ def _row(folder: Path, index: Mapping[str, Any], found: ChangePoint, results: Re
             break
     else:
         return None
-    series = measured(results.series(found.metric)[found.key], found.metric)
+    series = measured(results.series_of(found.key, found.metric), found.metric)
     levels = [
         value for commit, value in zip(series.commits, series.values, strict=True) if commit in found.before
     ]

@@ -5,12 +5,12 @@ thousand commits.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..history.results import Commit, Point
 from ..report.answer import comparable
-from ..report.estimate import Estimate, engine_starts, estimate_of
+from ..report.estimate import Estimate, engine_starts, estimates_of
 from ..schema.record import measured_at
 from .data import joined, source, surroundings
 from .names import slug
@@ -26,28 +26,97 @@ def column_name(group: str, batch: int, metric: str) -> str:
 
 def columns(points: Sequence[Point], place: Mapping[Commit, int], metric: str) -> dict[str, Any]:
     """The history of a metric by path: places of commits, medians, bounds, samples, starts, sources."""
-    rows: dict[str, list[tuple[Point, Estimate]]] = {}
-    for point in comparable(points):
-        value = estimate_of(point.record, metric)
-        if value is not None:
-            rows.setdefault(point.record.way, []).append((point, value))
-    scale = _scale(value.middle for row in rows.values() for _point, value in row)
-    provenances: list[dict[str, Any]] = []
+    [(_metric, history)] = histories(points, place, [metric])
+    return history
+
+
+def histories(
+    points: Sequence[Point], place: Mapping[Commit, int], metrics: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each metric with its history, as `columns` has it."""
+    points = comparable(points)
+    around = _Surroundings()
+    rows: dict[str, list[_Row]] = {}
+    for point in points:
+        rows.setdefault(point.record.way, []).append(_row(point, place, around))
+    for metric in metrics:
+        yield metric, _history(rows, metric, around.known)
+
+
+class _Row(NamedTuple):
+    """What the histories of all metrics have of a point."""
+
+    point: Point
+    at: int
+    starts: int
+    measured: str
+    source: str
+    surroundings: int
+
+
+def _row(point: Point, place: Mapping[Commit, int], around: "_Surroundings") -> _Row:
+    record = point.record
+    return _Row(
+        point,
+        place[point.commit],
+        engine_starts(record),
+        measured_at(record),
+        _source_of_any(point),
+        around.number(point),
+    )
+
+
+class _Surroundings:
+    """The different surroundings of points, each once. Points of a file share much of what these are made of,
+    so whoever shares all of it is not compared with every other."""
+
+    def __init__(self) -> None:
+        self.known: list[dict[str, Any]] = []
+        self._of_parts: dict[tuple[int, ...], int] = {}
+
+    def number(self, point: Point) -> int:
+        """The place of the point's among those known, where they are put if they are new."""
+        record, given = point.record, point.record.provenance
+        shared = (record.workload, record.observed, given.get("machine"), given.get("versions"))
+        parts = (*map(id, shared), hash(given.get("command")))
+        if parts not in self._of_parts:
+            found = surroundings(point)
+            if found not in self.known:
+                self.known.append(found)
+            self._of_parts[parts] = self.known.index(found)
+        return self._of_parts[parts]
+
+
+def _history(
+    rows: Mapping[str, Sequence[_Row]], metric: str, around: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    found: dict[str, list[tuple[_Row, Estimate]]] = {}
+    for path, all_rows in rows.items():
+        values = estimates_of([row.point.record for row in all_rows], metric)
+        kept = [(row, value) for row, value in zip(all_rows, values, strict=True) if value is not None]
+        if kept:
+            found[path] = kept
+    scale = _scale(value.middle for some in found.values() for _row, value in some)
+    numbers: dict[int, int] = {}  # of surroundings, in the order in which this metric has them
+    for some in found.values():
+        for row, _value in some:
+            numbers.setdefault(row.surroundings, len(numbers))
     paths = {}
-    for path, row in rows.items():
+    for path, some in found.items():
+        middle = [round(value.middle / scale) for _row, value in some]
         paths[path] = {
-            "at": [place[point.commit] for point, _value in row],
-            "middle": [round(value.middle / scale) for _point, value in row],
-            "below": _folded([_distance(value, value.low, scale) for _point, value in row]),
-            "above": _folded([_distance(value, value.high, scale) for _point, value in row]),
-            "samples": _folded([len(point.samples(metric)) for point, _value in row]),
-            "starts": _folded([engine_starts(point.record) for point, _value in row]),
-            "warnings": _folded([joined(value) for _point, value in row]),
-            "measured": _folded([measured_at(point.record) for point, _value in row]),
-            "source": _folded([_source_of_any(point) for point, _value in row]),
-            "from": _folded([_numbered(provenances, surroundings(point)) for point, _value in row]),
+            "at": [row.at for row, _value in some],
+            "middle": middle,
+            "below": _folded(_distances(middle, (value.low for _row, value in some), scale)),
+            "above": _folded(_distances(middle, (value.high for _row, value in some), scale)),
+            "samples": _folded([len(row.point.samples(metric)) for row, _value in some]),
+            "starts": _folded([row.starts for row, _value in some]),
+            "warnings": _folded([joined(value) for _row, value in some]),
+            "measured": _folded([row.measured for row, _value in some]),
+            "source": _folded([row.source for row, _value in some]),
+            "from": _folded([numbers[row.surroundings] for row, _value in some]),
         }
-    return {"scale": scale, "paths": paths, "surroundings": provenances}
+    return {"scale": scale, "paths": paths, "surroundings": [around[number] for number in numbers]}
 
 
 def _source_of_any(point: Point) -> str:
@@ -55,16 +124,12 @@ def _source_of_any(point: Point) -> str:
     return source(point).replace(point.commit.hash[:8], "{commit}")
 
 
-def _distance(value: Estimate, bound: float, scale: float) -> int | None:
-    """How far a bound is from the median; None where one sample gives no interval."""
-    return abs(round(bound / scale) - round(value.middle / scale)) if math.isfinite(bound) else None
-
-
-def _numbered(known: list[dict[str, Any]], one: dict[str, Any]) -> int:
-    """The place of `one` among those known, where it is put if it is new."""
-    if one not in known:
-        known.append(one)
-    return known.index(one)
+def _distances(middle: Sequence[int], bounds: Iterable[float], scale: float) -> list[int | None]:
+    """How far bounds are from the medians; None where one sample gives no interval."""
+    return [
+        abs(round(bound / scale) - at) if math.isfinite(bound) else None
+        for at, bound in zip(middle, bounds, strict=True)
+    ]
 
 
 def _folded(values: list[Any]) -> Any:

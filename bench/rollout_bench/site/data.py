@@ -15,6 +15,7 @@ from ..history.findings import STEP_TIMES
 from ..history.results import Commit, Pipe, Point, Results
 from ..report.answer import STEP_TIME, case_of, comparable, groups_of
 from ..report.estimate import WARNINGS, Estimate, engine_starts, estimate_of
+from ..report.names import Group
 from ..report.saturation import saturation
 from ..report.side_by_side import SideBySide, Tracked, cases_of, side_by_side
 from ..report.ways import COSTS, PARTS
@@ -34,12 +35,22 @@ def commits_of(results: Results) -> list[Commit]:
     return list(dict.fromkeys(commits))
 
 
-def front(results: Results, commits: Sequence[Commit], commit_url: str, made: datetime) -> dict[str, Any]:
-    """What the front page loads at once; `commit_url` has {commit} where the hash goes, or is empty."""
+def front(
+    results: Results,
+    commits: Sequence[Commit],
+    commit_url: str,
+    made: datetime,
+    known: dict[Group, dict[int, list[Point]]] | None = None,
+) -> dict[str, Any]:
+    """What the front page loads at once; `commit_url` has {commit} where the hash goes, or is empty.
+
+    `known` is what `groups_of` says of the results, where it was asked: of a long history it takes seconds.
+    """
+    of_groups = groups_of(results) if known is None else known
     place = {commit: number for number, commit in enumerate(commits)}
     sessions, tracked = cases_of(results), Tracked(results.points)
     groups = []
-    for number, (group, batches) in enumerate(groups_of(results).items()):
+    for number, (group, batches) in enumerate(of_groups.items()):
         compared = {
             batch: _sessions(sessions.get(case_of(group, batch), []), tracked, some)
             for batch, some in batches.items()
@@ -98,7 +109,7 @@ def front(results: Results, commits: Sequence[Commit], commit_url: str, made: da
         "machines_without_gpu": [name for name, facts in machines.items() if not facts.get("gpu")],
         "records": len(results.points),
         "groups": groups,
-        "start": opened(results, list(groups_of(results))),
+        "start": opened(results, list(of_groups)),
         "pipes": [_pipe(pipe, place) for pipe in _newest_pipes(results.pipes)],
         "damaged": results.damaged_lines(),
         "outside": results.outside_line(),

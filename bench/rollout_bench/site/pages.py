@@ -16,12 +16,13 @@ from typing import Any
 
 from ..history.detect import ChangePoint
 from ..history.findings import findings
+from ..history.forks import MANY_POINTS, over
 from ..history.results import Results
 from ..history.triage import Decision
 from ..report.answer import groups_of
 from ..report.side_by_side import cases_of
 from .change_points import change_point_data, finding_data, gates_data, page_name
-from .columns import column_name, columns
+from .columns import column_name, histories
 from .data import commits_of, front
 from .docs import Docs
 from .feed import link_text, write_badge, write_feed
@@ -72,12 +73,12 @@ def write_pages(
 
     commits = commits_of(results)
     place = {commit: number for number, commit in enumerate(commits)}
-    content = front(results, commits, commit_url, made) | {"asv": True, "asv_reason": ""}
-    groups = {(group["machine"], group["environment"], group["preset"], group["tensor_parallel_size"],
+    groups = groups_of(results)
+    content = front(results, commits, commit_url, made, groups) | {"asv": True, "asv_reason": ""}
+    ids = {(group["machine"], group["environment"], group["preset"], group["tensor_parallel_size"],
                group["workload"]): group["id"] for group in content["groups"]}  # fmt: skip
-    series = {metric: results.series(metric) for metric in {point.metric for point in change_points}}
     shown = [
-        change_point_data(point, series[point.metric][point.key], place, groups, gates)
+        change_point_data(point, results.series_of(point.key, point.metric), place, ids, gates)
         for point in change_points
     ]
     content["change_points"] = [
@@ -101,12 +102,19 @@ def write_pages(
     write_badge(folder, found)
     _script(data / "front.js", f"RP.front = {literal(content)};")
     _script(data / "gates.js", f"RP.gates = {literal({'gates': gates_data(gates)})};")
-    for number, batches in enumerate(groups_of(results).values()):
-        for batch, points in batches.items():
-            for metric in content["groups"][number]["metrics"][batch]:
-                name = column_name(content["groups"][number]["id"], batch, metric)
-                history = literal(columns(points, place, metric))
-                _script(data / f"{name}.js", f"RP.loaded({literal(name)},{history});")
+    histories_of = [
+        (group["id"], batch, group["metrics"][batch], points)
+        for group, batches in zip(content["groups"], groups.values(), strict=True)
+        for batch, points in batches.items()
+    ]
+
+    def write(number: int) -> None:
+        group, batch, metrics, points = histories_of[number]
+        for metric, history in histories(points, place, metrics):
+            name = column_name(group, batch, metric)
+            _script(data / f"{name}.js", f"RP.loaded({literal(name)},{literal(history)});")
+
+    list(over(write, range(len(histories_of)), len(results.points) > MANY_POINTS))
     shared = {name: content[name] for name in _SHARED}
     for point, one in zip(change_points, shown, strict=True):
         slug = page_name(point)

@@ -4,26 +4,22 @@ asv's part may fail, as it does without any result of asv's own: our pages are w
 and say so.
 """
 
-import contextlib
-import ctypes
 import importlib.util
 import re
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, datetime
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 from .. import git
 from ..errors import BenchError, UsageError
 from ..history.asv_runs import asv_command, configuration
-from ..history.detect import ChangePoint, find_change_points, metrics_of
+from ..history.detect import judging
 from ..history.findings import findings
+from ..history.forks import uncollected
 from ..history.order import read_in_order
 from ..history.results import Results, history
 from ..history.triage import Decision, read_triage
@@ -43,6 +39,7 @@ def check_tools() -> None:
             raise UsageError(f"{name} is not installed here, and the site needs it: run `make setup`")
 
 
+@uncollected()
 def publish(kept: Path, root: Path | None, say: Callable[[str], None], folder: Path | None = None) -> Path:
     """Write the site over the results in `kept`, by default where asv.conf.json says; its first page.
 
@@ -85,22 +82,21 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
     docs = Docs() if root is None else write_docs(root, folder, libraries)
     if docs.plain:
         say(f"the documents are left as Markdown: {docs.plain}")
-    with _forks(results, root) as pool:
-        found = [pool.submit(_change_points_of, metric) for metric in metrics_of(results)]
+    with judging(results, root) as judged:
         try:
             if root is None:
                 raise BenchError("asv makes them in a checkout alone")
             asv = folder / "asv"
-            run_asv_publish(asv_command(), root, asv)  # while the forks work
+            run_asv_publish(asv_command(), root, asv)  # while forks judge
             for line in finish_asv_pages(
-                asv, libraries, commits, findings(_gathered(found), decisions), results
+                asv, libraries, commits, findings(judged().change_points, decisions), results
             ):
                 say(line)
         except BenchError as error:
             shutil.rmtree(folder / "asv", ignore_errors=True)
             facts |= {"asv": False, "asv_reason": str(error)}
             say(f"asv's own pages are left out: {error}")
-        change_points = _gathered(found)
+        change_points = judged().change_points
     gates = read_gates(kept, say)
     ledgers = [] if root is None else read_ledgers(root)
     made = datetime.now(UTC)
@@ -132,43 +128,6 @@ def _write(kept: Path, root: Path | None, say: Callable[[str], None], folder: Pa
         )
     say(f"{_counted(results)}, {len(change_points)} change points, in {time.monotonic() - begin:.1f} s")
     return page
-
-
-@contextlib.contextmanager
-def _forks(results: Results, root: Path | None) -> Iterator[ProcessPoolExecutor]:
-    """Forks of this process, with which a long history is shared and not sent. They do not outlive the block,
-    nor the process, whatever ends it."""
-    with ProcessPoolExecutor(
-        mp_context=get_context("fork"), initializer=_share, initargs=(results, root)
-    ) as pool:
-        try:
-            yield pool
-        except BaseException:  # the pool would wait until they have done all that they were given
-            for fork in active_children():
-                fork.kill()
-            raise
-
-
-_shared: tuple[Results, Path | None]
-"""What a forked process of the pool works on."""
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def _share(results: Results, root: Path | None) -> None:
-    global _shared
-    _shared = results, root
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # who forked this one ends it
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _change_points_of(metric: str) -> list[ChangePoint]:
-    return find_change_points(*_shared, [metric])
-
-
-def _gathered(found: Sequence[Future[list[ChangePoint]]]) -> list[ChangePoint]:
-    return [point for one in found for point in one.result()]
 
 
 def _counted(results: Results) -> str:
