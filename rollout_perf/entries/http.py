@@ -64,7 +64,7 @@ _EVENT, _LAST = b"data: ", b"[DONE]"
 class Http(ZeroMQ):
     """An engine behind vLLM's server."""
 
-    direct = False  # the server asks AsyncLLM
+    direct = False
     serve = f"{__name__}:serve"
     breaks: tuple[type[Exception], ...] = (aiohttp.ClientError,)
     """What comes of a request, perhaps because the front has ended."""

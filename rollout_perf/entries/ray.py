@@ -11,7 +11,6 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -125,8 +124,6 @@ class Ray(RemoteEngine):
     """An engine in a Ray actor, a call a sample."""
 
     channel = "ray actor call a sample"
-    direct = False
-    """Whether requests pass by AsyncLLM there where they can; verl's do not."""
     listens = False
     """Whether results of a call come one by one, also of what does not stream."""
 
@@ -145,7 +142,7 @@ class Ray(RemoteEngine):
         here = on_this_host()  # where the run's folder is
         self._actor = _Actor.options(runtime_env={"env_vars": variables}, scheduling_strategy=here).remote()
         self._actor.live.remote().future().add_done_callback(self._note_end)
-        self._limits = await self._result_of(self._actor.start.remote(replace(spec, direct=self.direct)))
+        self._limits = await self._result_of(self._actor.start.remote(spec))
 
     def _note_end(self, live: Future) -> None:
         """In a thread of Ray's."""

@@ -10,6 +10,7 @@ import itertools
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .. import errors
@@ -50,6 +51,9 @@ class _Part:
 class RemoteEngine(Engine):
     """An engine in a front. A subclass starts that, carries parts, and hands over what comes back."""
 
+    direct = False
+    """Whether requests pass by AsyncLLM in the front where they can. verl's and vLLM's server's do not."""
+
     def __init__(self, run: Run):
         self._run = run
         self._room = MOST_IN_FLIGHT
@@ -62,6 +66,7 @@ class RemoteEngine(Engine):
     async def start(self, spec: EngineSpec) -> None:
         """Start the front and its engine, within a start's deadline; nothing is left of one that fails."""
         try:
+            spec = replace(spec, direct=self.direct)
             await asyncio.wait_for(self._start(spec), self._run.start_deadline_seconds)
         except BaseException as error:
             late = self._run.started_late() if isinstance(error, TimeoutError) else None

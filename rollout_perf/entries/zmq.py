@@ -14,7 +14,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -48,7 +47,6 @@ class ZeroMQ(RemoteEngine):
     """An engine in a process that is reached over ZeroMQ."""
 
     direct = True
-    """Whether requests pass by AsyncLLM there where they can."""
 
     serve: str | None = None
     """What else the front does, see Serve, for entries that only ask over ZeroMQ."""
@@ -78,7 +76,7 @@ class ZeroMQ(RemoteEngine):
                     (
                         socket.get_string(zmq.LAST_ENDPOINT),
                         keys,
-                        replace(spec, direct=self.direct),
+                        spec,
                         self.serve,
                         self._served_at,
                     )

@@ -28,12 +28,13 @@ from leaks import eventually, lives, nothing_left
 from rollout_bench.measure.model_free import ModelFreeEngine
 
 from rollout_perf import ENTRIES, ConfigurationError, EngineError, Rollout, Sampling, Stalled, WorkerError
-from rollout_perf.engine import Engine, Request, is_result, waiting
+from rollout_perf.engine import Engine, EngineSpec, Request, is_result, waiting
 from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.entries.front import Front
 from rollout_perf.entries.lag import LoopLag
 from rollout_perf.replicas import Replicas, Routing
 from rollout_perf.surroundings import environment
+from rollout_perf.transports import load
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
 BY_RAY = [name for name, entry in ENTRIES.items() if "ray" in entry.requires]
@@ -162,6 +163,21 @@ def test_what_streams_has_its_tokens_as_they_come_and_together_they_are_the_answ
         assert len(answer) == (tokens or 40)
         assert not parts or last[place][0] - parts[0][0] > 0.05  # of 0.2 and 0.3 s
     assert entered.run(entered.engine.describe())["now"] == 0
+
+
+@pytest.mark.parametrize("name", [one for one in EVERY if one.values[0] != LOCAL])
+def test_requests_pass_by_asyncllm_with_the_entries_that_are_ours(name, monkeypatch):
+    started = []
+
+    async def start(_engine: Engine, spec: EngineSpec) -> None:
+        started.append(spec.direct)
+
+    kind = load(ENTRIES[name].engine)
+    monkeypatch.setattr(kind, "_start", start)
+    engine = object.__new__(kind)
+    engine._run = SimpleNamespace(start_deadline_seconds=1.0)
+    asyncio.run(engine.start(EngineSpec(None, None, 1, {}, "fake_engine:start")))
+    assert started == [name in ("zmq", "ray-batch")]
 
 
 def test_a_rollout_tells_its_caller_of_tokens_by_prompt_and_sample():
