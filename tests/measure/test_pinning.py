@@ -33,7 +33,9 @@ def test_each_process_has_a_core_of_the_fastest_and_the_first_is_left_to_others(
     monkeypatch.setattr(pinning, "_CPUS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores * threads)))
     order = [*first, *(one for one in range(cores * threads) if one not in first)]
-    assert cores_for(processes, order) == expected
+    asked = []
+    assert cores_for(processes, lambda count: asked.append(count) or order) == expected
+    assert asked == [processes] * bool(expected)  # which takes 2 ms a core
 
 
 @pytest.mark.parametrize(("processes", "asked"), [(3, 13), (20, 64)])

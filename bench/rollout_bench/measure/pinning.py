@@ -8,7 +8,7 @@ fastest just before a rollout, and its record says how slow they were meanwhile.
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
@@ -87,11 +87,11 @@ def _spin_seconds(cpu: int) -> float:
     return sorted(times)[_SPINS // 2]
 
 
-def cores_for(processes: int, order: Sequence[int]) -> list[set[int]]:
+def cores_for(processes: int, order: Callable[[int], Sequence[int]] = by_speed) -> list[set[int]]:
     """A core for each process, as the numbers of its threads; none where there are too few.
 
     The first core is left to others: interrupts are often there. Of the others those are taken whose numbers
-    come first in `order`.
+    come first in the `order` for so many processes, which is asked for where there are enough.
     """
     found: dict[str, set[int]] = {}
     for number in sorted(os.sched_getaffinity(0)):
@@ -101,7 +101,7 @@ def cores_for(processes: int, order: Sequence[int]) -> list[set[int]]:
         found.setdefault(siblings, set()).add(number)
     if len(found) < _SPARE * processes:
         return []
-    place = {number: rank for rank, number in enumerate(order)}
+    place = {number: rank for rank, number in enumerate(order(processes))}
     cores = sorted([*found.values()][1:], key=lambda core: min(place[one] for one in core))
     return cores[:processes]
 

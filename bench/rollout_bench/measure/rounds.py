@@ -22,7 +22,7 @@ from typing import Any
 from ..schema.record import way
 from .control import BUILD
 from .host_state import Host, between, observed, quietest
-from .pinning import Speed, by_speed, cores_for
+from .pinning import Speed, cores_for
 from .process import Interpreter, end_marked, leave, log, say, start_beside
 from .saturation import Search
 from .workload import Workload
@@ -126,7 +126,7 @@ class _Rounds:
     def _turn(self, one: _Channel, workload: int) -> tuple[str | None, float | None]:
         """What a contestant answers that is to generate, and how slow its cores were, if it has cores."""
         # Without a GPU a worker has threads for many cores, which vLLM places.
-        cores = cores_for(one.processes, by_speed(one.processes)) if self._host.gpus else []
+        cores = cores_for(one.processes) if self._host.gpus else []
         if not cores:
             return one.ask(workload=workload), None
         speed = Speed(cores)
