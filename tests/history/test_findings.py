@@ -11,8 +11,10 @@ from rollout_bench.history.detect import ChangePoint
 from rollout_bench.history.findings import findings
 from rollout_bench.history.results import Commit, Key
 from rollout_bench.history.triage import Decision, read_triage, write_triage
+from rollout_bench.report.change_points import environment
 from rollout_bench.report.findings import state, summary
 from rollout_bench.report.names import series_name
+from rollout_bench.site.change_points import finding_data
 from simulated import write_records, write_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,19 @@ def change_point(ratio=1.3, metric="step_seconds", path="zmq", last=A, first=B, 
     }
     facts |= {"confidence": 0.99, "worse": ratio > 1, "reverted_by": None, "environment": environment}
     return ChangePoint(key, metric, **(facts | {"confirm": None, "bisect": None} | more))
+
+
+def test_what_ran_and_its_lock_say_alike_is_told_once():
+    """A release's change point named "vllm 0.25.0 -> 0.25.1" twice."""
+    newer = VLLM | {"torch": ("2.9", "2.10")}
+    locked = {"lock: vllm": VLLM["vllm"], "lock: torch": ("2.9.0", "2.10.0"), "lock: zstd": ("1", None)}
+    shown = environment(newer | locked)
+    assert shown == (
+        "vllm 0.26.0 -> 0.27.0, torch 2.9 -> 2.10, lock: torch 2.9.0 -> 2.10.0, lock: zstd 1 -> absent"
+    )
+    [found] = findings([change_point(environment=newer | locked)], {})
+    causes = [one["name"] for one in finding_data(found, {A: 0, B: 1})["cause"]]
+    assert causes == ["lock: torch", "lock: zstd", "torch", "vllm"]
 
 
 def test_one_range_and_cause_is_one_regression_with_its_step_time_first():

@@ -23,7 +23,7 @@ from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
 from . import confirm
 from .control import control_of, link_error
 from .forks import MANY_POINTS, forks
-from .locks import Changes, changed, pins
+from .locks import LOCKED, Changes, changed, pins
 from .parts import Part, counts_of, parts_of
 from .results import Commit, Key, Point, Results, is_counted
 from .values import Measured, machine_of, measured
@@ -268,7 +268,7 @@ def changes(before: Point, after: Point, root: Path | None = None) -> Changes:
         lock = "cuda.lock" if (before.record.provenance.get("machine") or {}).get("gpus") else "cpu.lock"
         for facts, point in ((old, before), (new, after)):
             shown = git.answer(root, "show", given=[f"{point.commit.hash}:requirements/{lock}"])
-            facts |= {f"lock: {name}": version for name, version in pins(shown or "").items()}
+            facts |= {f"{LOCKED}{name}": version for name, version in pins(shown or "").items()}
     return changed(old, new)
 
 

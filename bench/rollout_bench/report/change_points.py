@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..history.detect import ChangePoint, Short
-from ..history.locks import Changes
+from ..history.locks import Changes, told
 from ..history.results import Commit, Results
 from ..stats.change_points import LEAST_POINTS
 from .names import Group, group_of
@@ -71,7 +71,8 @@ def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
 def environment(changes: Changes) -> str:
     """What changed: "torch 2.11.0 -> 2.13.0, driver 580 -> 590"; or that nothing did."""
     said = [
-        f"{name} {before or 'absent'} -> {after or 'absent'}" for name, (before, after) in changes.items()
+        f"{name} {before or 'absent'} -> {after or 'absent'}"
+        for name, (before, after) in told(changes).items()
     ]
     return ", ".join(said) or "nothing that the records or the locks say"
 

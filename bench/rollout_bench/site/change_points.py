@@ -6,7 +6,7 @@ from typing import Any
 from ..gate.replicates import Case
 from ..history.detect import ChangePoint
 from ..history.findings import Finding
-from ..history.locks import Changes
+from ..history.locks import Changes, told
 from ..history.results import Commit, Point
 from ..report.estimate import estimate
 from ..report.findings import state, summary
@@ -91,7 +91,9 @@ def _listed(found: ChangePoint, place: Mapping[Commit, int]) -> dict[str, Any]:
 
 
 def _changed(environment: Changes) -> list[dict[str, Any]]:
-    return [{"name": name, "before": old, "after": new} for name, (old, new) in sorted(environment.items())]
+    return [
+        {"name": name, "before": old, "after": new} for name, (old, new) in sorted(told(environment).items())
+    ]
 
 
 def _page(
