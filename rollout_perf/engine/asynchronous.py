@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import time
@@ -16,6 +15,7 @@ from ..transports import Row
 from ..transports.run import Run
 from .base import Request, Result, Took, VllmEngine, Whole, new_tokens, translated
 from .direct import Direct, asks_for_ids_alone, rendered
+from .frozen import freeze, thaw
 from .server import serve_http
 from .waiting import LOOK_SECONDS, all_of
 
@@ -41,10 +41,7 @@ class AsyncEngine(VllmEngine):
         self._asked_at = -LOOK_SECONDS
         self._under_way: dict[str, None] = {}  # names, in the order of their arrival
         super().__init__(row, run, self._llm.vllm_config)
-        # As vLLM's own server does: what is there by now stays, and to look through it for garbage takes
-        # 0.4 s, in which no request goes in or out.
-        gc.collect()
-        gc.freeze()
+        freeze()
 
     async def generate(self, requests: list[Request], took: Took) -> None:
         if not requests:
@@ -195,7 +192,7 @@ class AsyncEngine(VllmEngine):
         return await super().describe() | {"requests_to": to}
 
     async def close(self) -> None:
-        gc.unfreeze()
+        thaw()
         llm = self._llm
         del self._llm  # at exit it would shut down again, among modules that are gone
         if llm.output_handler is not None:
