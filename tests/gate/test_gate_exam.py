@@ -61,29 +61,47 @@ def test_the_gate_names_exactly_what_a_commit_changed(repository, name):
     )
 
 
-def test_a_byte_more_on_the_wire_is_found_by_one_session(repository):
-    done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes")
+@pytest.fixture(scope="module")
+def byte_more(repository):
+    """A gate of the commit with a byte more, in a tree with another change that is not committed."""
+    speed = repository.folder / "rollout_perf" / "speed.py"
+    committed = speed.read_text()
+    files = ("--summary", "summary.md", "--junit", "junit.xml")
+    try:
+        speed.write_text(exam.speed(wire_bytes=9)["rollout_perf/speed.py"])
+        return gate(repository, "first", "a byte more", "--metrics", "wire_bytes", *files)
+    finally:
+        speed.write_text(committed)
+
+
+def test_a_byte_more_on_the_wire_is_found_by_one_session(byte_more):
+    done, content = byte_more
     assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
     assert content["sessions"] == 1
     assert done.returncode == 1
 
 
-def test_a_gate_leaves_its_verdict_and_every_record_and_nothing_else_in_results(repository):
+def test_a_gate_leaves_its_verdict_and_every_record_and_nothing_else_in_results(repository, byte_more):
     """asv must not take what a gate measured for a commit's place in the history."""
-    files = ("--summary", "summary.md", "--junit", "junit.xml")
-    _done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes", *files)
+    _done, content = byte_more
     results = repository.folder / "results" / exam.MACHINE
     assert sorted(path.name for path in results.iterdir()) == ["gates", "machine.json"]
-    newest = max(results.glob("gates/*.json"), key=lambda path: path.stat().st_mtime)
-    assert newest.name.startswith(f"{content['base'][:8]}-{content['head'][:8]}-")
-    assert json.loads(newest.read_text()) == content
-    records = [json.loads(line) for line in newest.with_suffix(".jsonl").read_text().splitlines()]
+    [file] = results.glob(f"gates/{content['base'][:8]}-{content['head'][:8]}-*.json")
+    assert json.loads(file.read_text()) == content
+    records = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
     assert {record["provenance"]["commit"] for record in records} == {content["base"], content["head"]}
     for record in records:
         ours = ".asv/env-head/" if record["provenance"]["side"] == "head" else ".asv/env/"
         assert ours in record["observed"]["sut"]
     assert (repository.folder / "summary.md").read_text().startswith("### worse: ")
     assert 'failures="2"' in (repository.folder / "junit.xml").read_text()
+
+
+def test_a_dirty_tree_is_said_and_the_commits_are_measured(byte_more):
+    _done, content = byte_more
+    assert content["notes"] == [
+        "the working tree has uncommitted changes (1 file): what is measured is the two commits, without them"
+    ]
 
 
 @pytest.mark.exam  # two environments are made for it
@@ -103,20 +121,6 @@ def test_an_upgrade_is_a_gate_of_two_locks_with_one_system_under_test_and_leaves
     ledger = repository.folder / ".asv" / "releases" / "upgrade-cpu"
     assert not list((ledger / ".asv").glob("env*"))
     assert (repository.folder / "releases" / "upgrade-cpu" / exam.MACHINE / "gates").is_dir()
-
-
-def test_a_dirty_tree_is_said_and_the_commits_are_measured(repository):
-    speed = repository.folder / "rollout_perf" / "speed.py"
-    committed = speed.read_text()
-    try:
-        speed.write_text(exam.speed(wire_bytes=9)["rollout_perf/speed.py"])
-        _done, content = gate(repository, "first", "a byte more", "--metrics", "wire_bytes")
-    finally:
-        speed.write_text(committed)
-    assert content["notes"] == [
-        "the working tree has uncommitted changes (1 file): what is measured is the two commits, without them"
-    ]
-    assert verdicts(content, "wire_bytes") == {"zmq": {"worse"}}
 
 
 def test_a_budget_too_small_for_one_session(repository):
