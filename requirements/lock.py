@@ -81,17 +81,22 @@ def move(uv: str, requirement: str, name: str, folder: Path) -> None:
         compile_lock(uv, name, [], folder)
         return
     # Another release may ask for another torch than a configured place has.
-    places = [torch_place(), install.torch_options("+cpu", [], "", uv=True)]
-    try:
-        compile_lock(uv, name, places[0], folder)
-    except install.InstallError as error:
-        if places[0] == places[1]:
-            raise
+    places, problems = [torch_place(), install.torch_options("+cpu", [], "", uv=True)], []
+    for place in places[places[0] == places[1] :]:
         try:
-            compile_lock(uv, name, places[1], folder)
-        except install.InstallError as other:
-            why = str(other).rpartition("cause: ")[2]
-            raise install.InstallError(f"{error}; and with {install.TORCH_CPU_INDEX}: {why}") from None
+            compile_lock(uv, name, place, folder)
+            return
+        except install.InstallError as error:
+            problems.append(str(error))
+    # Where that build of torch is out of reach, PyPI's of the same version serves: with CUDA, so larger.
+    if not (torch := re.search(r"torch==([\d.]+)\+cpu", problems[0])):
+        also = (
+            f"; and with {install.TORCH_CPU_INDEX}: {one.rpartition('cause: ')[2]}" for one in problems[1:]
+        )
+        raise install.InstallError("".join([problems[0], *also]))
+    with (folder / "override.txt").open("a") as override:
+        override.write(f"torch=={torch[1]}\n")
+    compile_lock(uv, name, [], folder)
 
 
 def torch_place() -> list[str]:

