@@ -35,6 +35,11 @@ RAY_PLACES = Change(
     "vLLM's Ray executor leaves steps to the shared-memory queue unless told otherwise",
     "it is told so by VLLM_USE_RAY_V2_EXECUTOR_BACKEND",
 )
+CPU_UNBOUND = Change(
+    "0.21",
+    "on the CPU vLLM's own executor leaves its threads unbound where that is asked for",
+    "vLLM before 0.21 binds the threads of its own executor on the CPU, or fails: IndexError",
+)
 CONFIG_COUNTS_STEPS = Change(
     "0.23",
     "vLLM's config says how many engine steps are under way at once",
@@ -46,7 +51,7 @@ SERVER_IN_LAUNCHERS = Change(
     "it is in vllm.entrypoints.openai",
 )
 
-CHANGES = (RAY_PLACES, CPU_IN_PROCESS, CONFIG_COUNTS_STEPS, SERVER_IN_LAUNCHERS)
+CHANGES = (RAY_PLACES, CPU_UNBOUND, CPU_IN_PROCESS, CONFIG_COUNTS_STEPS, SERVER_IN_LAUNCHERS)
 """All of them, in the order of releases."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..surroundings import environment
-from ..versions import CPU_IN_PROCESS, Change, unsupported
+from ..versions import CPU_IN_PROCESS, CPU_UNBOUND, Change, unsupported
 
 if TYPE_CHECKING:
     from .base import Transport
@@ -112,7 +112,9 @@ TRANSPORTS: dict[str, Row] = {
         in_process=True,
         cpu_since=CPU_IN_PROCESS,
     ),
-    "vllm-mp": Row("vLLM's own executor over its shared-memory queue", "mp", across=("ray",)),
+    "vllm-mp": Row(
+        "vLLM's own executor over its shared-memory queue", "mp", across=("ray",), cpu_since=CPU_UNBOUND
+    ),
     "vllm-ray": Row(
         "vLLM's own Ray executor: Ray places the workers, the shared-memory queue carries",
         "ray",

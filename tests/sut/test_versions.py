@@ -12,6 +12,7 @@ VLLM = Path(find_spec("vllm").origin).parent
 
 SEEN = {
     versions.RAY_PLACES: ("envs.py", '"VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1"'),
+    versions.CPU_UNBOUND: ("utils/ompmultiprocessing.py", "in enumerate(self.cpu_lists)"),
     versions.CPU_IN_PROCESS: ("platforms/cpu.py", '"VLLM_ENABLE_V1_MULTIPROCESSING"'),
     versions.CONFIG_COUNTS_STEPS: ("config/vllm.py", "def max_concurrent_batches("),
     versions.SERVER_IN_LAUNCHERS: ("entrypoints/launchers/api_server/entry.py", "def build_and_serve("),
@@ -31,12 +32,12 @@ def test_the_table_is_in_order_and_says_of_the_installed_vllm_what_it_has():
 @pytest.mark.parametrize(
     ("installed", "sync", "there"),
     [
-        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False] * 4),
-        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 4),
-        ("0.23.0", None, [True, True, True, False]),
-        ("0.29.0rc1", None, [True] * 4),
-        ("1.0", None, [True] * 4),
-        (None, None, [True] * 4),
+        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False] * 5),
+        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 5),
+        ("0.23.0", None, [True, True, True, True, False]),
+        ("0.29.0rc1", None, [True] * 5),
+        ("1.0", None, [True] * 5),
+        (None, None, [True] * 5),
     ],
 )
 def test_a_release_has_what_came_before_it_and_a_path_that_it_lacks_is_absent(
@@ -46,6 +47,8 @@ def test_a_release_has_what_came_before_it_and_a_path_that_it_lacks_is_absent(
     assert [change.there for change in versions.CHANGES] == there
     assert TRANSPORTS["sync"].absent(has_gpu=False) == sync
     assert TRANSPORTS["sync"].absent(has_gpu=True) == (sync if installed == "0.19.1" else None)
+    own = None if there[1] else versions.unsupported() or versions.CPU_UNBOUND.before
+    assert TRANSPORTS["vllm-mp"].absent(has_gpu=False) == own
     assert TRANSPORTS["vllm-ray"].absent(has_gpu=False) == (
         versions.unsupported() or "vLLM's CPU platform refuses its Ray executor"
     )
