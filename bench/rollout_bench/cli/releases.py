@@ -81,7 +81,11 @@ def run(given: argparse.Namespace) -> int:
     if given.source is not None and given.index is None:
         raise UsageError("--source needs --index: the folder or the page that has a wheel of each commit")
     named = name_of(root, given.package, given.flavour, given.source is not None)
-    offline, chosen = _chosen(root, named, given)
+    try:
+        offline, chosen = _chosen(root, named, given)
+    except index.NoRelease as error:
+        other = f"; if its wheels are of {named.package}, name that" if named.package != given.package else ""
+        raise UsageError(f"{error}{other}") from None
     ledger = Ledger(root, named.folder, named.package, named.flavour)
     with only_writer(say, checkout_lock(ledger.folder)):
         ledger.take_sut(say)
@@ -162,7 +166,7 @@ def _shown(ledger: Ledger, entries: Sequence[Entry]) -> str:
         f"{head}\n\nthe ledger: git -C {place} log --reverse\n"
         f"to measure: (cd {place} && rollout-perf track {entries[-1].name}), all; A..B leaves A out\n"
         f"and there `gate A B`, `detect`, `report`, `publish`, `asv run` and `asv find`, by version\n"
-        f"to show:    rollout-perf releases report {ledger.package} --flavour {ledger.flavour}\n"
+        f"to show:    rollout-perf releases report {ledger.folder.name}\n"
         f"an environment takes {GIGABYTES[ledger.flavour]:g} GB, one for the release under measurement, one "
         f"for the control; {free:.0f} GB are free"
     )

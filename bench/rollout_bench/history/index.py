@@ -38,6 +38,10 @@ class Unreachable(UsageError):
     """An index that gives no answer."""
 
 
+class NoRelease(UsageError):
+    """An index that has nothing of a package."""
+
+
 @dataclass(frozen=True)
 class Release:
     """A release, or a commit that wheels were built of."""
@@ -138,7 +142,7 @@ def _files(package: str, index: str) -> list[_File]:
     files = [_file(package, name, facts) for name, facts in links.items()]
     found = [file for file in files if file is not None]
     if not found:
-        raise UsageError(f"{index} has no release of {package!r}")
+        raise NoRelease(f"{index} has no release of {package!r}")
     return found
 
 
@@ -154,7 +158,7 @@ def _links(package: str, index: str) -> dict[str, dict[str, str]]:
             kind, text = answer.headers.get_content_type(), answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            raise UsageError(f"unknown package {package!r}: {index} does not have it") from None
+            raise NoRelease(f"unknown package {package!r}: {index} does not have it") from None
         raise Unreachable(f"{page} answers {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:
         raise Unreachable(f"{page} cannot be reached: {error}") from None
