@@ -63,8 +63,11 @@ def test_without_a_ledger_there_is_no_page_of_releases(tmp_path):
 
 
 def test_a_ledger_that_nobody_has_measured_says_so(tmp_path):
-    one = Measured("ray-cpu", "ray", ENTRIES[:2], read_results(tmp_path, []), [])
-    assert "No release has been measured yet." in releases_content([one])
+    one = Measured("ray-cpu", "ray", "cpu", ENTRIES[:2], read_results(tmp_path, []), [])
+    page = releases_content([one])
+    assert "No release has been measured yet." in page
+    assert "On the CPU: " in page
+    assert "On the CPU: " not in releases_content([replace(one, flavour="cuda")])
 
 
 def test_notes_are_where_a_project_has_them():

@@ -30,7 +30,7 @@ def measured(folder: Path) -> Measured:
     )
     results = read_results(folder, COMMITS)
     entries = [*ENTRIES, Entry("0.16.0", 1_702_000_000, "vllm 0.16.0", f"{UNRESOLVED}no <torch>\n")]
-    return Measured("vllm-cuda", "vllm", entries, results, find_change_points(results))
+    return Measured("vllm-cuda", "vllm", "cuda", entries, results, find_change_points(results))
 
 
 def write_site(folder: Path) -> tuple[Path, Measured]:

@@ -21,6 +21,8 @@ from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import MEASURED
 from .change_points import page_name
 
+_ON_CPU = '<p class="how">On the CPU: counts and the host\'s time show here, not which path is fastest.</p>'
+
 UP = "../../"
 """From a ledger's own site to the one around it."""
 
@@ -31,6 +33,7 @@ class Measured:
 
     name: str
     package: str
+    flavour: str
     entries: Sequence[Entry]
     results: Results
     change_points: Sequence[ChangePoint]
@@ -44,7 +47,7 @@ def read_ledgers(root: Path) -> list[Measured]:
 def _read(name: str, ledger: Ledger) -> Measured:
     results = read_in_order(results_folder(ledger.folder), ledger.folder)
     points = find_change_points(results, ledger.folder, [CONTROL_RATIO, STEP_TIME])
-    return Measured(name, ledger.package, ledger.entries(), results, points)
+    return Measured(name, ledger.package, ledger.flavour, ledger.entries(), results, points)
 
 
 def site_of(name: str) -> str:
@@ -61,7 +64,7 @@ def _ledger(one: Measured) -> str:
     found = read_releases(one.entries, one.results, one.change_points)
     commits = {commit.subject: commit for commit in _commits(one.results)}
     heading = f'<h1 id="{one.name}">Releases of {escape(one.package)}</h1>'
-    parts = [f'<section aria-labelledby="{one.name}">', heading]
+    parts = [f'<section aria-labelledby="{one.name}">', heading, _ON_CPU * (one.flavour == "cpu")]
     if not found.cases:
         parts.append('<p class="message">No release has been measured yet.</p>')
     parts += [_case(case, one, commits) for case in found.cases]
