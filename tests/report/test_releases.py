@@ -5,7 +5,7 @@ from dataclasses import replace
 from rollout_bench.history.detect import find_change_points
 from rollout_bench.history.ledger import UNRESOLVED, Entry
 from rollout_bench.history.results import Commit, read_results
-from rollout_bench.report.releases import releases_report
+from rollout_bench.report.releases import JUDGED, releases_report
 from simulated import write_records
 
 ENTRIES = [
@@ -45,6 +45,27 @@ def test_a_release_is_a_row_with_its_change_points_and_what_changed_in_its_lock(
     assert "  0.16.0: cannot be resolved: no torch" in lines
     assert "  0.8.0: torch 1 -> 2, vllm 0.7.0 -> 0.8.0" in lines
     assert "  0.9.0: vllm 0.8.0 -> 0.9.0" in lines
+
+
+def test_a_count_that_is_another_is_said_below_the_table_and_marks_no_step_time(tmp_path):
+    commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES[:3])]
+    metrics = ["step_seconds", "wire_bytes"]
+    write_records(tmp_path, commits, batches=(8,), paths={"zmq": 1.0}, metrics=metrics)
+    results = read_results(tmp_path, commits)
+    points = []
+    for number, point in enumerate(results.points):
+        counted = {"wire_bytes": [2000.0 if number == 2 else 1000.0]}
+        record = replace(
+            point.record,
+            metrics=point.record.metrics | counted,
+            observed=point.record.observed | {"counted": counted},
+        )
+        points.append(replace(point, record=record))
+    results = replace(results, points=points)
+    points = find_change_points(results, metrics=JUDGED)
+    shown = " ".join(releases_report(ENTRIES[:3], results, points).split())
+    assert shown.count("▲") == 1
+    assert "▲ 0.2.0 after 0.1.0, zmq, bytes on the wire in an engine step: worse, +100 %; changed" in shown
 
 
 def test_a_ledger_that_nobody_has_measured_shows_its_locks(tmp_path):

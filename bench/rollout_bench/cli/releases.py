@@ -20,10 +20,8 @@ from ..history.ledgers import FLAVOURS, Named, find_ledger, known_ledgers, name_
 from ..history.locks import pins
 from ..history.order import read_in_order
 from ..measure.alone import only_writer
-from ..report.answer import STEP_TIME
-from ..report.releases import day, releases_report
+from ..report.releases import JUDGED, day, releases_report
 from ..report.table import table
-from ..schema.metrics import CONTROL_RATIO
 from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
@@ -186,7 +184,7 @@ def _report(root: Path, given: argparse.Namespace) -> int:
     results = read_in_order(results_folder(ledger.folder), ledger.folder)
     for damage in results.damaged:
         say(f"damaged and passed over: {damage}")
-    points = find_change_points(results, ledger.folder, [CONTROL_RATIO, STEP_TIME])
+    points = find_change_points(results, ledger.folder, JUDGED)
     entries = ledger.entries()
     found = {"change_points": [asdict(one) | {"key": one.key._asdict()} for one in points]}
     answer(given, releases_report(entries, results, points), _content(ledger, entries) | found)

@@ -8,7 +8,7 @@ from ..history.detect import ChangePoint
 from ..history.ledger import Entry
 from ..history.locks import changed, pins
 from ..history.results import Point, Results
-from ..schema.metrics import CONTROL_RATIO, title
+from ..schema.metrics import CONTROL_RATIO, METRICS, title
 from ..schema.record import MEASURED
 from .answer import STEP_TIME, comparable, grouped
 from .change_points import environment
@@ -21,6 +21,12 @@ from .table import listed, table, wrapped
 
 _PATHS = 3
 """Columns of paths that a table has room for."""
+
+EXACT = tuple(name for name, facts in METRICS.items() if facts.exact)
+"""Counts, of which two releases are enough to tell a change."""
+
+JUDGED = (CONTROL_RATIO, STEP_TIME, *EXACT)
+"""Metrics whose change points are shown."""
 
 CAPTION = "each release by itself, over the control where it was measured with one; a gate compares two"
 
@@ -119,9 +125,9 @@ def _case(
     mine = [
         point
         for point in points
-        if (group_of(point.key), point.key.batch, point.metric) == (group, batch, metric)
+        if (group_of(point.key), point.key.batch) == (group, batch) and point.metric in (metric, *EXACT)
     ]
-    shifted = {(point.first.subject, point.key.path): point for point in mine}
+    shifted = {(point.first.subject, point.key.path): point for point in mine if point.metric == metric}
     values = {
         one.subject: {
             path: value for path in paths if (value := _value(cells.get((one.subject, path)), metric))
@@ -184,9 +190,12 @@ def _said(point: ChangePoint, entries: Sequence[Entry]) -> str:
     state = "" if point.state == "lasting" else f", {point.state}"
     if point.reverted_by is not None:
         state += f", reverted by {names.get(point.reverted_by.subject, point.reverted_by.hash[:8])}"
+    is_exact = point.metric in EXACT
+    what = f"{point.key.path}, {title(point.metric)}" if is_exact else point.key.path
+    size = change(point.ratio) if is_exact else f"{change(point.ratio)} {change_interval(*point.interval)}"
     return (
-        f"{first} after {last}, {point.key.path}: {'worse' if point.worse else 'better'}{state}, "
-        f"{change(point.ratio)} {change_interval(*point.interval)}; changed: {environment(point.environment)}"
+        f"{first} after {last}, {what}: {'worse' if point.worse else 'better'}{state}, {size}; "
+        f"changed: {environment(point.environment)}"
     )
 
 

@@ -15,9 +15,7 @@ from ..history.ledger import Entry, Ledger
 from ..history.ledgers import find_ledger, known_ledgers, notes_url
 from ..history.order import read_in_order
 from ..history.results import Commit, Point, Results
-from ..report.answer import STEP_TIME
-from ..report.releases import CAPTION, Case, Cell, day, read_releases
-from ..schema.metrics import CONTROL_RATIO
+from ..report.releases import CAPTION, JUDGED, Case, Cell, day, read_releases
 from ..schema.record import MEASURED
 from .change_points import page_name
 
@@ -46,7 +44,7 @@ def read_ledgers(root: Path) -> list[Measured]:
 
 def _read(name: str, ledger: Ledger) -> Measured:
     results = read_in_order(results_folder(ledger.folder), ledger.folder)
-    points = find_change_points(results, ledger.folder, [CONTROL_RATIO, STEP_TIME])
+    points = find_change_points(results, ledger.folder, JUDGED)
     return Measured(name, ledger.package, ledger.flavour, ledger.entries(), results, points)
 
 
