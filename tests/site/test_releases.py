@@ -67,7 +67,10 @@ def test_a_ledger_that_nobody_has_measured_says_so(tmp_path):
     page = releases_content([one])
     assert "No release has been measured yet." in page
     assert "On the CPU: " in page
-    assert "On the CPU: " not in releases_content([replace(one, flavour="cuda")])
+    on_gpus = replace(one, name="ray-cuda", flavour="cuda")
+    assert "On the CPU: " not in releases_content([on_gpus])
+    both = releases_content([one, on_gpus])
+    assert both.index('id="ray-cuda"') < both.index('id="ray-cpu"')
 
 
 def test_notes_are_where_a_project_has_them():

@@ -54,8 +54,8 @@ def site_of(name: str) -> str:
 
 
 def releases_content(ledgers: Sequence[Measured]) -> str:
-    """What the page says of the ledgers, as HTML."""
-    return "\n".join(map(_ledger, ledgers))
+    """What the page says of the ledgers, as HTML: those of GPUs first."""
+    return "\n".join(map(_ledger, sorted(ledgers, key=lambda one: one.flavour == "cpu")))
 
 
 def _ledger(one: Measured) -> str:
