@@ -65,7 +65,7 @@ def test_a_count_that_is_another_is_said_below_the_table_and_marks_no_step_time(
     points = find_change_points(results, metrics=JUDGED)
     shown = " ".join(releases_report(ENTRIES[:3], results, points).split())
     assert shown.count("▲") == 1
-    assert "▲ 0.2.0 after 0.1.0, zmq, bytes on the wire in an engine step: worse, +100 %; changed" in shown
+    assert "▲ 0.2.0 after 0.1.0, zmq, bytes on the wire in an engine step: worse, +100 % ¹ one" in shown
 
 
 def test_a_ledger_that_nobody_has_measured_shows_its_locks(tmp_path):

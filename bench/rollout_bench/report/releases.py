@@ -190,11 +190,11 @@ def _said(point: ChangePoint, entries: Sequence[Entry]) -> str:
     state = "" if point.state == "lasting" else f", {point.state}"
     if point.reverted_by is not None:
         state += f", reverted by {names.get(point.reverted_by.subject, point.reverted_by.hash[:8])}"
-    is_exact = point.metric in EXACT
-    what = f"{point.key.path}, {title(point.metric)}" if is_exact else point.key.path
-    size = change(point.ratio) if is_exact else f"{change(point.ratio)} {change_interval(*point.interval)}"
+    sense = f"{'worse' if point.worse else 'better'}{state}, {change(point.ratio)}"
+    if point.metric in EXACT:  # what changed in the lock stands below the tables
+        return f"{first} after {last}, {point.key.path}, {title(point.metric)}: {sense}"
     return (
-        f"{first} after {last}, {what}: {'worse' if point.worse else 'better'}{state}, {size}; "
+        f"{first} after {last}, {point.key.path}: {sense} {change_interval(*point.interval)}; "
         f"changed: {environment(point.environment)}"
     )
 
