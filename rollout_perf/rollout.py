@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from .engine import Engine, EngineSpec, Result, Tokens, has_gpu, is_result, visible_gpus
+from .engine import Engine, EngineSpec, Result, Tokens, has_gpu, is_result, visible_gpus, worker_count
 from .entries import LOCAL, Entry, find_entry
 from .entries.lag import LoopLag
 from .errors import ConfigurationError
@@ -253,18 +253,18 @@ async def open_rollout(
 ) -> AsyncIterator[Rollout]:
     """Start an engine for `model` (a preset or a local folder) over a path, for one block.
 
-    `engine_arguments` go to vLLM's EngineArgs. `device` is "cuda" or "cpu" where one of them is
-    a must. `endpoint` is where a transport listens that can be told, such as "tcp://127.0.0.1" for
-    `zmq`. `nodes` has the workers on nodes of the Ray cluster that RAY_ADDRESS names, each of them on one GPU
-    (one CPU without): "pack", all on one; "spread", on as many as there are; or a list of nodes by Ray's name
-    or id or their address, a worker each, and the first again after the last. `entry` is what carries
-    requests to the engine and answers back, and `entry_endpoint` where that listens if it can be told. With
-    `replicas` there are as many engines, each with a share of this host; requests go to them as `routing`
-    says ("round-robin", "least-in-flight", "sticky" by a Sampling's session, or else by prompt). Where
-    one dies, its requests go to the others (`on_death="retry"`), or all fail with the cause ("fail"). The
-    caller owns the block; leaving it ends every process that entering it started, and so does the
-    caller's death. Rollouts opened at once start one after the other; what a start changes in the
-    environment of this process is undone when it is over. Until the block ends, Python looks for no
+    `engine_arguments` go to vLLM's EngineArgs; `pipeline_parallel_size` is one of them. `device` is "cuda"
+    or "cpu" where one of them is a must. `endpoint` is where a transport listens that can be told, such as
+    "tcp://127.0.0.1" for `zmq`. `nodes` has the workers on nodes of the Ray cluster that RAY_ADDRESS names,
+    each of them on one GPU (one CPU without): "pack", all on one; "spread", on as many as there are; or a
+    list of nodes by Ray's name or id or their address, a worker each, and the first again after the last.
+    `entry` is what carries requests to the engine and answers back, and `entry_endpoint` where that listens
+    if it can be told. With `replicas` there are as many engines, each with a share of this host; requests
+    go to them as `routing` says ("round-robin", "least-in-flight", "sticky" by a Sampling's session, or
+    else by prompt). Where one dies, its requests go to the others (`on_death="retry"`), or all fail with
+    the cause ("fail"). The caller owns the block; leaving it ends every process that entering it started,
+    and so does the caller's death. Rollouts opened at once start one after the other; what a start changes
+    in the environment of this process is undone when it is over. Until the block ends, Python looks for no
     garbage in what this process had when the engine was up, as that holds up requests (`gc.freeze`).
     Raises ConfigurationError for a bad request, and EngineError or one of its kinds where the engine does
     not start within `start_deadline_seconds` or a step takes longer than `step_deadline_seconds`; a death
@@ -296,17 +296,18 @@ async def open_rollout(
         way_in.check_endpoint(entry_endpoint)
     multiprocessing.resource_tracker.ensure_running()  # it outlives the run, so it must not belong to it
     deadlines = start_deadline_seconds, step_deadline_seconds
+    workers = worker_count(tensor_parallel_size, engine_arguments)
     chosen = Routing(routing, replicas)
     check_on_death(on_death)
     own: list[tuple[dict[str, str], dict[str, Any]]] = [({}, {})]
     if replicas > 1:
         cores = 0 if "OMP_NUM_THREADS" in os.environ else len(os.sched_getaffinity(0))
-        own = shares(replicas, tensor_parallel_size, visible_gpus(), cores, engine_arguments)
+        own = shares(replicas, workers, visible_gpus(), cores, engine_arguments)
     async with AsyncExitStack() as ends:
         placement = None
         if nodes is not None:
             async with lent():
-                placement = ends.enter_context(placed(nodes, tensor_parallel_size, has_gpu()))
+                placement = ends.enter_context(placed(nodes, workers, has_gpu()))
             if row.endpoint_check is not None:
                 endpoint = endpoint or placement.endpoint
         engines = []

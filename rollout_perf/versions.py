@@ -45,13 +45,25 @@ CONFIG_COUNTS_STEPS = Change(
     "vLLM's config says how many engine steps are under way at once",
     "the executor says it: ours does in any case",
 )
+NO_EAGER_STAGES = Change(
+    "0.27",
+    "on the CPU a worker that compiles nothing is not warmed up, and has no place for what a stage is sent",
+    "each worker is warmed up",
+)
 SERVER_IN_LAUNCHERS = Change(
     "0.29",
     "vLLM's HTTP server is in vllm.entrypoints.launchers",
     "it is in vllm.entrypoints.openai",
 )
 
-CHANGES = (RAY_PLACES, CPU_UNBOUND, CPU_IN_PROCESS, CONFIG_COUNTS_STEPS, SERVER_IN_LAUNCHERS)
+CHANGES = (
+    RAY_PLACES,
+    CPU_UNBOUND,
+    CPU_IN_PROCESS,
+    CONFIG_COUNTS_STEPS,
+    NO_EAGER_STAGES,
+    SERVER_IN_LAUNCHERS,
+)
 """All of them, in the order of releases."""
 
 

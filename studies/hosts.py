@@ -36,7 +36,7 @@ MICROSECONDS = (0, 50, 500)
 """How long each packet is held."""
 
 REFERENCE = "vllm-mp"
-ROUNDS, TOKENS = 10, 32
+TOKENS = 32
 CALLS = 150
 SIZES = (64, 64 * 1024)
 HELD = "delay "
@@ -209,7 +209,10 @@ def step(asked: argparse.Namespace) -> None:
         graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": asked.batches}
         arguments |= {"kv_cache_memory_bytes": 2 << 30, "compilation_config": graphs}
     else:
-        arguments |= {"kv_cache_memory_bytes": 64 << 20, "enforce_eager": True}
+        # Of a pipeline's stages vLLM asks on the CPU that they be compiled; torch is told to compile nothing.
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
+        untouched = {"mode": 2, "backend": "eager"}
+        arguments |= {"kv_cache_memory_bytes": 64 << 20, "compilation_config": untouched}
     sampling = Sampling(max_tokens=TOKENS, ignore_eos=True, temperature=0.0)
 
     async def run() -> None:
@@ -223,6 +226,7 @@ def step(asked: argparse.Namespace) -> None:
                     path,
                     asked.tp,
                     nodes="spread",
+                    pipeline_parallel_size=asked.pp,
                     start_deadline_seconds=max(left, 1),
                     **arguments,
                 )
@@ -248,7 +252,7 @@ def step(asked: argparse.Namespace) -> None:
                 for delay in asked.delays:
                     hold(delay)
                     for batch in asked.batches:
-                        taken = in_turn({path: timed(path, batch) for path in rollouts}, ROUNDS, end)
+                        taken = in_turn({path: timed(path, batch) for path in rollouts}, asked.rounds, end)
                         say(delay, f"step, batch {batch}", taken, dict.fromkeys(asked.paths, REFERENCE))
 
             await asyncio.to_thread(rounds)
@@ -358,7 +362,9 @@ def pipe(asked: argparse.Namespace) -> None:
         for delay in asked.delays:
             hold(delay)
             for size in SIZES:
-                taken = in_turn({name: timed(call, bytes(size)) for name, call in calls.items()}, ROUNDS)
+                taken = in_turn(
+                    {name: timed(call, bytes(size)) for name, call in calls.items()}, asked.rounds
+                )
                 say(delay, f"round trip of {size} bytes", taken, references)
 
 
@@ -373,8 +379,10 @@ if __name__ == "__main__":
     parser.add_argument("paths", type=lambda text: text.split(","))
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--tp", type=int, default=2)
+    parser.add_argument("--pp", type=int, default=1, help="stages of a pipeline, of --tp workers each")
     parser.add_argument("--batches", type=numbers, default=[8])
     parser.add_argument("--delays", type=numbers, default=MICROSECONDS, help="us that each packet is held")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=10.0, help="nothing is begun after that")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()

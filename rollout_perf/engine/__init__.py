@@ -5,11 +5,11 @@ workers through the path's executor; `SyncEngine` is LLM.generate in this proces
 vLLM's exceptions into the package's own. `versions` says which releases of vLLM are supported, and what
 differs between them.
 
-Knows nothing of what a transport does: it names the path's executor to vLLM, and vLLM builds it.
+Knows nothing of what a transport does: it gives the path's executor to vLLM, and vLLM builds it.
 """
 
 from .base import Engine, Limits, Request, Result, Tokens, Took, is_result
-from .settings import has_gpu, visible_gpus
+from .settings import has_gpu, visible_gpus, worker_count
 from .start import EngineSpec, start_engine
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "is_result",
     "start_engine",
     "visible_gpus",
+    "worker_count",
 ]

@@ -230,6 +230,7 @@ class VllmEngine(Engine):
             "cudagraph_mode": str(compilation.cudagraph_mode),
             "cudagraph_capture_sizes": list(compilation.cudagraph_capture_sizes or []),
             "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+            "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
         }
 
     async def describe(self) -> dict[str, Any]:
@@ -245,7 +246,9 @@ class VllmEngine(Engine):
             from vllm.v1.executor.abstract import Executor
 
             executor = Executor.get_class(self._config)
-            nodes = {} if self._run.placement is None else {"nodes": self._run.placement.describe()}
+            nodes = (
+                {} if self._run.placement is None else {"nodes": self._run.placement.describe(by_node=True)}
+            )
             return facts | {"executor": f"{executor.__module__}.{executor.__qualname__}"} | nodes
         from ..transports.executor import TRANSPORT_FACTS
 

@@ -6,15 +6,15 @@ The same for every path but for what makes the path. Knows nothing of a running 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from ..errors import ConfigurationError
 from ..models import Model
 from ..surroundings import importing
-from ..transports import Row
-from ..versions import RAY_PLACES
+from ..transports import TRANSPORTS, Row
+from ..versions import NO_EAGER_STAGES, RAY_PLACES
 
 _OURS = ("model", "tensor_parallel_size", "distributed_executor_backend", "disable_log_stats")
 
@@ -49,14 +49,24 @@ def _vllm_installed() -> Iterator[None]:
         ) from None
 
 
+def worker_count(tensor_parallel_size: int, given: Mapping[str, Any]) -> int:
+    """Workers of an engine with the engine arguments that were `given`. Raises ConfigurationError for a size
+    that is none."""
+    stages = given.get("pipeline_parallel_size", 1)
+    for name, size in (("tensor_parallel_size", tensor_parallel_size), ("pipeline_parallel_size", stages)):
+        if not isinstance(size, int) or size < 1:
+            raise ConfigurationError(f"{name} is {size!r}; it must be at least 1")
+    return tensor_parallel_size * int(stages)
+
+
 def vllm_arguments(
     model: Model, row: Row, tensor_parallel_size: int, given: dict[str, Any], elsewhere: bool = False
 ) -> dict[str, Any]:
     """Arguments of vLLM's EngineArgs for a model on a path, with those that were `given`. `elsewhere` says
     that the workers have been given GPUs already, which may be of other hosts.
 
-    Raises ConfigurationError for one that this vLLM does not have or that the path decides, and for a
-    tensor-parallel size that cannot be had.
+    Raises ConfigurationError for one that this vLLM does not have or that the path decides, and for
+    parallel sizes that cannot be had.
     """
     from vllm.engine.arg_utils import AsyncEngineArgs
 
@@ -66,8 +76,7 @@ def vllm_arguments(
         raise ConfigurationError(
             f"not an engine argument of this vLLM that can be set here: {', '.join(unknown)}"
         )
-    if tensor_parallel_size < 1:
-        raise ConfigurationError(f"tensor_parallel_size is {tensor_parallel_size}; it must be at least 1")
+    workers = worker_count(tensor_parallel_size, given)
     heads = model.config().get("num_attention_heads")
     if heads and heads % tensor_parallel_size:
         raise ConfigurationError(
@@ -76,22 +85,35 @@ def vllm_arguments(
         )
     from vllm.platforms import current_platform
 
+    if workers > tensor_parallel_size:
+        asked = f"pipeline_parallel_size is {workers // tensor_parallel_size}"
+        if not row.has_stages:
+            those = ", ".join(name for name, other in TRANSPORTS.items() if other.has_stages)
+            raise ConfigurationError(
+                f"{asked}; this path has no stages of a pipeline, as these have: {those}"
+            )
+        if current_platform.is_cpu() and given.get("enforce_eager") and NO_EAGER_STAGES.there:
+            raise ConfigurationError(
+                f"{asked}; on the CPU vLLM since {NO_EAGER_STAGES.since} has stages only where it compiles: "
+                "set enforce_eager to false"
+            )
     here = current_platform.is_cuda_alike() and not elsewhere
-    if here and tensor_parallel_size > current_platform.device_count():
+    if here and workers > current_platform.device_count():
+        beside = f", of {workers} workers" if workers > tensor_parallel_size else ""
         raise ConfigurationError(
-            f"tensor_parallel_size is {tensor_parallel_size}; "
+            f"tensor_parallel_size is {tensor_parallel_size}{beside}; "
             f"{current_platform.device_count()} GPUs can be used here"
         )
     return {
         **model.engine_arguments(),
         "tensor_parallel_size": tensor_parallel_size,
-        "distributed_executor_backend": row.backend,
+        "distributed_executor_backend": row.executor(),
         "disable_log_stats": False,  # without them vLLM keeps no times of a request
         **given,
     }
 
 
-def set_environment(row: Row, tensor_parallel_size: int, with_ray: bool) -> None:
+def set_environment(row: Row, workers: int, with_ray: bool) -> None:
     """Set what vLLM reads from the environment, the same for every path, where nothing is set yet."""
     from vllm import envs
     from vllm.platforms import current_platform
@@ -109,6 +131,6 @@ def set_environment(row: Row, tensor_parallel_size: int, with_ray: bool) -> None
         # vLLM binds the threads of its own executor's workers to cores; nobody else's.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         cores = len(os.sched_getaffinity(0))
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // tensor_parallel_size)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // workers)))
     else:
         os.environ.setdefault("OMP_NUM_THREADS", "1")

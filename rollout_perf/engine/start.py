@@ -12,7 +12,7 @@ from ..transports.run import Run
 from .asynchronous import AsyncEngine
 from .base import Engine, translated
 from .last_words import noted
-from .settings import has_gpu, set_environment, vllm_arguments
+from .settings import has_gpu, set_environment, vllm_arguments, worker_count
 from .synchronous import SyncEngine
 
 
@@ -48,7 +48,8 @@ async def start_engine(
     """
     elsewhere = run.placement is not None
     arguments = vllm_arguments(model, row, tensor_parallel_size, engine_arguments, elsewhere)
-    set_environment(row, tensor_parallel_size, with_ray=elsewhere or "ray" in row.requires)
+    workers = worker_count(tensor_parallel_size, engine_arguments)
+    set_environment(row, workers, with_ray=elsewhere or "ray" in row.requires)
     beside = None
     if elsewhere and row.transport is None:
         from .other_nodes import OtherNodes  # a program of its own, which Python warns of where it is loaded

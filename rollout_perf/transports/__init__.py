@@ -19,8 +19,8 @@ from ..versions import CPU_IN_PROCESS, CPU_UNBOUND, Change, unsupported
 if TYPE_CHECKING:
     from .base import Transport
 
-_ADAPTER = "rollout_perf.transports.executor.TransportExecutor"
-_BLOCKING = "rollout_perf.transports.blocking.BlockingExecutor"
+_ADAPTER = "rollout_perf.transports.executor:TransportExecutor"
+_BLOCKING = "rollout_perf.transports.blocking:BlockingExecutor"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
 
     summary: str
     backend: str
-    """vLLM's `distributed_executor_backend`."""
+    """vLLM's name of its own executor, or "module:class" of ours."""
     transport: str | None = None
     """"module:class" of the transport, for paths of ours."""
     requires: tuple[str, ...] = ()
@@ -49,6 +49,15 @@ class Row:
     """Kept to be compared with, for all its known weaknesses: it blocks, without async scheduling."""
     in_process: bool = False
     """The engine runs in the caller's process, without asynchronous generation."""
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether workers can be stages of a pipeline: the baselines take the first one's answer."""
+        return not (self.in_process or self.baseline)
+
+    def executor(self) -> "str | type":
+        """vLLM's `distributed_executor_backend`: of a class it asks what that can do, of a name nothing."""
+        return self.backend if self.transport is None else load(self.backend)
 
     def load(self) -> "type[Transport]":
         """The transport class."""

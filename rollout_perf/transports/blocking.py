@@ -12,7 +12,9 @@ from .executor import TransportExecutor
 
 
 class BlockingExecutor(TransportExecutor):
-    """Runs vLLM's workers behind a transport, one collective call at a time."""
+    """Runs vLLM's workers behind a transport, one collective call at a time; the first has the output."""
+
+    supports_pp = False
 
     def execute_model(self, scheduler_output: Any, non_block: bool = False) -> Any:
         return self._ask_all("execute_model", scheduler_output, non_block)

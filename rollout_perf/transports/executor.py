@@ -1,6 +1,6 @@
 """The one adapter between vLLM and transports: a vLLM executor that any transport can carry.
 
-vLLM builds it by its dotted path, in the engine's process; which transport, in which folder
+vLLM builds it in the engine's process; which transport, in which folder
 and with which deadlines it finds in the run that its environment names (see `run`). An engine
 step is one call: vLLM asks to execute the model and to sample separately, and both go out
 together when it asks to sample.
@@ -38,15 +38,15 @@ class TransportExecutor(Executor):
     """Runs vLLM's workers behind a transport; async scheduling on, steps never block."""
 
     uses_ray = False
-    supports_pp = False
+    supports_pp = True
 
     def _init_executor(self) -> None:
         run = Run.from_environment()
         parallel = self.parallel_config
         world_size = parallel.world_size
-        if world_size != parallel.tensor_parallel_size:
+        if world_size != parallel.tensor_parallel_size * parallel.pipeline_parallel_size:
             raise ConfigurationError(
-                "only tensor parallelism is supported: every worker is a tensor-parallel rank"
+                f"{world_size} workers were asked for; there is tensor and pipeline parallelism alone"
             )
         self._run = run
         self._failure_callback: Callable[[], None] | None = None
@@ -154,7 +154,8 @@ class TransportExecutor(Executor):
     @property
     def max_concurrent_batches(self) -> int:
         """Engine steps that may be under way: before 0.23 vLLM asks its executor, see `versions`."""
-        return 2 if self.scheduler_config.async_scheduling else 1
+        stages: int = self.parallel_config.pipeline_parallel_size
+        return 2 if stages == 1 and self.scheduler_config.async_scheduling else stages
 
     @property
     def _is_pooling(self) -> bool:

@@ -76,9 +76,15 @@ class Placement:
         """The node of each worker that is not on this host, by rank."""
         return {rank: place.name for rank, place in enumerate(self.places) if not place.is_here}
 
-    def describe(self) -> dict[str, Any]:
-        """Facts for the record: what each node is, and where each worker is."""
-        return {"facts": list(self.facts), "workers": [place.name for place in self.places]}
+    def describe(self, by_node: bool = False) -> dict[str, Any]:
+        """Facts for the record: what each node is, and where each worker is. vLLM's own executor counts its
+        workers `by_node`, this host's first."""
+        nodes = [place.node for place in self.places]
+        counted = sorted(self.places, key=lambda one: (not one.is_here, nodes.index(one.node)))
+        return {
+            "facts": list(self.facts),
+            "workers": [one.name for one in (counted if by_node else self.places)],
+        }
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -138,8 +144,6 @@ def placed(nodes: Nodes, world_size: int, on_gpus: bool) -> Iterator[Placement]:
     differs, and EngineError for what else fails.
     """
     asked = check_nodes(nodes)
-    if world_size < 1:
-        raise ConfigurationError(f"tensor_parallel_size is {world_size}; it must be at least 1")
     holder = subprocess.Popen(
         [sys.executable, "-P", "-m", "rollout_perf.transports.ray_nodes"],
         stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""What a test has run on a host: an engine of nano over each path, whose two workers are on nodes; a line of
-JSON each. That of the last one goes on until it fails, and says how.
+"""What a test has run on a host: an engine of nano over each path, its workers on nodes; a line of JSON each.
+That of the last one goes on until it fails, and says how.
 
-python generate.py PATH,PATH NODES
+python generate.py PATH,PATH NODE,NODE
 """
 
 import asyncio
@@ -15,6 +15,8 @@ import psutil
 from rollout_perf import RolloutError, Sampling, open_rollout
 
 BATCH, TOKENS = 4, 16
+STAGED = "zmq"
+"""The path that has two stages of a pipeline, each on both hosts; the others have one."""
 
 
 def sent() -> int:
@@ -31,17 +33,26 @@ def listening() -> list[str]:
     return sorted({one.laddr.ip for one in found if psutil.Process(one.pid).name().startswith("VLLM")})
 
 
-async def generate(path: str, nodes: str, until_it_fails: bool) -> None:
+async def generate(path: str, nodes: list[str], until_it_fails: bool) -> None:
     sampling = Sampling(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
+    stages = 2 if path == STAGED else 1
     arguments = {
         "kv_cache_memory_bytes": 64 << 20,
         "max_model_len": 256,
-        "enforce_eager": True,
+        "pipeline_parallel_size": stages,
+        # vLLM on the CPU has stages only where it compiles: so it does, and torch, told so, does nothing.
+        "compilation_config": {"mode": 2, "backend": "eager"},
         "seed": 0,
         "dtype": "float32",
     }
     async with open_rollout(
-        "nano", path, 2, nodes=nodes, start_deadline_seconds=240.0, step_deadline_seconds=60.0, **arguments
+        "nano",
+        path,
+        2,
+        nodes=nodes[: 2 * stages],
+        start_deadline_seconds=240.0,
+        step_deadline_seconds=60.0,
+        **arguments,
     ) as rollout:
         prompts = [[7, 8, 9, 10 + number] for number in range(BATCH)]
         await rollout.generate(prompts, sampling)
@@ -63,8 +74,8 @@ def say(*what: Any) -> None:
 async def main(paths: str, nodes: str) -> None:
     *others, last = paths.split(",")
     for path in others:
-        await generate(path, nodes, False)
-    await generate(last, nodes, True)
+        await generate(path, nodes.split(","), False)
+    await generate(last, nodes.split(","), True)
 
 
 if __name__ == "__main__":

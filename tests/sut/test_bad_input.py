@@ -94,10 +94,26 @@ def test_tensor_parallel_size_must_divide_the_heads():
         start("nano", tensor_parallel_size=3)
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_tensor_parallel_size_must_be_at_least_one(size):
-    with pytest.raises(ConfigurationError, match=f"tensor_parallel_size is {size}; it must be at least 1"):
-        start("nano", tensor_parallel_size=size)
+@pytest.mark.parametrize("size", [0, -1, "two"])
+@pytest.mark.parametrize("name", ["tensor_parallel_size", "pipeline_parallel_size"])
+def test_parallel_sizes_must_be_at_least_one(name, size):
+    with pytest.raises(ConfigurationError, match=f"{name} is {size!r}; it must be at least 1"):
+        start("nano", **{name: size})
+
+
+@pytest.mark.parametrize("path", ["sync", "verl-zmq", "verl-ray"])
+def test_stages_are_refused_on_a_path_that_has_none(path):
+    with pytest.raises(
+        ConfigurationError, match=r"_size is 2; this path has no stages.*: vllm-mp, .*zmq, ray"
+    ):
+        start("nano", path, pipeline_parallel_size=2)
+
+
+@pytest.mark.skipif(machine.gpus(), reason="needs a vLLM of the CPU")
+def test_stages_that_compile_nothing_are_refused_on_the_cpu():
+    """A worker would fail in the first step, by an assertion of vLLM's."""
+    with pytest.raises(ConfigurationError, match="only where it compiles: set enforce_eager to false"):
+        start("nano", "zmq", pipeline_parallel_size=2, enforce_eager=True)
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "samples"])

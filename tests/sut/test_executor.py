@@ -109,13 +109,17 @@ def build(workers, run):
     """Builds an executor of the kind that vLLM would, with two workers."""
     built = []
 
-    def build(kind: str) -> Any:
+    def build(kind: str, tensor_parallel_size: int = WORKERS) -> Any:
         from rollout_perf.transports import blocking, executor
 
         names = ("cache", "lora", "load", "scheduler", "device", "speculative", "observability")
         config = SimpleNamespace(
             model_config=SimpleNamespace(runner_type="generate"),
-            parallel_config=SimpleNamespace(world_size=WORKERS, tensor_parallel_size=WORKERS),
+            parallel_config=SimpleNamespace(
+                world_size=WORKERS,
+                tensor_parallel_size=tensor_parallel_size,
+                pipeline_parallel_size=WORKERS // tensor_parallel_size,
+            ),
             **{f"{name}_config": None for name in names},
         )
         kinds = {"overlapped": executor.TransportExecutor, "blocking": blocking.BlockingExecutor}
@@ -241,10 +245,24 @@ def test_only_ours_takes_async_scheduling():
     assert not BlockingExecutor.supports_async_scheduling()
 
 
-def test_anything_but_tensor_parallelism_is_refused(build):
+@pytest.mark.parametrize("path", TRANSPORTS)
+def test_vllm_is_told_which_paths_have_stages(path):
+    """It asks the class; one that it has by name has none, it says."""
+    row = TRANSPORTS[path]
+    backend = row.executor()
+    assert row.has_stages == (backend in ("mp", "ray") or getattr(backend, "supports_pp", False))
+
+
+def test_of_pipeline_stages_the_last_answers_and_as_many_steps_may_be_under_way(build):
+    executor = build("overlapped", tensor_parallel_size=1)
+    assert step(executor, 1).result() == (1, "grammar 1", WORKERS - 1)
+    assert executor.max_concurrent_batches == WORKERS
+
+
+def test_other_parallelism_is_refused(build):
     from rollout_perf.transports.executor import TransportExecutor
 
     executor = build("overlapped")
-    executor.vllm_config.parallel_config.world_size = 2 * WORKERS
-    with pytest.raises(ConfigurationError, match="only tensor parallelism is supported"):
+    executor.vllm_config.parallel_config.world_size = 2 * WORKERS  # as with context parallelism
+    with pytest.raises(ConfigurationError, match="tensor and pipeline parallelism alone"):
         TransportExecutor(executor.vllm_config)

@@ -119,6 +119,16 @@ def test_workers_of_a_node_see_all_of_its_gpus_and_each_knows_its_own():
     assert (left.is_here, right.is_here) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("by_node", "workers"),
+    [(False, ["right", "left", "left", "right"]), (True, ["left", "left", "right", "right"])],
+)
+def test_the_record_has_workers_by_rank_as_whoever_counts_them(by_node, workers):
+    places = [Place(f"id-{name}", name, name == "left", 0, {}) for name in ("right", "left", "left", "right")]
+    placement = Placement("group", "10.0.0.1", "10.0.0.2:1", tuple(places), (HERE, THERE))
+    assert placement.describe(by_node)["workers"] == workers
+
+
 def opened(path: str, **arguments) -> None:
     async def enter() -> None:
         async with open_rollout("nano", path, 2, **arguments):

@@ -15,6 +15,10 @@ SEEN = {
     versions.CPU_UNBOUND: ("utils/ompmultiprocessing.py", "in enumerate(self.cpu_lists)"),
     versions.CPU_IN_PROCESS: ("platforms/cpu.py", '"VLLM_ENABLE_V1_MULTIPROCESSING"'),
     versions.CONFIG_COUNTS_STEPS: ("config/vllm.py", "def max_concurrent_batches("),
+    versions.NO_EAGER_STAGES: (
+        "v1/worker/cpu_model_runner.py",
+        "compilation_config.mode == CompilationMode.NONE",
+    ),
     versions.SERVER_IN_LAUNCHERS: ("entrypoints/launchers/api_server/entry.py", "def build_and_serve("),
 }
 """The file, and what stands there, where a release has the change."""
@@ -32,12 +36,12 @@ def test_the_table_is_in_order_and_says_of_the_installed_vllm_what_it_has():
 @pytest.mark.parametrize(
     ("installed", "sync", "there"),
     [
-        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False] * 5),
-        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 5),
-        ("0.23.0", None, [True, True, True, True, False]),
-        ("0.29.0rc1", None, [True] * 5),
-        ("1.0", None, [True] * 5),
-        (None, None, [True] * 5),
+        ("0.19.1", "vLLM 0.19.1 is older than 0.20, the oldest supported", [False] * 6),
+        ("0.20.2+cpu", "vLLM before 0.23 has no engine in the caller's process on the CPU", [False] * 6),
+        ("0.23.0", None, [True, True, True, True, False, False]),
+        ("0.29.0rc1", None, [True] * 6),
+        ("1.0", None, [True] * 6),
+        (None, None, [True] * 6),
     ],
 )
 def test_a_release_has_what_came_before_it_and_a_path_that_it_lacks_is_absent(
