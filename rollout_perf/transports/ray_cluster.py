@@ -61,7 +61,7 @@ def local_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
         [sys.executable, "-P", "-m", "rollout_perf.transports.ray_cluster", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": python_path()} | admission,
+        env=os.environ | {"PYTHONPATH": python_path(), "RAY_worker_niceness": "0"} | admission,
         text=True,
         errors="replace",
     )

@@ -30,6 +30,7 @@ def survey(other: str) -> dict[str, Any]:
         "gpus": sorted({name for name, _driver in gpus}),
         "driver": sorted({driver for _name, driver in gpus}),
         "kernel": platform.release(),
+        "niceness": os.nice(0),  # Ray gives its workers 15 more than its own (Ray 2.60)
         "address": address,
         "interface": _interface_of(address),
         "free_port": _free_port(address),

@@ -21,8 +21,9 @@ RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_raylet_start_wait_time_s": "100",
+    "RAY_worker_niceness": "0",
 }
-"""How the clusters of these hosts let in."""
+"""How the clusters of these hosts let in; and that what Ray starts is as urgent as what it does not."""
 
 ADDRESSES = {"left": "10.77.0.1", "right": "10.77.0.2"}
 

@@ -3,11 +3,13 @@
 Every transport holds it; test_transport_failures.py is the other side.
 """
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 from contract import BASELINES, DEADLINE, ask, leave_out_what_threads_cannot, started
 from fake_host import say
@@ -45,6 +47,11 @@ def test_only_the_ranks_that_were_asked_reply_and_all_of_them_work(pair, path):
     assert pair.counters.replies - begin == (2 if path in BASELINES else 1)
     assert ask(pair, "echo", "for all", ranks=[1]) == ["for all"]
     assert [history[-1] for history in ask(pair, "history", ranks=[0, 1])] == ["for all"] * 2
+
+
+def test_workers_are_as_urgent_as_whoever_started_them(pair):
+    """Ray's would get a fifteenth of a core that they share with a worker of vLLM's own."""
+    assert {psutil.Process(pid).nice() for _rank, pid in ask(pair, "who", ranks=[0, 1])} == {os.nice(0)}
 
 
 def test_replies_come_in_the_order_of_the_ranks_asked(pair):
