@@ -40,6 +40,9 @@ TOKENS = 32
 CALLS = 150
 SIZES = (64, 64 * 1024)
 HELD = "delay "
+PAUSE_SECONDS = 1.2
+"""Before each turn of engine steps: whoever reads vLLM's queues spins for a second after the last call, and
+would take a core from the next in turn."""
 
 
 # --- outside --------------------------------------------------------------------------------------
@@ -241,6 +244,7 @@ def step(asked: argparse.Namespace) -> None:
                 prompts = [[number + 5] * 16 for number in range(batch)]
 
                 def rollout() -> float:
+                    time.sleep(PAUSE_SECONDS)
                     begin = time.perf_counter()
                     generating = rollouts[path].generate(prompts, sampling)
                     asyncio.run_coroutine_threadsafe(generating, loop).result()

@@ -73,7 +73,8 @@ def _join(answers: Any) -> None:
     from .ray_workers import join_cluster
 
     def give_up() -> None:
-        error = _unanswered(os.environ["RAY_ADDRESS"], f"nothing came within {_JOIN_SECONDS:g} s")
+        why = f"nothing came within {_JOIN_SECONDS:g} s, as where Ray's token is another"
+        error = _unanswered(os.environ["RAY_ADDRESS"], why)
         print(json.dumps([type(error).__name__, str(error)]), file=answers, flush=True)
         os._exit(1)
 
