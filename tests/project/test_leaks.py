@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from leaks import nothing_left, ray_actors
+from leaks import _LOOK_SECONDS, nothing_left, ray_actors
 
 from rollout_perf.surroundings import environment
 from rollout_perf.transports.ray_cluster import local_cluster
@@ -42,6 +44,25 @@ def test_shared_memory_that_is_left_is_ours_or_a_neighbours(whose):
             check.__exit__(None, None, None)
     finally:
         (Path("/dev/shm") / name).unlink()
+
+
+@pytest.mark.parametrize("whose", ["ours", "a neighbour's"])
+def test_a_semaphore_of_ray_that_nobody_has_mapped_is_whose_raylet_made_it(whose):
+    """A neighbour's raylet may be killed before anybody looks, and what it made be removed long after."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as earlier:
+        earlier.communicate(b"\n")
+    check = nothing_left(only=("shared memory",), patience_seconds=0.2)
+    check.__enter__()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as raylet:
+        made = Path(f"/dev/shm/sem.obj{(raylet if whose == 'ours' else earlier).pid}-1")
+        made.touch()
+        time.sleep(3 * _LOOK_SECONDS)
+        raylet.communicate(b"\n")
+    try:
+        with pytest.raises(AssertionError, match=made.name) if whose == "ours" else nullcontext():
+            check.__exit__(None, None, None)
+    finally:
+        made.unlink()
 
 
 @pytest.mark.engine

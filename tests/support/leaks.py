@@ -15,6 +15,7 @@ import psutil
 MARK = "ROLLOUT_PERF_TEST"
 _PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
+_OF_A_RAYLET = re.compile(r"sem\.(?:obj|hdr)(\d+)-\d+")
 _SHARED = re.compile(r" (\d+) +/dev/shm/")  # a line of maps: its inode
 
 
@@ -67,6 +68,10 @@ class SharedMemory:
     def _look(self) -> None:
         if new := set(os.listdir("/dev/shm")) - self._others - self._known:
             mapped = _mapped(new)
+            for name, pid in _raylets(
+                new
+            ).items():  # a neighbour's may have ended since, and it removes them later
+                mapped.setdefault(name, set()).add(pid)
             ours = self._ours() if mapped else set()
             for name, pids in mapped.items():
                 (self._known if pids & ours else self._others).add(name)
@@ -80,6 +85,11 @@ class SharedMemory:
         """Names that are ours, or nobody's, and that no living process has mapped."""
         young = set(os.listdir("/dev/shm")) - self._others
         return young - _mapped(young).keys()
+
+
+def _raylets(names: set[str]) -> dict[str, int]:
+    """Those that are semaphores of Ray's channels, and the process of the raylet that has made each."""
+    return {name: int(found[1]) for name in names if (found := _OF_A_RAYLET.match(name))}
 
 
 def _mapped(names: set[str]) -> dict[str, set[int]]:
