@@ -72,15 +72,7 @@ class ZeroMQ(RemoteEngine):
         keys = self._authenticator.keys if self._authenticator else None
         with with_large_buffers(socket):
             self._processes.launch(
-                [
-                    (
-                        socket.get_string(zmq.LAST_ENDPOINT),
-                        keys,
-                        spec,
-                        self.serve,
-                        self._served_at,
-                    )
-                ],
+                [(socket.get_string(zmq.LAST_ENDPOINT), keys, spec, self.serve, self._served_at)],
                 self._run.variables(),
             )
             self._processes.watch(lambda epitaph: loop.call_soon_threadsafe(self._fail, EngineError(epitaph)))

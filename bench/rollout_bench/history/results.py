@@ -58,14 +58,8 @@ class Point:
     """The file that it was read from."""
 
     def samples(self, metric: str) -> list[float]:
-        """Samples of a metric, one for each timed rollout; none where it was not measured.
-
-        JSON as Python writes it may hold NaN and Infinity: they are no samples.
-        """
-        samples = self.record.metrics.get(metric, ())
-        if math.isfinite(sum(samples)):  # nearly always, and this is asked for each point many times
-            return [*samples]
-        return [sample for sample in samples if math.isfinite(sample)]
+        """The record's."""
+        return self.record.samples(metric)
 
     def has(self, metric: str) -> bool:
         """Whether there are samples of a metric."""

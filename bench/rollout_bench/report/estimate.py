@@ -114,21 +114,17 @@ def estimate_of(record: Record, metric: str) -> Estimate | None:
 
     JSON as Python writes it may hold NaN and Infinity: they are no samples.
     """
-    samples = _finite(record.metrics.get(metric, ()))
+    samples = record.samples(metric)
     return _of(record, metric, estimate(samples)) if samples else None
 
 
 def estimates_of(records: Sequence[Record], metric: str) -> list[Estimate | None]:
     """`estimate_of` each record, all at once."""
-    rows = [_finite(record.metrics.get(metric, ())) for record in records]
+    rows = [record.samples(metric) for record in records]
     found = iter(estimates([row for row in rows if row]))
     return [
         _of(record, metric, next(found)) if row else None for record, row in zip(records, rows, strict=True)
     ]
-
-
-def _finite(samples: Sequence[float]) -> Sequence[float]:
-    return samples if math.isfinite(sum(samples)) else [one for one in samples if math.isfinite(one)]
 
 
 def _of(record: Record, metric: str, value: Estimate) -> Estimate:

@@ -7,6 +7,7 @@ its label says, or did not do the same work as its neighbours.
 
 import json
 import marshal
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -212,6 +213,16 @@ class Record:
     def way(self) -> str:
         """The path, and the entry where it is not the local one."""
         return way(self.path, self.entry)
+
+    def samples(self, metric: str) -> list[float]:
+        """Samples of a metric that are numbers; none where it was not measured.
+
+        JSON as Python writes it may hold NaN and Infinity: they are no samples.
+        """
+        samples = self.metrics.get(metric, ())
+        if math.isfinite(sum(samples)):  # nearly always, and this is asked of each record many times
+            return [*samples]
+        return [sample for sample in samples if math.isfinite(sample)]
 
     def to_json(self) -> str:
         """One line of JSON."""
