@@ -80,6 +80,23 @@ def test_the_gpus_are_those_that_cuda_would_give_this_process(listed, names, dri
     assert {gpu["driver"] for gpu in found} <= {"580.1"}
 
 
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        (None, ["0", "1", "2"]),
+        ("", []),
+        ("2, 0", ["2", "0"]),
+        ("2,7,0", ["2"]),
+        ("GPU-bb,GPU-aa11,GPU-aa", ["GPU-bb", "GPU-aa11"]),
+    ],
+)
+def test_gpus_are_named_as_the_variable_does_or_would(listed, names, driver, monkeypatch):
+    driver(ANSWER)
+    if listed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert machine.gpu_names() == names
+
+
 def test_an_nvidia_smi_that_hangs_holds_nothing_up(driver, monkeypatch, capsys):
     """What is unknown is neither none nor all: commands refuse, and a record says why."""
     monkeypatch.setattr(machine, "_DEADLINE_SECONDS", 0.2)

@@ -20,6 +20,7 @@ from ..history import asv_runs
 from ..history.ledger import GIGABYTES, Ledger
 from ..history.results import Commit
 from ..measure.alone import alone
+from ..measure.lanes import shares_of_cores
 from ..measure.marked import let_end
 from ..schema import variables
 from .node import try_lane
@@ -107,9 +108,8 @@ class Sent:
 def use_cores(lanes: list[int], count: int) -> None:
     """Keep this process, and what it starts, on the cores of its lanes."""
     if count > 1:
-        cores = sorted(os.sched_getaffinity(0))
-        share = len(cores) // count
-        os.sched_setaffinity(0, {core for lane in lanes for core in cores[lane % count * share :][:share]})
+        shares = shares_of_cores(count)
+        os.sched_setaffinity(0, {core for lane in lanes for core in shares[lane % count]})
 
 
 def make_room(lane: Path, request: Mapping[str, Any]) -> None:

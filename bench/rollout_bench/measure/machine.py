@@ -43,6 +43,12 @@ def gpus() -> list[dict[str, str]]:
     return [dict(zip(("name", "driver", "memory"), rows[place][1:], strict=True)) for place in chosen]
 
 
+def gpu_names() -> list[str]:
+    """Those of `gpus`, as CUDA_VISIBLE_DEVICES names them, or would. Raises GpusUnknown."""
+    count, listed = len(gpus()), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [*map(str, range(count))] if listed is None else [*map(str.strip, listed.split(","))][:count]
+
+
 def visible(listed: str, uuids: list[str]) -> list[int]:
     """Places of the GPUs that a CUDA_VISIBLE_DEVICES lists: numbers, or UUIDs that may be cut short.
 

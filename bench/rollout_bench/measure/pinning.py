@@ -93,17 +93,22 @@ def cores_for(processes: int, order: Callable[[int], Sequence[int]] = by_speed) 
     The first core is left to others: interrupts are often there. Of the others those are taken whose numbers
     come first in the `order` for so many processes, which is asked for where there are enough.
     """
+    found = cores()
+    if len(found) < _SPARE * processes:
+        return []
+    place = {number: rank for rank, number in enumerate(order(processes))}
+    return sorted(found[1:], key=lambda core: min(place[one] for one in core))[:processes]
+
+
+def cores() -> list[set[int]]:
+    """The cores that this process may use, in their order, as the numbers of their threads."""
     found: dict[str, set[int]] = {}
     for number in sorted(os.sched_getaffinity(0)):
         siblings = str(number)
         with suppress(OSError):
             siblings = (_CPUS / f"cpu{number}" / "topology" / "thread_siblings_list").read_text()
         found.setdefault(siblings, set()).add(number)
-    if len(found) < _SPARE * processes:
-        return []
-    place = {number: rank for rank, number in enumerate(order(processes))}
-    cores = sorted([*found.values()][1:], key=lambda core: min(place[one] for one in core))
-    return cores[:processes]
+    return [*found.values()]
 
 
 def pin(pids: Sequence[int], cores: Sequence[set[int]]) -> None:

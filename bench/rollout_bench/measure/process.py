@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from typing import Any, NoReturn
 
 from ..schema import variables
 from .alone import alone
+from .lanes import Lane
 from .marked import end_with_asker, kill_marked
 
 _PROGRESS = "progress "
 _GRACE_SECONDS = 20.0
+_LOOK_SECONDS = 0.5
+"""How often it is seen whether a lane is ended."""
 _LOG_LINES, _REPORTED_LINES = 200, 15
 
 
@@ -50,15 +54,17 @@ def run_module(
     say: Callable[[str], None],
     deadline_seconds: float,
     interpreter: Interpreter | None = None,
+    lane: Lane | None = None,
 ) -> Outcome:
     """Run `python -P -m module` on a request; its progress goes to `say`, a line at a time.
 
     It waits while another process measures on this machine; the deadline begins afterwards. `interpreter` is
-    this process's own where none is given. When this returns or raises, every process that it started has
-    ended, and its folder is gone.
+    this process's own where none is given. It runs on the lane's cores, and raises KeyboardInterrupt once the
+    lane is ended. When this returns or raises, every process that it started has ended, and its folder is
+    gone.
     """
     with alone(say):
-        return _run(module, request, say, deadline_seconds, interpreter)
+        return _run(module, request, say, deadline_seconds, interpreter, lane)
 
 
 def _run(
@@ -67,6 +73,7 @@ def _run(
     say: Callable[[str], None],
     deadline_seconds: float,
     interpreter: Interpreter | None,
+    lane: Lane | None,
 ) -> Outcome:
     mark = uuid.uuid4().hex
     chosen = interpreter or Interpreter(sys.executable, os.environ)
@@ -74,13 +81,14 @@ def _run(
     folder = Path(tempfile.mkdtemp(prefix="rp-", dir="/tmp"))
     output = folder / "output"
     end = end_with_asker(variables.MARK, mark, folder)
-    process = _start(module, chosen, mark, folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with lane.on_cores() if lane else contextlib.nullcontext():
+        process = _start(module, chosen, mark, folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     log: list[str] = []
     try:
         _ask(process, {**request, "output": str(output)})
         reader = threading.Thread(target=_read, args=(process, log, say), daemon=True)
         reader.start()
-        ended = _ends_within(process, deadline_seconds)
+        ended = _ends_within(process, deadline_seconds, lane)
         if ended:
             reader.join(_GRACE_SECONDS)
         answer = output.read_text() if output.exists() else ""
@@ -169,12 +177,19 @@ def _read(process: subprocess.Popen[str], log: list[str], say: Callable[[str], N
                 del log[:-_LOG_LINES]
 
 
-def _ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def _ends_within(process: subprocess.Popen[str], seconds: float, lane: Lane | None) -> bool:
+    """Whether it does. Raises KeyboardInterrupt once the lane is ended."""
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic()
+        try:
+            process.wait(timeout=left if lane is None else min(left, _LOOK_SECONDS))
+            return True
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK_SECONDS or lane is None:
+                return False
+            if lane.ended.is_set():
+                raise KeyboardInterrupt from None
 
 
 def _end(process: subprocess.Popen[str], mark: str, end: subprocess.Popen[bytes]) -> None:

@@ -17,12 +17,13 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..schema.record import FAILED, Record, Status, engines, now, path_and_entry, read_records
 from .equal_work import check_equal_work
+from .lanes import Lane
 from .process import Interpreter, run_module
 from .sizing import session_arguments
 from .workload import Workload, unmeasured
@@ -93,6 +94,7 @@ def attempt(
     keep: Path | None = None,
     repeat_share: float = REPEAT_SHARE,
     sized_for: Sequence[Workload] | None = None,
+    lane: Lane | None = None,
     **options: Any,
 ) -> tuple[list[Record], str]:
     """A session's records as they came, not held against each other, and why others did not.
@@ -102,7 +104,8 @@ def attempt(
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
     are those of `case.OPTIONS`. Rounds that others on the host have spoilt come again, up to `repeat_share`
     of them all; records hold the host's state by round, and mark those that count nevertheless. Engines are
-    as large as `sized_for` needs, where that is more than the workloads.
+    as large as `sized_for` needs, where that is more than the workloads. The session has the cores and GPUs
+    of the lane, where there is one, and not the whole host.
     """
     up = sum(engines(one.way) for one in contestants)
     sizing = preset, tensor_parallel_size, sized_for or workloads, up
@@ -126,17 +129,16 @@ def attempt(
         }
         for one in contestants
     ]
-    interpreters = {
-        one.build: vars(one.interpreter or Interpreter(sys.executable, dict(os.environ)))
-        for one in contestants
-    }
+    here = Interpreter(sys.executable, os.environ)
+    interpreters = {one.build: _in_lane(one.interpreter or here, lane) for one in contestants}
     asked = {
         "requests": requests,
-        "interpreters": interpreters,
+        "interpreters": {build: vars(interpreter) for build, interpreter in interpreters.items()},
         "keep": keep and str(keep.resolve()),
         "repeats": int(rounds * repeat_share),
     }
-    outcome = run_module("rollout_bench.measure.rounds", asked, say, deadline_seconds)
+    orders = "rollout_bench.measure.rounds"
+    outcome = run_module(orders, asked, say, deadline_seconds, _in_lane(here, lane), lane)
     return read_records(outcome.answer), outcome.reason or "the process left no record of it"
 
 
@@ -186,6 +188,10 @@ def without_values(
         )
         for load in workloads
     ]
+
+
+def _in_lane(interpreter: Interpreter, lane: Lane | None) -> Interpreter:
+    return replace(interpreter, variables={**interpreter.variables, **(lane.variables if lane else {})})
 
 
 def _provenance(one: Contestant) -> dict[str, Any]:

@@ -104,13 +104,16 @@ def kv_cache_bytes(preset: str, tensor_parallel_size: int, workloads: Sequence[W
     return int(tokens * token_bytes * _KV_SPARE) + (64 << 20)
 
 
-def at_once(preset: str, tensor_parallel_size: int, workloads: Sequence[Workload]) -> int:
-    """How many engines find room at once, at least one; one where the model's size is not known."""
+def at_once(preset: str, tensor_parallel_size: int, workloads: Sequence[Workload], sessions: int = 1) -> int:
+    """How many engines find room at once, at least one; one where the model's size is not known.
+
+    They are of one session; without a GPU each of the sessions that are up at once has a share of the memory.
+    """
     gpus = machine.gpus()
     try:
         weights = weight_bytes(_config(preset), 2 if gpus else 4, tensor_parallel_size)
         if not gpus:
-            return max(1, int(_CPU_SHARE * _available_bytes() / (_CPU_BYTES + weights)))
+            return max(1, int(_CPU_SHARE * _available_bytes() / sessions / (_CPU_BYTES + weights)))
         room = kv_cache_bytes(preset, tensor_parallel_size, workloads)
     except (OSError, ValueError, UnknownSize):
         return 1
