@@ -16,12 +16,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from rollout_bench.cli.gate_records import Records
+from rollout_bench.cli.gate_records import Records, at_once_argument, lanes_of
 from rollout_bench.gate import report
 from rollout_bench.gate.sessions import run_gate
 from rollout_bench.gate.verdicts import Question
 from rollout_bench.history.environments import Build, PythonBuild
 from rollout_bench.history.noise import read_noise
+from rollout_bench.measure.alone import alone
 from rollout_bench.measure.sizing import at_once
 from rollout_bench.measure.tracked import read_tracked
 from rollout_bench.schema.metrics import METRICS
@@ -65,6 +66,10 @@ def _build(name: str, folder: Path) -> Build:
     return Build(name, name, folder.resolve(), sys.executable, variables, PythonBuild.of(sys.executable))
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def main() -> None:
     """Measure, judge, show; keep what was measured."""
     parser = argparse.ArgumentParser(
@@ -76,6 +81,7 @@ def main() -> None:
     parser.add_argument("--paths", default="zmq")
     parser.add_argument("--batch", type=int, action="append")
     parser.add_argument("--minutes", type=float, default=8.0)
+    at_once_argument(parser)
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     engines = read_tracked(ROOT)[given.tracked]
@@ -91,9 +97,11 @@ def main() -> None:
         build: _build(build, plant(gates.parent / "builds" / name / build, what, given.size))
         for build, what in (("base", "none"), ("head", given.plant))
     }
-    records = Records(builds, engines, loads, question, gates / f"{name}.jsonl")
-    room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
-    outcome = run_gate(question, room, records.measure, lambda text: print(text, flush=True))
+    lanes = lanes_of(given.at_once, engines, question)
+    records = Records(builds, engines, loads, question, gates / f"{name}.jsonl", lanes)
+    room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads, len(lanes))
+    with alone(_say):
+        outcome = run_gate(question, room, records.measure, _say, at_once=len(lanes))
     facts = {"base": "none", "head": given.plant, "machine": "this", "measured_at": now()}
     content = report.content(outcome, facts | {"command": " ".join(sys.argv), "notes": []})
     (gates / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

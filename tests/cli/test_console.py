@@ -3,6 +3,8 @@
 import io
 import re
 import sys
+import threading
+import time
 
 import pytest
 from rollout_bench.cli import console
@@ -39,3 +41,22 @@ def test_what_goes_on_now_is_for_a_terminal_alone(kind, monkeypatch, capsys):
     sys.stderr.truncate(0)
     console.end()  # it has ended: no line of it comes into the table
     assert sys.stderr.getvalue() == ""
+
+
+class Slow(io.StringIO):
+    """What lets others write between two writes."""
+
+    def write(self, text):
+        time.sleep(0.002)
+        return super().write(text)
+
+
+def test_lines_of_several_threads_are_whole(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Slow())
+    names = [f"lane {number}" for number in range(4)]
+    threads = [threading.Thread(target=console.say, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sys.stderr.getvalue().splitlines()) == names

@@ -27,6 +27,7 @@ def root(tmp_path, monkeypatch):
         (["ray==2.60.0"], "the lock has ray==2.60.0 already"),
         (["ray==2.58.0", "--tracked", "bono"], "unknown --tracked 'bono'"),
         (["ray==2.58.0", "--paths", "pigeon"], "unknown path 'pigeon'"),
+        (["ray==2.58.0", "--at-once", "9999"], "--at-once is 9999; give 1 to "),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_line(root, words, says, capsys):
@@ -40,12 +41,13 @@ def test_what_cannot_be_asked_is_said_in_a_line(root, words, says, capsys):
 @pytest.fixture
 def judged(root, monkeypatch):
     """Gates that measure nothing: what each was asked, and what it says."""
-    asked, verdicts = [], []
+    asked, verdicts, at_once = [], [], []
 
-    def judge(folder, _verdicts, question, measured, commits):
+    def judge(folder, _verdicts, question, measured, commits, lanes):
         asked.append(
             (git(folder, "show", f"{commits['head']}:requirements/cuda.lock"), measured[0].name, question)
         )
+        at_once.append(len(lanes))
         (folder / ".asv" / "env-head").mkdir(parents=True, exist_ok=True)
         return {"verdict": verdicts[len(asked) - 1]}
 
@@ -53,7 +55,7 @@ def judged(root, monkeypatch):
     monkeypatch.setattr(upgrade, "verdicts_folder", lambda folder, machine: folder)
     monkeypatch.setattr(upgrade.gate_report, "text", lambda content: content["verdict"])
     resolve_at_once(monkeypatch)
-    return SimpleNamespace(asked=asked, verdicts=verdicts)
+    return SimpleNamespace(asked=asked, verdicts=verdicts, at_once=at_once)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,7 @@ def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, 
         ("nano-turns", ["vllm-mp", "zmq"], 225.0),
         ("nano-entries", ["vllm-mp", "vllm-mp@zmq"], 225.0),
     ]
+    assert judged.at_once == [1] * 4
     assert judged.asked[0][0] == LOCK.replace("2.60.0", "2.58.0").strip()
     said = json.loads(capsys.readouterr().out)
     assert said["requirement"] == "ray==2.58.0"
@@ -89,7 +92,9 @@ def test_an_upgrade_is_a_gate_of_all_that_is_tracked_here(root, judged, capsys, 
 
 def test_one_table_of_an_upgrade_and_environments_that_are_kept(root, judged):
     judged.verdicts.append("same")
-    assert cli.main(["upgrade", "ray==2.58.0", "--tracked", "nano-rl", "--paths", "zmq", "--keep"]) == 0
+    words = ["--tracked", "nano-rl", "--paths", "zmq", "--at-once", "2", "--keep"]
+    assert cli.main(["upgrade", "ray==2.58.0", *words]) == 0
+    assert judged.at_once == [2]
     assert [(name, question.paths) for _lock, name, question in judged.asked] == [("nano-rl", ["zmq"])]
     assert (root / ".asv" / "releases" / "upgrade-cuda" / ".asv" / "env-head").exists()
 

@@ -1,6 +1,10 @@
 """`rollout-perf gate`: what cannot be asked is reported in one line, before anything is built."""
 
 import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +18,10 @@ from rollout_bench.gate.verdicts import Question
 from rollout_bench.history import asv_runs as track
 from rollout_bench.history import environments
 from rollout_bench.measure import machine as harness_machine
+from rollout_bench.measure.lanes import Lane, split
 from rollout_bench.measure.sizing import session_arguments
 from rollout_bench.measure.tracked import Tracked, fixed
-from rollout_bench.schema.record import MEASURED, Record
+from rollout_bench.schema.record import FAILED, MEASURED, Record
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = "built"
@@ -70,6 +75,8 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--budget", "inf"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "nan"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "long"], "long"),
+        (["HEAD", "HEAD", "--at-once", "0"], "--at-once is 0; give 1 to "),
+        (["HEAD", "HEAD", "--at-once", "9999"], ": each session takes a core of its own"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, reported, capsys):
@@ -85,7 +92,7 @@ def test_what_is_asked_for_is_what_is_judged(monkeypatch):
     """Each metric by its own threshold, else by the one for timings; counts by equality."""
     asked = []
 
-    def run_gate(question, *_rest):
+    def run_gate(question, *_rest, **_more):
         asked.append(question)
         raise UsageError("that is all")
 
@@ -138,7 +145,7 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, p
         assert (rounds, warmups) == ((1, 0) if "wire_bytes" in words else (10, 2))
         return []
 
-    def run_gate(question, engines, measure, say):
+    def run_gate(question, engines, measure, say, at_once):
         assert len(question.paths) == paths
         measure(["zmq"], 60.0)
         raise UsageError("that is all")
@@ -149,6 +156,100 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, p
     monkeypatch.setattr(gate, "run_gate", run_gate)
     assert cli.main(["gate", "HEAD", "HEAD", *words]) == 2
     assert asked == [(preset, loads or asked[0][1], largest)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "ranks", "path", "asked", "lanes"),
+    [
+        (0, 1, "zmq", None, 1),
+        (0, 1, "zmq", 3, 3),
+        (1, 1, "zmq", None, 1),
+        (4, 1, "zmq", None, 4),
+        (4, 1, "zmq", 2, 2),
+        (4, 1, "zmq", 1, 1),
+        (4, 2, "zmq", None, 2),
+        (4, 3, "zmq", None, 1),
+        (4, 1, "zmq@zmq*2-sticky", None, 2),
+        (4, 1, "zmq", 5, "--at-once is 5; give 1 to 4: each session takes 1 of 4 GPUs, and a core of its"),
+        (4, 2, "zmq", 3, "--at-once is 3; give 1 to 2: each session takes 2 of 4 GPUs"),
+        (4, 2, "zmq", -1, "--at-once is -1; give 1 to 2: "),
+    ],
+)
+def test_as_many_sessions_are_up_at_once_as_have_gpus_unless_fewer_are_asked_for(
+    gpus, ranks, path, asked, lanes, monkeypatch
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(harness_machine, "gpus", lambda: [{}] * gpus)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(64)))
+    engine = Tracked("nano", fixed("nano", [8]), tensor_parallel_size=ranks)
+    timed = Question(["vllm-mp", path], {"step_seconds": 0.015}, frozenset(), 60.0)
+    if isinstance(lanes, str):
+        with pytest.raises(UsageError, match=lanes):
+            gate_records.lanes_of(asked, engine, timed)
+        return
+    found = gate_records.lanes_of(asked, engine, timed)
+    assert [one.number for one in found] == list(range(1, lanes + 1))
+    each = 0 if lanes == 1 or not gpus else ranks * (1 + ("*2" in path))
+    assert {len(one.gpus) for one in found} == {each}
+    counted = replace(timed, thresholds={"wire_bytes": 0.0}, exact=frozenset({"wire_bytes"}))
+    assert len(gate_records.lanes_of(asked, engine, counted)) == 1
+
+
+class Slow:
+    """A file that takes a text in halves, as a disk may."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @contextmanager
+    def open(self, mode):
+        with self._file.open(mode, buffering=1) as file:
+
+            def write(text):
+                for half in (text[: len(text) // 2], text[len(text) // 2 :]):
+                    file.write(half)
+                    file.flush()
+                    time.sleep(0.05)
+
+            yield SimpleNamespace(write=write)
+
+
+def test_lanes_measure_at_once_say_which_they_are_and_write_whole_lines(tmp_path, monkeypatch, capsys):
+    load, meet = fixed("nano", [8])[0], threading.Barrier(2, timeout=10)
+
+    def run_session(*some, lane, provenance, **_more):
+        meet.wait()
+        say = some[5]
+        say("up")
+        say("goes on …")
+        facts = {"side": "base", **provenance}
+        return [Record("zmq", "nano", 1, load.as_dict(), FAILED, "no luck", provenance=facts)]
+
+    passing = []
+
+    def say(text, console=gate_records.say):
+        console(text)
+        passing.extend([text] * text.endswith("…"))
+
+    monkeypatch.setattr(gate_records, "say", say)
+    monkeypatch.setattr(gate_records, "run_session", run_session)
+    build = SimpleNamespace(commit="c", python="python", variables={}, folder=tmp_path, name="base")
+    question = Question(["zmq"], {"step_seconds": 0.015}, frozenset(), 60.0)
+    lanes = [Lane(number, 2, frozenset({0}), (str(number + 4),)) for number in (1, 2)]
+    file = tmp_path / "kept"
+    engines = Tracked("nano", [load])
+    records = gate_records.Records({"base": build}, engines, [load], question, Slow(file), lanes)
+    first, second = records.measure(["zmq"], 60.0)
+    assert [one[0].provenance["lane"] for one in (first, second)] == [
+        {"number": number, "of": 2, "cores": [0], "gpus": [str(number + 4)]} for number in (1, 2)
+    ]
+    kept = [Record.from_json(line) for line in file.read_text().splitlines()]
+    assert sorted(one.provenance["lane"]["number"] for one in kept) == [1, 2]
+    assert passing == ["lane 1: goes on …"]  # a view shows one at a time
+    said = capsys.readouterr().err.splitlines()
+    assert sorted(said) == sorted(
+        f"lane {lane}: {text}" for lane in (1, 2) for text in ("up", "base zmq fixed 8: failed: no luck")
+    )
 
 
 def test_without_git_it_is_named(monkeypatch, capsys, tmp_path):
@@ -208,7 +309,7 @@ def test_a_busy_host_is_said_beside_the_verdicts(spoilt, notes, tmp_path, monkey
     question = Question(["zmq"], {"step_seconds": 0.015}, frozenset(), 60.0)
     engines = Tracked("nano", [load])
     records = gate_records.Records(
-        {"base": build, "head": build}, engines, [load], question, tmp_path / "kept"
+        {"base": build, "head": build}, engines, [load], question, tmp_path / "kept", split(1, 1)
     )
     records.measure(["zmq"], 60.0)
     assert len(records.notes()) == notes

@@ -299,6 +299,78 @@ def test_nothing_measured_is_no_success():
     assert gate_report.exit_code(content) == 2
 
 
+def test_sessions_at_once_are_replicates_each_and_take_the_time_of_one():
+    one, four = (Engines({("head", "zmq"): 1.3}, seed=2) for _ in range(2))
+    alone, content = one.gate(), four.gate(at_once=4)
+    assert [found["verdicts"][0]["verdict"] for found in (alone, content)] == ["worse", "worse"]
+    assert (content["sessions"], content["at_once"], content["seconds"]) == (4, 4, alone["seconds"] / 4)
+    assert content["verdicts"][0]["replicates"] == 4
+    assert content["verdicts"][0]["logs"] == pytest.approx([math.log(1.3)] * 4, abs=0.02)
+    assert four.said[0] == "sessions 1 to 4: zmq; 60.0 minutes left"
+    assert "\n4 sessions, 4 at once, in 0.3 minutes; every" in gate_report.text(content)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "looks"),
+    [(1, [4, 8, 15]), (3, [6, 12, 24, 45]), (8, [8, 16, 32, 64, 120])],
+)
+def test_it_looks_when_as_many_replicates_are_there_and_uses_the_budget(at_once, looks):
+    """Fifteen times what is up at once fits; each look has its share of the error."""
+    engines = Engines({("head", "zmq"): 1.015}, cv=0.02)
+    content = engines.gate(budget_seconds=305.0, at_once=at_once)
+    said = [line for line in engines.said if line.startswith("after")]
+    assert said == [f"after {look} sessions of each path:" for look in looks]
+    assert content["sessions"] == 15 * at_once
+    assert verdicts(content) == {"zmq": "cannot tell"}
+    assert engines.now == 300.0
+
+
+def test_paths_that_do_not_fit_together_are_in_turn_in_every_lane():
+    engines = Engines({}, cv=0.0005)
+    content = engines.gate(paths=("a", "b", "c"), engines=4, at_once=2)
+    assert engines.sessions[:4] == [("a",), ("a",), ("b", "c"), ("b", "c")]
+    assert verdicts(content) == dict.fromkeys("abc", "same")
+    assert {row["replicates"] for row in content["verdicts"]} == {4}
+    assert content["sessions"] == len(engines.sessions) == 8
+
+
+def in_lanes(engines, at_once, broken):
+    """Have sessions fail, by their numbers from 1: `broken` says which."""
+    spoil = {(number, "head"): _fails for number in range(1, 200) if broken(number)}
+    return engines.spoilt(spoil).gate(budget_seconds=200.0, at_once=at_once)
+
+
+def test_a_lane_that_always_fails_takes_out_its_replicates_and_no_other():
+    """Two lanes of four break, which is twice in a row; the others give four replicates in two turns."""
+    content = in_lanes(Engines({("head", "zmq"): 1.3}), 4, lambda number: number % 4 in (0, 3))
+    [row] = content["verdicts"]
+    assert (row["verdict"], row["replicates"], content["sessions"]) == ("worse", 4, 8)
+    assert row["reason"] == "4 of 8 sessions left out: head: EngineError: once"
+
+
+@pytest.mark.parametrize(("at_once", "sessions"), [(1, 2), (2, 2), (4, 4)])
+def test_what_fails_in_every_lane_is_given_up(at_once, sessions):
+    content = in_lanes(Engines({}), at_once, lambda _number: True)
+    assert verdicts(content) == {"zmq": "failed"}
+    assert content["sessions"] == sessions
+
+
+def test_a_budget_is_too_small_where_time_cuts_off_every_lane():
+    """Where one gives something, that is judged."""
+    for lanes_that_hang, says in ((2, "more than"), (1, None)):
+        engines = Engines({})
+        measure, hanging = engines.measure, cut_off(engines)
+        engines.measure = lambda paths, seconds, some=(measure, hanging), hang=lanes_that_hang, its=engines: (
+            some[len(its.sessions) % 2 < hang](paths, seconds)
+        )
+        if says:
+            with pytest.raises(UsageError, match=says):
+                engines.gate(budget_seconds=30.0, at_once=2)
+        else:
+            [row] = engines.gate(budget_seconds=30.0, at_once=2)["verdicts"]
+            assert (row["verdict"], row["replicates"]) == ("cannot tell", 1)
+
+
 def test_something_worse_outweighs_what_failed():
     speeds = {("head", "ray"): ("failed", "no"), ("head", "zmq"): 1.3}
     assert gate_report.exit_code(Engines(speeds).gate(("ray", "zmq"))) == 1

@@ -79,6 +79,7 @@ def test_without_a_gpu_memory_that_is_free_says_how_many(monkeypatch):
     for free, engines in ((1 << 30, 1), (26 << 30, 10)):
         monkeypatch.setattr(sizing, "_available_bytes", lambda free=free: free)
         assert at_once("nano", 1, loads) == engines
+    assert at_once("nano", 1, loads, sessions=2) == 5
 
 
 @pytest.mark.parametrize(

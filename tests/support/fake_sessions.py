@@ -33,6 +33,7 @@ class Engines:
         self.cv, self.session_seconds, self.drift = cv, session_seconds, drift
         self.now = 0.0
         self.sessions = []
+        self.said = []
         self._draw = random.Random(seed)
 
     def clock(self):
@@ -68,9 +69,32 @@ class Engines:
         self.measure = spoil
         return self
 
-    def gate(self, paths=("zmq",), metrics=("step_seconds",), budget_seconds=3600.0, engines=6, noise=None):
+    def at_once(self, count):
+        """What measures in so many lanes: all begin together, and the last one ends it."""
+
+        def measure(paths, seconds):
+            begin, ends, found = self.now, [], []
+            for _lane in range(count):
+                self.now = begin
+                found.append(self.measure(paths, seconds))
+                ends.append(self.now)
+            self.now = max(ends)
+            return found
+
+        return measure
+
+    def gate(
+        self,
+        paths=("zmq",),
+        metrics=("step_seconds",),
+        budget_seconds=3600.0,
+        engines=6,
+        noise=None,
+        at_once=1,
+    ):
         thresholds = {name: 0.015 if name == "step_seconds" else 0.0 for name in metrics}
         exact = frozenset(metrics) - {"step_seconds"}
         question = Question(paths, thresholds, exact, budget_seconds, noise or {})
-        outcome = run_gate(question, engines, self.measure, lambda text: None, self.clock)
+        measure = self.at_once(at_once)
+        outcome = run_gate(question, engines, measure, self.said.append, self.clock, at_once)
         return gate_report.content(outcome, FACTS)

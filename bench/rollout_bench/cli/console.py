@@ -6,22 +6,25 @@ elsewhere it is left out, so that a log has a line a case and none a rollout.
 
 import re
 import sys
+import threading
 from typing import Any
 
 PASSING = "…"
 _COUNT = re.compile(r":? ?(?:round )?(\d+)/(\d+)")
 _SINCE = re.compile(r"\[ *\d+:\d\d\] ")
+_lock = threading.Lock()
 
 
 def say(text: str) -> None:
-    """Report progress, on standard error."""
-    if not sys.stderr.isatty():
-        if not text.endswith(PASSING):
-            print(text, file=sys.stderr, flush=True)
-    elif text.endswith(PASSING):
-        _view.show(text)
-    else:
-        _view.keep(text)
+    """Report progress, on standard error; from any thread, a line at a time."""
+    with _lock:
+        if not sys.stderr.isatty():
+            if not text.endswith(PASSING):
+                print(text, file=sys.stderr, flush=True)
+        elif text.endswith(PASSING):
+            _view.show(text)
+        else:
+            _view.keep(text)
 
 
 def show(text: str) -> None:

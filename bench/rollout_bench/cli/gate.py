@@ -22,6 +22,7 @@ from ..history.noise import read_noise
 from ..measure import machine
 from ..measure.alone import alone
 from ..measure.labels import LABELS
+from ..measure.lanes import Lane
 from ..measure.sizing import at_once
 from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
@@ -34,7 +35,7 @@ from . import workloads
 from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout, provenance, say_ignored
 from .console import say
-from .gate_records import Records
+from .gate_records import Records, at_once_argument, lanes_of
 from .names import MANY, listed, named, preset, unknown
 from .options import check_entries, check_model, keep_argument
 from .outputs import check_file, check_folder
@@ -101,6 +102,7 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="how long to measure, at most (default: 60)",
     )
+    at_once_argument(parser)
     parser.add_argument(
         "--machine",
         metavar="NAME",
@@ -114,6 +116,7 @@ def run(given: argparse.Namespace) -> int:
     root = find_checkout("gate")
     engines, loads = engines_of(given, read_tracked(root))
     question = question_of(given, engines)
+    lanes = lanes_of(given.at_once, engines, question)
     _check_outputs(given)
     commits = {name: environments.find_commit(root, getattr(given, name)) for name in replicates.BUILDS}
     notes = _dirty(git.changed_files(root))
@@ -121,7 +124,7 @@ def run(given: argparse.Namespace) -> int:
         say(note)
     folder = verdicts_folder(root, given.machine)
     with alone(say, checkout_lock(root)), ledger.environments(root, given.keep):
-        content = judge(root, folder, question, (engines, loads), commits, notes)
+        content = judge(root, folder, question, (engines, loads), commits, lanes, notes)
     if given.summary:
         given.summary.write_text(gate_report.markdown(content))
     if given.junit:
@@ -145,9 +148,11 @@ def judge(
     question: Question,
     measured: tuple[Tracked, Sequence[Workload]],
     commits: Mapping[str, str],
+    lanes: Sequence[Lane],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Build both commits, measure and judge them; what it says, which `folder` keeps. Who calls is alone."""
+    """Build both commits, measure and judge them, by a session in each lane at once; what it says, which
+    `folder` keeps. Who calls is alone."""
     engines, loads = measured
     name = folder.parent.name
     known = read_noise(asv_runs.results_folder(ledger.home(root)) / name)
@@ -159,9 +164,9 @@ def judge(
     file = f"{commits[replicates.BASE][:8]}-{commits[replicates.HEAD][:8]}-{begin.translate(_FILE_NAME)}"
     question = replace(question, noise=known)
     built = {replicates.BASE: base, replicates.HEAD: head}
-    records = Records(built, engines, loads, question, folder / f"{file}.jsonl")
-    room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads)
-    outcome = sessions.run_gate(question, room, records.measure, say)
+    records = Records(built, engines, loads, question, folder / f"{file}.jsonl", lanes)
+    room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads, len(lanes))
+    outcome = sessions.run_gate(question, room, records.measure, say, at_once=len(lanes))
     notes = [*notes, *environments.differences(base, head), *records.notes()]
     facts = {**commits, "machine": name, "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)

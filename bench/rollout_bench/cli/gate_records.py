@@ -1,11 +1,17 @@
 """What a gate measures: sessions of two builds, every record of which is kept and held against its build."""
 
+import argparse
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from ..gate.verdicts import Question
+from ..measure import machine
+from ..measure.alone import Say
 from ..measure.equal_work import work
+from ..measure.lanes import Lane, in_each, most, split
 from ..measure.process import Interpreter
 from ..measure.session import Contestant, run_session
 from ..measure.tracked import Tracked
@@ -13,15 +19,41 @@ from ..measure.workload import Workload
 from ..report.estimate import spoilt_rounds
 from ..report.reasons import first_line
 from ..schema.metrics import STEP
-from ..schema.record import MEASURED
+from ..schema.record import MEASURED, engines
 from .checkout import provenance
-from .console import say
+from .console import PASSING, say
 
 _ROUNDS, _WARMUPS = 10, 2
 """Of a session. They take about as long as its engines to start."""
 
 _COUNTED = 1, 0
 """Where counts alone are judged: they are of a rollout of their own."""
+
+
+def at_once_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lanes_of` takes."""
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        metavar="N",
+        help="sessions that are up at once, each with GPUs of its own and a share of the cores "
+        "(default: as many as the GPUs hold; 1 without a GPU)",
+    )
+
+
+def lanes_of(at_once: int | None, engine: Tracked, question: Question) -> list[Lane]:
+    """A lane for each session of so many at once, or of as many as have GPUs; counts are known from one.
+
+    Raises UsageError where there is no room for as many.
+    """
+    stages = int(engine.engine_arguments.get("pipeline_parallel_size", 1))
+    each = engine.tensor_parallel_size * stages * max(map(engines, question.paths))
+    room, gpus = most(each), len(machine.gpus())
+    if at_once is not None and not 1 <= at_once <= room:
+        takes = f"each session takes {each} of {gpus} GPUs, and" if gpus else "each session takes"
+        raise UsageError(f"--at-once is {at_once}; give 1 to {room}: {takes} a core of its own")
+    count = (room if gpus else 1) if at_once is None else at_once
+    return split(count if question.timings else 1, each)
 
 
 class Records:
@@ -34,7 +66,10 @@ class Records:
         loads: Sequence[Workload],
         question: Question,
         file: Path,
+        lanes: Sequence[Lane],
     ) -> None:
+        self._lanes = lanes
+        self._lock = threading.Lock()
         self._built = built
         self._engines = engines
         self._workloads = loads
@@ -44,8 +79,17 @@ class Records:
         self._first: dict[tuple[str, str], Any] = {}
         self._spoilt = 0
 
-    def measure(self, paths: Sequence[str], seconds: float) -> list[Any]:
-        """One session of base and head of each path; it may take that many seconds."""
+    def measure(self, paths: Sequence[str], seconds: float) -> list[list[Any]]:
+        """In each lane one session of base and head of each path; it may take that many seconds."""
+        return in_each(self._lanes, lambda lane: self._session(lane, paths, seconds))
+
+    def _session(self, lane: Lane, paths: Sequence[str], seconds: float) -> list[Any]:
+        def say_here(text: str) -> None:
+            if lane.of == 1:
+                say(text)
+            elif lane.number == 1 or not text.endswith(PASSING):  # a view shows one of them
+                say(f"{lane.name}: {text}")
+
         contestants = [
             Contestant(path, name, Interpreter(build.python, build.variables), {"commit": build.commit})
             for path in paths
@@ -56,15 +100,21 @@ class Records:
             contestants,
             self._workloads,
             *self._rounds,
-            say,
+            say_here,
             self._engines.tensor_parallel_size,
-            provenance=provenance(),
+            provenance={**provenance(), **lane.provenance},
             arguments=dict(self._engines.engine_arguments),
             sized_for=self._engines.workloads,
             deadline_seconds=seconds,
+            lane=lane,
             timeline=self._timeline,
         )
         records = [_of_build(record, self._built[record.provenance["side"]]) for record in records]
+        with self._lock:
+            self._keep(records, say_here)
+        return records
+
+    def _keep(self, records: Sequence[Any], say: Say) -> None:
         with self._file.open("a") as file:
             file.write("".join(f"{record.to_json()}\n" for record in records))
         for record in records:
@@ -75,7 +125,6 @@ class Records:
                 self._spoilt += spoilt_rounds(record)
             else:
                 say(f"{side} {case}: {record.status}: {first_line(record.reason or '')}")
-        return records
 
     def notes(self) -> list[str]:
         """What verdicts are to be read with: a busy host, and builds that differ in more than speed."""

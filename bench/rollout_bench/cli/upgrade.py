@@ -26,6 +26,7 @@ from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
 from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
+from .gate_records import lanes_of
 from .releases import OLDEST, flavour_argument
 
 _TODAY = "today"
@@ -53,6 +54,7 @@ def run(given: argparse.Namespace) -> int:
     _check_known(named.package, version)
     tables = _tables(root, given)
     questions = {name: question_of(given, engines) for name, (engines, _loads) in tables.items()}
+    lanes = {name: lanes_of(given.at_once, tables[name][0], one) for name, one in questions.items()}
     ledger = Ledger(root, f"upgrade-{named.flavour}", named.package, named.flavour)
     folder = verdicts_folder(ledger.folder, given.machine)
     found, texts = {}, []
@@ -68,7 +70,7 @@ def run(given: argparse.Namespace) -> int:
             budget = questions[name].budget_seconds / len(tables)
             say(f"{name}, {number} of {len(tables)}, {budget / 60:.0f} minutes at most")
             question = replace(questions[name], budget_seconds=budget)
-            content = judge(ledger.folder, folder, question, measured, commits)
+            content = judge(ledger.folder, folder, question, measured, commits, lanes[name])
             texts.append(f"{name}: {requirement} against the lock of today\n{gate_report.text(content)}")
             say(f"{name}: {content['verdict']}")
             found[name] = content

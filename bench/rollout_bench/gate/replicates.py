@@ -36,8 +36,9 @@ class Case(NamedTuple):
 class Replicates:
     """The record of every engine start, by case, build and the number of its replicate."""
 
-    def __init__(self, paths: Sequence[str]):
+    def __init__(self, paths: Sequence[str], at_once: int = 1):
         self._paths = paths
+        self._at_once = at_once
         self._starts: dict[Case, dict[str, dict[int, Record]]] = {}
 
     def add(self, replicate: int, records: Sequence[Record]) -> None:
@@ -53,9 +54,11 @@ class Replicates:
         return sorted(self._starts, key=lambda case: (self._paths.index(case.path), *case[1:]))
 
     def goes_on(self, case: Case) -> bool:
-        """Whether another start may give something: no build lacks the case, or failed twice in a row."""
-        ends = ([one.status for one in starts.values()][-2:] for starts in self._starts[case].values())
-        return not any(ABSENT in end or end == [FAILED, FAILED] for end in ends)
+        """Whether another start may give something: no build lacks the case, or failed twice in a row, and
+        in all sessions that were up at once."""
+        last = max(2, self._at_once)
+        ends = ([one.status for one in starts.values()][-last:] for starts in self._starts[case].values())
+        return not any(ABSENT in end or end == [FAILED] * last for end in ends)
 
     def dropped(self, case: Case) -> tuple[str, str] | None:
         """For a case that a build has no measured start of: absent or failed, and why."""

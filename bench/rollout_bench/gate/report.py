@@ -50,6 +50,7 @@ def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
         **facts,
         "verdict": overall(verdicts),
         "sessions": outcome.sessions,
+        "at_once": outcome.at_once,
         "seconds": round(outcome.seconds, 1),
         "stopped": outcome.stopped,
         "verdicts": verdicts,
@@ -133,8 +134,9 @@ def _headline(gate: Mapping[str, Any]) -> str:
 
 
 def _cost(gate: Mapping[str, Any]) -> str:
-    count = gate["sessions"]
-    return f"{count} session{'s' * (count > 1)} in {gate['seconds'] / 60:.1f} minutes; {gate['stopped']}"
+    count, at_once = gate["sessions"], gate.get("at_once", 1)
+    sessions = f"{count} session{'s' * (count > 1)}" + f", {at_once} at once," * (at_once > 1)
+    return f"{sessions} in {gate['seconds'] / 60:.1f} minutes; {gate['stopped']}"
 
 
 def _rows(gate: Mapping[str, Any]) -> list[list[str]]:

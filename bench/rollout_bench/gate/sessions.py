@@ -2,14 +2,16 @@
 
 A session has base and head of every path that is still open up at once, their rollouts interleaved, and is
 one replicate of each. Paths that do not find room together are split over several, both builds of a path
-always in one. Paths whose verdicts are all firm are not measured further, nor those that fail again and
-again. What measures is handed in; this knows nothing of engines, environments or files.
+always in one. Several sessions of the same paths may be up at once, each a replicate. Paths whose verdicts
+are all firm are not measured further, nor those that fail again and again. What measures is handed in; this
+knows nothing of engines, environments or files.
 """
 
 import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ..errors import UsageError
 from ..schema.record import FAILED, Record
@@ -17,8 +19,9 @@ from ..stats.paired import CANNOT_TELL, LEAST_PAIRS
 from .replicates import BUILDS, Replicates
 from .verdicts import Judge, Question, Verdict
 
-Measure = Callable[[Sequence[str], float], Sequence[Record]]
-"""(paths, seconds that it may take) -> the records of one session, of base and head of each path."""
+Measure = Callable[[Sequence[str], float], Sequence[Sequence[Record]]]
+"""(paths, seconds that it may take) -> for each of the sessions that were up at once, the records of base and
+head of each path."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Outcome:
 
     verdicts: Sequence[Verdict]
     sessions: int
+    at_once: int
+    """So many of the sessions were up at once."""
     seconds: float
     stopped: str
     """Why it stopped measuring."""
@@ -38,41 +43,47 @@ def run_gate(
     measure: Measure,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
+    at_once: int = 1,
 ) -> Outcome:
-    """Measure and judge, so many engines up at once. Raises UsageError where the budget does not hold one
-    session of each path."""
+    """Measure and judge, so many engines up in a session, and so many sessions, each a replicate, at once.
+
+    Raises UsageError where the budget does not hold one session of each path.
+    """
     begin = clock()
 
     def left() -> float:
         return question.budget_seconds - (clock() - begin)
 
-    replicates = Replicates(question.paths)
+    replicates = Replicates(question.paths, at_once)
     paths = list(question.paths)
     judge_now = Judge(question, replicates, say)
     sessions = 0
-    took: list[float] = []  # by each replicate
-    for number in itertools.count(1):
-        replicate_begin = clock()
+    took: list[float] = []  # by the replicates that are measured at once
+    for number in itertools.count(at_once, at_once):  # of replicates, with those that begin now
+        replicates_begin = clock()
         groups = _groups(paths, max(1, engines // len(BUILDS)))
         for place, group in enumerate(groups):
-            say(f"session {sessions + 1}: {', '.join(group)}; {left() / 60:.1f} minutes left")
-            # The first replicate is to have all paths; later ones count for those that they have.
-            share = left() / (len(groups) - place if number == 1 else 1)
-            records = measure(group, share)
-            sessions += 1
-            if number == 1:
-                _check_budget(question, sessions, len(groups) - sessions, share, left(), records)
-            replicates.add(number, records)
+            which = f" {sessions + 1}" if at_once == 1 else f"s {sessions + 1} to {sessions + at_once}"
+            say(f"session{which}: {', '.join(group)}; {left() / 60:.1f} minutes left")
+            # The first replicates are to have all paths; later ones count for those that they have.
+            share = left() / (len(groups) - place if not took else 1)
+            measured = measure(group, share)
+            sessions += at_once
+            if not took:
+                found = [*chain(*measured)]
+                _check_budget(question, place + 1, len(groups) - place - 1, share, left(), found)
+            for replicate, records in enumerate(measured, number - at_once + 1):
+                replicates.add(replicate, records)
             if left() <= 0:
                 break
-        took.append(clock() - replicate_begin)
+        took.append(clock() - replicates_begin)
         going = {case.path for case in replicates.cases() if replicates.goes_on(case)}
         paths = [path for path in paths if path in going]
-        seconds = min(took)  # of the next one: without what hung, or was cold
+        seconds = min(took)  # of the next ones: without what hung, or was cold
         last = left() < seconds or not question.timings
         ends = last or not paths
-        if number == LEAST_PAIRS or (ends and number < LEAST_PAIRS):  # by now it is known what one takes
-            judge_now.plan(number + (0 if ends else int(left() / seconds)))
+        if not judge_now.looks and (ends or number >= LEAST_PAIRS):  # by now it is known what one takes
+            judge_now.plan(number + (0 if ends else at_once * int(left() / seconds)), at_once)
         if ends or number in judge_now.looks[:-1]:
             judge_now(number)
         paths = [path for path in paths if not judge_now.settled(path)]
@@ -83,6 +94,7 @@ def run_gate(
     return Outcome(
         verdicts,
         sessions,
+        at_once,
         clock() - begin,
         "the budget is spent" if paths and question.timings
         else "what is not firm fails at every start" if unclear

@@ -66,9 +66,9 @@ class Judge:
         self.looks: list[int] = []
         """After how many replicates to look."""
 
-    def plan(self, most: int) -> None:
-        """Plan the looks, where there is time for so many replicates in all."""
-        self.looks = planned_looks(most, self._least())
+    def plan(self, most: int, at_once: int) -> None:
+        """Plan the looks, where there is time for so many replicates in all, of which some come at once."""
+        self.looks = planned_looks(most, self._least(), at_once)
 
     def __call__(self, replicate: int) -> None:
         """Judge everything that is not firm yet, all timings together."""

@@ -167,6 +167,17 @@ class ObservedFacts:
 
 
 @dataclass(frozen=True)
+class LaneFacts:
+    """What a session had of its host where others were up at once: its lane, from 1, of how many."""
+
+    number: int
+    of: int
+    cores: list[int]
+    gpus: list[str]
+    """As CUDA_VISIBLE_DEVICES names them."""
+
+
+@dataclass(frozen=True)
 class ProvenanceFacts:
     """What a record may say of where it comes from, and is relied on; time and command stand beside it."""
 
@@ -177,6 +188,7 @@ class ProvenanceFacts:
     session: str | None = None
     sut: str | None = None
     of_commit: str | None = None
+    lane: Annotated[dict[str, Any], LaneFacts] | None = None
     versions: dict[str, Any] | None = None
     machine: Annotated[dict[str, Any], MachineFacts] | None = None
 
@@ -316,6 +328,8 @@ class GateFacts:
     verdicts: list[dict[str, Any]]
     measured_at: str | None = None
     command: str | None = None
+    at_once: int | None = None
+    """How many of its sessions were up at once."""
 
 
 def read_gate(text: str) -> dict[str, Any]:

@@ -62,10 +62,13 @@ def least_pairs(intervals: int) -> int:
     return max(LEAST_PAIRS, math.ceil(math.log(2 * max(intervals, 1) / ERROR, 4)))
 
 
-def planned_looks(most_pairs: int, least: int = LEAST_PAIRS) -> list[int]:
-    """After how many pairs to look, when at most `most_pairs` can be measured: doubling, and at the end."""
+def planned_looks(most_pairs: int, least: int = LEAST_PAIRS, at_once: int = 1) -> list[int]:
+    """After how many pairs to look, when at most `most_pairs` can be measured: doubling, and at the end.
+
+    So many pairs come at once.
+    """
     looks = []
-    pairs = least
+    pairs = -(-least // at_once) * at_once
     while pairs < most_pairs:
         looks.append(pairs)
         pairs *= 2
