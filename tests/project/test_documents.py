@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+REFERENCED = [*DOCUMENTS, *sorted(ROOT.glob("docs/reference/*.md"))]
 SCRIPTS = [ROOT / "Makefile", *sorted(ROOT.glob(".ci/*")), *sorted(ROOT.glob(".github/workflows/*.yml"))]
 IDS = {"ids": lambda path: str(path.relative_to(ROOT))}
 
@@ -25,6 +26,7 @@ MADE = ("html/", "asv/", "gate/", ".asv/", "results/triage.json", "docs/index.ht
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:srcset|src)=\"([^\"]+)\"")
 FILE = re.compile(r"(?<![\w./*-])[\w.-]+(?:/[\w.-]+)+\.(?:py|md|yml|json|toml|js|css|svg|png|lock|in)\b")
 QUOTED = re.compile(r"`([a-z_][\w.-]*(?:/[\w.-]+)+/?|[\w-]+\.(?:py|yml|toml))`")
+CELL = re.compile(r"(?<!\\)\|")
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b(?!\.md)")
 
 
@@ -86,6 +88,20 @@ def test_every_column_of_a_table_has_a_title(document):
     """Who hears a table hears the titles of its cells."""
     heads = re.findall(r"^(\|.*\|)\n\|[ :|-]+\|$", document.read_text(), re.M)
     assert [head for head in heads if not all(map(str.strip, head.strip("|").split("|")))] == []
+
+
+@pytest.mark.parametrize("document", REFERENCED, **IDS)
+def test_every_table_has_its_head_its_rule_and_rows_as_wide(document):
+    """Else it does not render: a blank line in a table ends it, and what follows is text."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    tables = re.findall(r"(?:^\|.*\n?)+", text, re.M)
+    broken = []
+    for table in tables:
+        head, *rest = table.splitlines()
+        widths = {len(CELL.findall(re.sub(r"`[^`]*`", "", line))) for line in (head, *rest)}
+        if len(rest) < 2 or not re.fullmatch(r"(\| ?:?-+:? ?)+\|", rest[0]) or len(widths) > 1:
+            broken.append(head)
+    assert broken == []
 
 
 @pytest.mark.parametrize("file", [*DOCUMENTS, *SCRIPTS], **IDS)
