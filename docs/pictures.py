@@ -28,7 +28,7 @@ def main() -> None:
             tab = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
             tab.goto(page.as_uri())
             tab.wait_for_selector("body[data-drawn=all]", state="attached")
-            end = tab.locator("#side-section").bounding_box()
+            end = tab.locator("#answer").bounding_box()
             clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": end["y"] + end["height"] + 12}
             tab.screenshot(path=PICTURES / f"front-{scheme}.png", clip=clip)
             print(f"docs/pictures/front-{scheme}.png")

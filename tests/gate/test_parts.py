@@ -48,7 +48,7 @@ def test_a_step_time_that_cannot_be_judged_has_parts_that_can():
     assert parts["scheduler"]["change"] == pytest.approx(0.06, rel=0.1)
     low, high = parts["scheduler"]["interval"]
     assert 0.05 < low < parts["scheduler"]["change"] < high < 0.07
-    explained = r"\+\d\.\d %: GPU [+-]0\.\d, scheduler \+[56]\.\d, launch .*, pipe \+0\.0; bytes .* \+1\.0 %"
+    explained = r"\+\d\.\d %: GPU [+−]0\.\d, scheduler \+[56]\.\d, launch .*, pipe \+0\.0; bytes .* \+1\.0 %"
     for shown in (gate_report.text(content), gate_report.markdown(content), gate_report.junit(content)):
         assert re.search(explained, shown), shown
 
@@ -67,4 +67,4 @@ def test_without_a_gpu_it_is_the_worker_that_computes_and_launching_is_that():
     assert [part["name"] for part in row["parts"]] == ["worker", "scheduler", "pipe"]
     assert {part["verdict"] for part in row["parts"]} == {"cannot tell"}
     assert [part["interval"] for part in row["parts"]] == [None] * 3
-    assert re.search("zmq fixed 8 cannot tell: [+-].* %: not clear: worker", gate_report.text(content))
+    assert re.search("zmq fixed 8 cannot tell: [+−].* %: not clear: worker", gate_report.text(content))

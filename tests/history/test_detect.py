@@ -378,7 +378,9 @@ def test_whatever_differs_in_an_exact_metric_is_a_change_at_its_commit_however_n
     found = find_change_points(Results(points=series))
     assert places(found) == [(3, False), (4, False), (5, True), (6, True)]
     assert [one.reverted_by == COMMITS[6] for one in found] == [True, True, False, False]
-    assert found[-1].interval == (found[-1].ratio, 1140 / 172)
+    assert {one.interval for one in found} == {None}
+    assert found[-1].ratio == 1140 / 172
+    assert [found[-2].before, found[-2].after] == [[COMMITS[4]], [COMMITS[5]]]
     assert {one.state for one in found} == {"lasting"}
     assert not find_change_points(Results(points=counted([7] * 3, exact)))
     assert not find_change_points(Results(points=counted([7, 7, 8], {})))  # of before starts were gated

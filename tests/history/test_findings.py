@@ -26,6 +26,7 @@ def change_point(ratio=1.3, metric="step_seconds", path="zmq", last=A, first=B, 
     key = Key("box", "py3.12", "nano", 1, path, "fixed", "f", 8)
     facts = {
         "before": [last],
+        "after": [first],
         "first": first,
         "last_before": last,
         "ratio": ratio,

@@ -41,7 +41,7 @@ def test_a_point_is_the_median_of_its_rollouts():
         ([at(1, 100), at(2, 70), at(4, 103), at(8, 105)], None),  # as it was: 4 is the knee
         (
             [at(1, 100), at(2, 102.9), at(4, 90)],
-            "throughput grew by 2.9% to 2 and by -10.0% to 4 from batch 1, less than 3%",
+            "throughput grew by 2.9% to 2 and by −10.0% to 4 from batch 1, less than 3%",
         ),
         (
             [at(1, 100), at(2, 101.5), at(4, 102.9)],  # too little together, too
@@ -94,7 +94,7 @@ def test_the_knee_is_the_last_batch_that_paid():
     limit = find_limit([*rising, record(16, 5.0)])
     assert (limit.knee.batch, limit.best.batch) == (4, 8)
     assert limit.best.tokens_per_second == pytest.approx(36.9)
-    assert limit.reason == "throughput grew by 2.5% to 8 and by -11.1% to 16 from batch 4, less than 3%"
+    assert limit.reason == "throughput grew by 2.5% to 8 and by −11.1% to 16 from batch 4, less than 3%"
     assert find_limit(rising).reason == "batch 8 is the largest that was asked for"
 
 
@@ -148,10 +148,10 @@ def test_the_table_of_a_limit():
         "    1      10.0              1.00 s       900 ms          0  ############",
         "    2      20.0   +100 %     1.00 s       900 ms          0  ########################",
         "    4      20.0   +0.0 %     2.00 s       1.80 s          0  ########################",
-        "    8      10.0  -50.0 %     8.00 s       7.20 s          0  ############",
+        "    8      10.0  −50.0 %     8.00 s       7.20 s          0  ############",
         "knee: batch 2, 20.0 tokens/s, latency p99 900 ms",
         "best: batch 2, 20.0 tokens/s, latency p99 900 ms",
-        "stopped: throughput grew by 0.0% to 4 and by -50.0% to 8 from batch 2, less than 3%",
+        "stopped: throughput grew by 0.0% to 4 and by −50.0% to 8 from batch 2, less than 3%",
     ]
 
 

@@ -40,6 +40,16 @@ def test_a_record_says_what_must_be_known_of_its_values(observed, metric, warnin
     assert estimate_of(record(**observed), metric).warnings == warnings
 
 
+def test_what_is_counted_exactly_has_no_interval():
+    one = record(counted={"wire_bytes": 100})
+    one.metrics["wire_bytes"] = [100.0] * 8
+    assert not estimate_of(one, "wire_bytes").has_interval
+    assert not ratio(estimate_of(one, "wire_bytes"), estimate_of(one, "wire_bytes")).has_interval
+    assert estimate_of(one, "step_seconds").has_interval
+    one.observed.clear()  # as before starts were gated
+    assert estimate_of(one, "wire_bytes").has_interval
+
+
 def test_a_ratio_has_the_warnings_of_both():
     one, other = (
         Estimate(2.0, 1.0, 3.0, (ONE_REPLICATE,)),

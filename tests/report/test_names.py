@@ -25,7 +25,20 @@ POINTS = [Point("box", "env", commit, RECORD, Path("x")) for commit in (OLD, NEW
 
 def change_point(key):
     return ChangePoint(
-        key, "step_seconds", [OLD], NEW, OLD, 1.5, (1.4, 1.6), 0.999, True, None, {}, "confirm", "bisect"
+        key,
+        "step_seconds",
+        [OLD],
+        [NEW],
+        NEW,
+        OLD,
+        1.5,
+        (1.4, 1.6),
+        0.999,
+        True,
+        None,
+        {},
+        "confirm",
+        "bisect",
     )
 
 

@@ -167,9 +167,8 @@ def follow(tab, link):
 def test_the_answer_stands_on_the_first_screen_and_every_chart_is_drawn(committed, visit):
     tab = visit(committed, H200, viewport={"width": 1280, "height": 800})
     assert text(tab, "#lead").startswith("No clear winner at batch 256: ★ ray-graph, ■ vllm-mp, ")
-    assert (
-        "; slower than ray-graph: sync by 47.8 %; with one engine start, so not sure: verl-zmq 1.59 ×"
-        in text(tab, "#lead")
+    assert "; slower than ray-graph: sync by 47.8 %; not sure, of one engine start: 2 more" in text(
+        tab, "#lead"
     )
     assert "582 ms" in text(tab, "#facts")
     assert "zmq 1.01 × [0.92 .. 1.10] 1.01 1.08 0.94" in text(tab, "#facts")
@@ -190,9 +189,9 @@ def test_it_opens_on_the_newest_comparison_and_says_what_it_holds_for(committed,
     tab = visit(committed)
     assert text(tab, "#lead") == (
         "No clear winner at batch 1024: ■ vllm-mp and ⬠ vllm-mp@zmq-plain cannot be told apart; "
-        "slower than vllm-mp: vllm-mp@http by 29.2 %; with one engine start, so not sure: "
-        "vllm-mp@zmq 0.97 ×, vllm-mp@ray-batch 0.98 ×, vllm-mp@ray-group 1.26 ×, vllm-mp@ray 1.29 ×"
+        "slower than vllm-mp: vllm-mp@http by 29.2 %; not sure, of one engine start: 4 more"
     )
+    assert "1.01 × vllm-mp 95 % [0.90 .. 1.13]" in text(tab, ".fact")  # one engine start had a lower ratio
     assert text(tab, "#where") == (
         "h100-4x (NVIDIA H100 80GB HBM3), qwen2.5-7b, workload fixed, batch 1024, "
         "1 to 5 engine starts of each, a firm answer takes 4"
@@ -203,18 +202,23 @@ def test_it_opens_on_the_newest_comparison_and_says_what_it_holds_for(committed,
 def test_the_first_lines_say_which_pipe_is_fastest_by_how_much_how_sure_and_on_what(committed, visit):
     """Of each preset by the comparison with the most engine starts, and the link shows it."""
     tab = visit(committed, viewport={"width": 1280, "height": 800})
-    small, large, *entries = [" ".join(one.split()) for one in tab.locator("#overview li").all_inner_texts()]
-    assert small == (
-        "Engine to workers (path), qwen2.5-0.5b, batch 256: no difference found between ■ vllm-mp, "
-        "★ ray-graph, ● zmq (ratios 0.95 to 1.04); slower: ◆ ray 1.168 × [1.132 .. 1.205], "
-        "▲ sync 1.298 × [1.256 .. 1.341]. "
-        "3 engine starts of each, a firm answer takes 4; 2 x NVIDIA H100 80GB HBM3 (h100-2x), 2026-11-26."
+    paths, entries = (" ".join(one.split()) for one in tab.locator("#overview-lead p").all_inner_texts())
+    assert paths == (
+        "Engine to workers: no difference found between ★ ray-graph, ● zmq and ■ vllm-mp; "
+        "slower: ◆ ray by 17 %, ▲ sync by 30 %."
     )
-    assert "no difference found" in large
-    assert "slower" not in large
-    assert [one.startswith("Caller to engine (entry)") for one in entries] == [True] * 2
-    assert "batch 1024" in entries[1]  # that of the most entries, not the largest
-    assert "so not sure: ⬟ zmq 0.97 ×, ☆ ray-batch 0.98 ×, ▼ ray-group 1.26 ×, ▲ ray 1.29 ×." in entries[1]
+    assert entries == (
+        "Caller to engine: no difference found between ⬟ zmq, ⬠ zmq-plain, ☆ ray-batch and ■ local; "
+        "slower: ▲ ray by 67 %, ▼ ray-group by 70 %, ✶ http by 29 to 153 %."
+    )
+    rows = [" ".join(row.split()) for row in tab.locator("#overview tbody tr").all_inner_texts()]
+    assert rows[0] == (
+        "engine to workers qwen2.5-0.5b, batch 256 ■ vllm-mp, ★ ray-graph, ● zmq (0.95 to 1.04) "
+        "◆ ray 1.168 × [1.132 .. 1.205], ▲ sync 1.298 × [1.256 .. 1.341] "
+        "3 engine starts of each, a firm answer takes 4; 2 x NVIDIA H100 80GB HBM3 (h100-2x), 2026-11-26"
+    )
+    assert "batch 1024" in rows[3]  # that of the most entries, not the largest
+    assert "⬟ zmq 0.97 ×, ☆ ray-batch 0.98 ×, ▼ ray-group 1.26 ×, ▲ ray 1.29 ×" in rows[3]
     end = tab.locator("#overview").bounding_box()
     assert end["y"] + end["height"] < 800
     follow(tab, tab.get_by_role("link", name="qwen2.5-7b, batch 256"))
@@ -418,6 +422,10 @@ def test_a_phone_needs_no_sideways_scrolling(committed, visit):
     tab = visit(committed, H200, viewport={"width": 375, "height": 700})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 375
     assert tab.locator("#lead").bounding_box()["y"] < 550
+    tab.fill("#search", "h100-2x grpo zmq")
+    follow(tab, tab.locator("#found a >> nth=0"))
+    assert tab.evaluate("RP.selection").items() >= {"machine": "h100-2x", "workload": "grpo"}.items()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_on_paper_it_is_light_with_all_charts(committed, visit):
@@ -426,6 +434,25 @@ def test_on_paper_it_is_light_with_all_charts(committed, visit):
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert tab.evaluate("document.querySelector('#history .xtick text').style.fill") == "rgb(22, 32, 43)"
+
+
+def test_without_scripts_a_page_says_so_and_shows_nothing_empty(committed, tab_and_wrong):
+    tab, _wrong = tab_and_wrong
+    plain = tab.context.browser.new_context(java_script_enabled=False).new_page()
+    change_point = next((committed.parent / "change-points").iterdir())
+    for page in (
+        committed,
+        committed.parent / "compare.html",
+        committed.parent / "regressions.html",
+        change_point,
+    ):
+        plain.goto(page.as_uri())
+        assert "needs JavaScript" in plain.inner_text("main")
+        assert plain.locator(":is(.chart, section:not(#plain), .choices, button):visible").count() == 0
+    plain.goto(committed.as_uri())
+    assert "reference\t" in plain.inner_text("#plain")  # whose ratio is 1 without an interval
+    assert "[1.00 .. 1.00]" not in plain.inner_text("#plain tr:has-text('vllm-mp') >> nth=0")
+    plain.context.close()
 
 
 def test_words_lead_to_the_glossary_and_the_documents_can_be_searched(committed, visit):
@@ -499,6 +526,22 @@ def test_a_change_point_is_marked_listed_and_has_its_page(simulated, visit):
     assert "7, from 1 engine start" in text(point, "#origin")
 
 
+def test_what_is_counted_changes_without_an_interval_between_its_own_levels(committed, visit):
+    """Bytes on the wire fell and grew again; each page is of the level before and after its own change."""
+    listed = visit(committed.parent / "regressions.html")
+    titles = [one.split(" bytes")[0] for one in listed.locator("h3.finding").all_inner_texts()]
+    assert titles[:4] == ["▲ +563 %", "▲ +0.6 %", "▼ −47.7 %", "▼ −77.3 %"]
+    shown = listed.locator("section tbody tr:first-child").all_inner_texts()
+    assert any(row.startswith("−47.7 %\t\tbytes") for row in shown)  # as in the title, and no interval
+    listed.locator("a:text-is('+0.6 %') >> nth=0").click()
+    listed.wait_for_selector("body[data-drawn=all]", state="attached")
+    facts = text(listed, "#facts")
+    assert "171 B → 172 B medians of 1 and 2 commits" in facts
+    assert "Confidence exact" in facts
+    assert "99 %" not in facts
+    assert ".." not in listed.inner_text("#numbers")
+
+
 def test_a_regression_is_one_however_many_series_show_it(simulated, visit):
     page, found_points = simulated
     tab = visit(page.parent / "regressions.html", "#deadbeef..cafecafe")
@@ -548,7 +591,7 @@ def test_two_commits_stand_side_by_side_by_a_link(simulated, visit):
 def test_two_machines_stand_side_by_side_by_their_sessions(committed, visit):
     tab = visit(committed.parent / "compare.html", "#a=h200-1x@sessions&b=h100-2x@sessions&find=ray+256")
     rows = tab.locator("#cases tbody tr").all_inner_texts()
-    assert any("1.11 × vllm-mp" in row and "1.17 × vllm-mp" in row and "+5.12 %" in row for row in rows)
+    assert any("1.11 × vllm-mp" in row and "1.17 × vllm-mp" in row and "+5.1 %" in row for row in rows)
     assert "of the ratio to vllm-mp" in text(tab, "#cases")
 
 
@@ -604,7 +647,8 @@ def test_the_fastest_path_is_named_by_how_much_and_its_traces_lead_to_files(tmp_
     tab = visit(write_pages(tmp_path / "html", read_results(tmp_path, []), datetime.now(UTC)))
     assert text(tab, "#lead") == "● zmq is fastest at batch 8: 19.0 % less step time than vllm-mp"
     assert "4 engine starts of each" in text(tab, "#where")
-    assert "compared with ■ vllm-mp; faster: ● zmq 0.810 × [" in text(tab, "#overview")
+    assert text(tab, "#overview-lead") == "Engine to workers: compared with ■ vllm-mp; faster: ● zmq by 19 %."
+    assert "● zmq 0.810 × [" in text(tab, "#overview")
     [link] = tab.locator("#facts a[href^=traces]").all()
     assert link.inner_text() == "a@b.json.gz"
     assert (tmp_path / "html" / link.get_attribute("href")).read_text() == "a trace"

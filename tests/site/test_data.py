@@ -40,6 +40,7 @@ def change_point(results, **more):
         "key": key,
         "metric": "step_seconds",
         "before": COMMITS[:4],
+        "after": COMMITS[4:],
         "first": COMMITS[4],
         "last_before": COMMITS[3],
         "ratio": 1.5,
@@ -171,9 +172,9 @@ def test_a_change_point_has_its_samples_levels_and_what_changed(folder):
     assert page["gates"] == []
 
 
-def test_commits_after_it_was_reverted_are_of_neither_level(folder):
+def test_commits_after_the_next_change_are_of_neither_level(folder):
     results = read_results(folder, COMMITS)
-    one = change_point(results, reverted_by=COMMITS[6], before=COMMITS[1:4])
+    one = change_point(results, before=COMMITS[1:4], after=COMMITS[4:6])
     page = change_point_data(one, results.series("step_seconds")[one.key], PLACE, {})["page"]
     assert [point["level"] for point in page["points"]] == [
         None, "before", "before", "before", "after", "after", None, None,

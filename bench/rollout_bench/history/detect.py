@@ -43,14 +43,16 @@ class ChangePoint:
     metric: str
     before: list[Commit]
     """Commits whose points make the level before; outliers are left out."""
+    after: list[Commit]
+    """Those of the level after."""
     first: Commit
     """The first commit at the new level."""
     last_before: Commit
     """The last measured commit at the old level: the change is after it, up to `first`."""
     ratio: float
     """Level after over level before, of medians."""
-    interval: tuple[float, float]
-    """99 % interval of the ratio."""
+    interval: tuple[float, float] | None
+    """99 % interval of the ratio; None of an exact metric."""
     confidence: float
     """1 less the share of series of such noise without a change in which something looks as much like one."""
     worse: bool
@@ -184,15 +186,17 @@ def _changes(
         later = [next_one.index for next_one in changed[number + 1 :]]
         before = [series.points[index].record for index in one.before]
         after = [of.record for of in series.points[one.index : _end(one, later)]]
+        level = one.after if isinstance(one, Shift) else range(one.index, one.index + len(after))
         is_step = metric in (STEP, CONTROL_RATIO)
         yield ChangePoint(
             key,
             metric,
             [series.commits[index] for index in one.before],
+            [series.commits[index] for index in level],
             first.commit,
             last.commit,
             one.ratio,
-            one.interval,
+            None if exact else one.interval,
             one.confidence if isinstance(one, Shift) else 1 - FALSE_ALARMS,
             worse,
             None if reverted is None else series.commits[reverted],

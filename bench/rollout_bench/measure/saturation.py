@@ -96,6 +96,7 @@ def stop_reason(points: Sequence[Point]) -> str | None:
         grew = " and ".join(
             f"by {_growth(points[knee], one):.1%} to {one.batch}" for one in points[knee + 1 :]
         )
+        grew = grew.replace("-", "\N{MINUS SIGN}")
         return f"throughput grew {grew} from batch {points[knee].batch}, less than {GROWTH:.0%}"
     return None
 

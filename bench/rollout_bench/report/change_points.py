@@ -50,8 +50,8 @@ def _range(last: Commit, first: Commit, points: Sequence[ChangePoint]) -> str:
                 point.key.path,
                 str(point.key.batch),
                 point.metric,
-                f"{change(point.ratio)} {change_interval(*point.interval)}",
-                confidence(point.confidence),
+                change(point.ratio) + (f" {change_interval(*point.interval)}" if point.interval else ""),
+                confidence(point.confidence) if point.interval else "exact",
                 _state(point),
             ]
             for point in some

@@ -125,7 +125,8 @@ def _table(
 
     `over` has ratios to the control, at the last commit and at the base: if both, the ratio is of them.
     """
-    titles = ["batch", "path", f"{title(metric)} [99 %]"]
+    exact = metric_facts(metric).exact
+    titles = ["batch", "path", f"{title(metric)}{'' if exact else ' [99 %]'}"]
     several = any(value.replicates > 1 for one in now for value in one.values.values())
     titles += ["replicates"] * several
     cases = [((one.group, one.batch), path, value) for one in now for path, value in one.values.items()]

@@ -49,7 +49,7 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median and the bounds of its 99 % interval, which are not finite where there are too few samples."""
+    """A median and the bounds of its 99 % interval, which are not finite where it has none."""
 
     middle: float
     low: float
@@ -61,7 +61,7 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there were enough samples for an interval."""
+        """Whether there were enough samples for an interval; what is counted exactly has none."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
@@ -129,8 +129,10 @@ def estimates_of(records: Sequence[Record], metric: str) -> list[Estimate | None
 
 def _of(record: Record, metric: str, value: Estimate) -> Estimate:
     """The value with what the record says of it."""
-    warnings = (*_warnings(record, metric), *value.warnings)
-    found = Estimate(value.middle, value.low, value.high, warnings, engine_starts(record))
+    starts, said = engine_starts(record), tuple(_warnings(record, metric))
+    if _is_counted(record, metric):
+        return Estimate(value.middle, -math.inf, math.inf, said, starts)
+    found = Estimate(value.middle, value.low, value.high, said + value.warnings, starts)
     if metric != CONTROL_RATIO or not (error := link_error(record)) or not found.has_interval:
         return found
     low, high = (math.hypot(math.log(found.middle / bound), _99 * error) for bound in (found.low, found.high))
@@ -147,12 +149,16 @@ def spoilt_rounds(record: Record) -> int:
     return int((record.observed.get("host") or {}).get("spoilt") or 0)
 
 
+def _is_counted(record: Record, metric: str) -> bool:
+    """Whether the value is the same integer at every start."""
+    return metric_facts(metric).exact and metric in (record.observed.get("counted") or {})
+
+
 def _warnings(record: Record, metric: str) -> list[str]:
-    exact = metric_facts(metric).exact
     found = [OF_COMMIT] if record.provenance.get("of_commit") else []
-    if exact and metric in (record.observed.get("counted") or {}):
-        return found  # the same integer at every start
-    found += [NOT_GATED] if exact else []
+    if _is_counted(record, metric):
+        return found
+    found += [NOT_GATED] if metric_facts(metric).exact else []
     found += [ONE_REPLICATE] * (engine_starts(record) == 1)
     return found + [BUSY_HOST] * (spoilt_rounds(record) > 0)
 

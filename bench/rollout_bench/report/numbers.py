@@ -1,4 +1,7 @@
-"""Numbers as people read them: values with units, intervals, ratios, changes, shares. Pure."""
+"""Numbers as people read them: values with units, intervals, ratios, changes, shares. Pure.
+
+Below zero they have the minus sign, not a hyphen, as on the site (`site/static/format.js`).
+"""
 
 import math
 
@@ -13,7 +16,16 @@ _MOST_DECIMALS, _NO_WIDTH = 4, 1e-4
 def number(value: float) -> str:
     """At most three significant digits, and none of the integer part is lost."""
     size = abs(value)
-    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"
+    return _minus(f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference, with its sign: "+4.9", "−4.9"."""
+    return _minus(f"{value:+.{digits}f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def scale(value: float, name: str) -> tuple[float, str]:
@@ -68,7 +80,7 @@ def change(ratio: float) -> str:
     by = ratio - 1
     if by > _MOST_CHANGE:
         return "> +999 %"
-    return f"{by * 100:+.{1 if abs(by) < 0.9995 else 0}f} %"
+    return f"{signed(by * 100, 1 if abs(by) < 0.9995 else 0)} %"
 
 
 def change_interval(low: float, high: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..schema.metrics import title
 from ..stats.paired import CANNOT_TELL
-from .numbers import change
+from .numbers import change, signed
 
 _MOST_UNCLEAR = 3
 
@@ -26,4 +26,4 @@ def explained(ratio: float, parts: Sequence[Mapping[str, Any]], counts: Mapping[
 
 
 def _points(parts: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{part['name']} {round(part['change'] * 100, 1) + 0.0:+.1f}" for part in parts)
+    return ", ".join(f"{part['name']} {signed(round(part['change'] * 100, 1) + 0.0)}" for part in parts)

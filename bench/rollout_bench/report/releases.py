@@ -191,7 +191,7 @@ def _said(point: ChangePoint, entries: Sequence[Entry]) -> str:
     if point.reverted_by is not None:
         state += f", reverted by {names.get(point.reverted_by.subject, point.reverted_by.hash[:8])}"
     sense = f"{'worse' if point.worse else 'better'}{state}, {change(point.ratio)}"
-    if point.metric in EXACT:  # what changed in the lock stands below the tables
+    if point.interval is None or point.metric in EXACT:  # what changed in the lock stands below the tables
         return f"{first} after {last}, {point.key.path}, {title(point.metric)}: {sense}"
     return (
         f"{first} after {last}, {point.key.path}: {sense} {change_interval(*point.interval)}; "

@@ -8,7 +8,7 @@ from ..history.detect import ChangePoint
 from ..history.findings import Finding
 from ..history.locks import Changes, told
 from ..history.results import Commit, Point
-from ..report.estimate import estimate
+from ..report.estimate import estimates_of
 from ..report.findings import state, summary
 from ..report.names import group_of, series_name
 from ..report.numbers import change
@@ -81,7 +81,7 @@ def _listed(found: ChangePoint, place: Mapping[Commit, int]) -> dict[str, Any]:
         "metric": found.metric,
         "state": found.state,
         "ratio": found.ratio,
-        "interval": list(found.interval),
+        "interval": found.interval and list(found.interval),
         "confidence": found.confidence,
         "worse": found.worse,
         "first": place[found.first],
@@ -107,36 +107,28 @@ def _page(
     commits = list(dict.fromkeys(point.commit for point in points))
     at = commits.index(found.first)
     window = set(commits[max(0, at - _AROUND) : at + _AROUND])
-    points = [point for point in points if point.commit in window]
-    ends = None if found.reverted_by is None else place[found.reverted_by]
-    before = {place[commit] for commit in found.before}
+    shown = [point for point in points if point.commit in window]
+    values = estimates_of([point.record for point in shown], found.metric)
+    levels = dict.fromkeys(found.before, "before") | dict.fromkeys(found.after, "after")
     return {
         "key": key._asdict(),
         "points": [
             {
                 "at": place[point.commit],
-                "value": bounded(estimate(point.samples(found.metric))),
+                "value": bounded(value),
                 "samples": point.samples(found.metric),
-                "level": _level(place[point.commit], place[found.first], ends, before),
+                "level": levels.get(point.commit),  # none of a later one, or of an outlier
             }
-            for point in points
+            for point, value in zip(shown, values, strict=True)
+            if value is not None
         ],
-        "column": columns(points, place, found.metric),
+        "column": columns(shown, place, found.metric),
         "environment": _changed(found.environment),
         "range": [found.last_before.hash, found.first.hash],
         "confirm": found.confirm,
         "bisect": found.bisect,
         "gates": [_gate(found, gate) for gate in gates if _covers(found, gate, place)],
     }
-
-
-def _level(at: int, first: int, ends: int | None, before: set[int]) -> str | None:
-    """Which level a point is of; None beyond its end, and for an outlier before it."""
-    if at in before:
-        return "before"
-    if at >= first and (ends is None or at < ends):
-        return "after"
-    return None
 
 
 def _covers(found: ChangePoint, gate: Mapping[str, Any], place: Mapping[Commit, int]) -> bool:

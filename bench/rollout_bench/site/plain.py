@@ -33,9 +33,12 @@ def _table(group: Mapping[str, Any], metric: str) -> str:
             alone = cases.get((path, batch), {}).get(metric)
             row = sides[batch].get(path)
             said = [quantity(alone[0], metric)] if alone else []
-            if row:
+            reference = group["side_by_side"][batch]["reference"] if row else ""
+            if path == reference:
+                said.append("reference")
+            elif row:
                 about = f" {bounds(*map(number, row['interval']))}" if row["interval"] else ""
-                said.append(f"{number(row['ratio'])} × {group['side_by_side'][batch]['reference']}{about}")
+                said.append(f"{number(row['ratio'])} × {reference}{about}")
             cells.append(f"<td>{escape(', '.join(said) or 'absent')}</td>")
         rows.append(f'<tr><th scope="row">{escape(path)}</th>{"".join(cells)}</tr>')
     about = f"{name}: median step time at the newest commit; × is the ratio side by side"

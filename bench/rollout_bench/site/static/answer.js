@@ -92,7 +92,7 @@ function lead(sessions, order) {
   const gap = (row) => `${row.path} by ${RP.quantity(row.ratio / first.ratio - 1, "share")}`;
   const rest = [
     behind.length ? `; slower than ${first.path}: ${behind.map(gap).join(", ")}` : "",
-    unsure.length ? `; with one engine start, so not sure: ${unsure.map((row) => `${row.path} ${RP.ratio(row)}`).join(", ")}` : "",
+    unsure.length ? `; not sure, of one engine start: ${unsure.length} more` : "",
   ].join("");
   if (level.length + behind.length === 1) return [`No clear winner${at}`, aside(rest)];
   const names = level.flatMap((row, place) => [place ? (place < level.length - 1 ? ", " : " and ") : "", signed(row.path)]);
@@ -121,18 +121,14 @@ RP.sureness = function ({ starts: [least, most] }) {
   return least < RP.front.least_replicates ? `${many}, a firm answer takes ${RP.front.least_replicates}` : many;
 };
 
-// What sessions say of the paths: the best one's ratio, all of them, and where they come from.
+// What sessions say of the paths: the best ratio of those with an interval, all of them, and where they come from.
 function sideBySide(sessions) {
   const { rows, reference } = sessions;
-  const [first] = rows;
+  const first = rows.find((row) => row.interval && row.path !== reference);
   const shown = (row) => decimals(row.interval);
   const made = [RP.sureness(sessions), sessions.measured, sessions.commit && `at ${sessions.commit}`, ...sessions.sources];
   return [
-    first.path === reference
-      ? null
-      : fact(`Step time of ${first.path}, side by side`, `${shown(first)(first.ratio)} × ${reference}`, [
-          first.interval ? `95 % ${bounds(first)}` : "one engine start, no interval",
-        ]),
+    first ? fact(`Step time of ${first.path}, side by side`, `${shown(first)(first.ratio)} × ${reference}`, [`95 % ${bounds(first)}`]) : null,
     RP.table(
       ["side by side", `ratio to ${reference}`, "95 % interval", "by replicate", "median", "rollouts"],
       rows.map((row) => [

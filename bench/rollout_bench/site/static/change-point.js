@@ -29,7 +29,7 @@
       RP.el("p", { class: "big" }, value),
       RP.el("p", {}, more),
     );
-  const bounds = found.interval.map((bound) => RP.change(bound)).join(" .. ");
+  const bounds = found.interval ? `99 % interval ${found.interval.map(RP.change).join(" .. ")}` : "counted, so without an interval";
 
   RP.put(
     "lead",
@@ -40,7 +40,7 @@
   );
   RP.put(
     "facts",
-    fact("Change", RP.change(found.ratio), `99 % interval ${bounds}`),
+    fact("Change", RP.change(found.ratio), bounds),
     fact(
       "Before, after",
       `${RP.quantity(level("before"), metric)} → ${RP.quantity(level("after"), metric)}`,
@@ -48,7 +48,7 @@
     ),
     fact(
       "Confidence",
-      RP.confidence(found.confidence),
+      RP.confidence(found),
       found.state !== "lasting"
         ? `${found.state}: one commit shows it, and those after it confirm or withdraw it`
         : found.reverted === null
@@ -197,7 +197,7 @@
   RP.put(
     "numbers",
     RP.table(
-      ["commit", "level", "median, 99 % interval", "samples", ""],
+      ["commit", "level", RP.bounded("median", metric), "samples", ""],
       page.points.map((point, number) => [
         [RP.commitLink(point.at), ` ${RP.front.commits.subject[point.at]}`],
         point.level || "neither",

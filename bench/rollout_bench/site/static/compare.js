@@ -152,7 +152,7 @@
     const words = values === "ratio" ? (one) => RP.number(one) : RP.change;
     return [
       `${words(middle)}${values === "ratio" ? " ×" : ""}`,
-      low === null ? "" : RP.el("small", {}, `[${words(low)} .. ${words(high)}]`),
+      low === null ? "" : RP.el("small", { class: "unbroken" }, `[${words(low)} .. ${words(high)}]`),
     ];
   }
 

@@ -4,9 +4,12 @@
 
 window.RP = window.RP || {};
 
+// A number below zero has the minus sign, not a hyphen, as report/numbers has it.
+const minus = (text) => text.replace("-", "−");
+
 RP.number = function (value) {
   const size = Math.abs(value);
-  return value.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : size >= 0.0995 || size === 0 ? 2 : 3);
+  return minus(value.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : size >= 0.0995 || size === 0 ? 2 : 3));
 };
 
 // What data/front.js says of a metric: title, unit, better, exact, meaning.
@@ -47,9 +50,15 @@ RP.quantity = function (value, name) {
   return `${RP.number(value / divisor)} ${sign}`.trim();
 };
 
+const isExact = (name) => Boolean((RP.metric(name) || {}).exact);
+
+// The title of what has an interval; an exact metric has none.
+RP.bounded = (title, name) => (isExact(name) ? title : `${title}, 99 % interval`);
+
 // The interval of a value, in the unit of the value; few samples give none.
 RP.interval = function (value, name) {
   const [divisor] = RP.unit(value[0], name || "");
+  if (value[1] === null && isExact(name)) return "";
   if (value[1] === null) return "(too few samples for an interval)";
   return `[${RP.number(value[1] / divisor)} .. ${RP.number(value[2] / divisor)}]`;
 };
@@ -154,10 +163,16 @@ RP.sign = (path) =>
     RP.looks(path).sign,
   );
 
-RP.change = (ratio) => `${ratio >= 1 ? "+" : "−"}${RP.number(Math.abs(ratio - 1) * 100)} %`;
+// As `change` of report/numbers.
+RP.change = function (ratio) {
+  const by = ratio - 1;
+  if (by > 9.995) return "> +999 %";
+  return `${by < 0 ? "" : "+"}${minus((by * 100).toFixed(Math.abs(by) < 0.9995 ? 1 : 0))} %`;
+};
 
-// Never "100 %".
-RP.confidence = (share) => (share > 0.999 ? "over 99.9 %" : `${Math.floor(share * 1000) / 10} %`);
+// Of a change point. Never "100 %".
+RP.confidence = ({ confidence, interval }) =>
+  !interval ? "exact" : confidence > 0.999 ? "over 99.9 %" : `${Math.floor(confidence * 1000) / 10} %`;
 
 // A version, driver or GPU that is another: {name, before, after}.
 RP.changed = (what) => `${what.name} ${what.before || "none"} → ${what.after || "none"}`;

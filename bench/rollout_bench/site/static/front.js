@@ -189,7 +189,7 @@ function compare(content, metric) {
     RP.table(
       [
         "path",
-        `${RP.title(metric)}, 99 % interval`,
+        RP.bounded(RP.title(metric), metric),
         "samples",
         "engine starts",
         "",

@@ -58,7 +58,7 @@ RP.origin = function (figure) {
   const rows = [
     [
       "value",
-      `${RP.quantity(figure.value[0], figure.metric)}, 99 % interval ${RP.interval(figure.value, figure.metric)}`,
+      `${RP.bounded(RP.quantity(figure.value[0], figure.metric), figure.metric)} ${RP.interval(figure.value, figure.metric)}`,
     ],
     ["commit", [RP.commitLink(figure.at), ` ${RP.front.commits.subject[figure.at] || ""}`]],
     ["measured", figure.measured ? `${figure.measured.replace("T", " ")} UTC` : "no time kept"],

@@ -1,10 +1,23 @@
 // The first lines of the front page: which path and which entry is fastest on GPUs, of the best comparison of each preset.
 "use strict";
 
+const KINDS = { path: "engine to workers", entry: "caller to engine" };
+
 RP.overview = function () {
-  const rows = ["path", "entry"].flatMap((kind) => best(kind).map((one) => overviewRow(kind, one)));
+  const found = Object.keys(KINDS).map((kind) => [kind, best(kind).map((one) => ({ ...one, kind, ...standing(one.sessions) }))]);
+  const rows = found.flatMap(([, some]) => some);
   document.getElementById("overview-section").hidden = !rows.length;
-  RP.put("overview", rows);
+  RP.put("overview-lead", found.filter(([, some]) => some.length).map(([kind, some]) => RP.el("p", {}, sentence(kind, some))));
+  const columns = [
+    ["no difference found", (one) => (one.level.length ? [list(one, [one.reference, ...one.level]), ` (${within(one.level)})`] : "none")],
+    ["faster", (one) => list(one, one.faster, RP.ratio)],
+    ["slower", (one) => list(one, one.slower, RP.ratio)],
+  ].filter(([name, of]) => name === "no difference found" || rows.some((one) => of(one).length));
+  const titles = ["pipe", "measured with", ...columns.map(([name]) => name), "how sure, on what"];
+  RP.put(
+    "overview",
+    RP.table(titles, rows.map((one) => [KINDS[one.kind], link(one), ...columns.map(([, of]) => of(one)), RP.el("small", {}, basis(one), doubts(one))])),
+  );
 };
 
 // Of each preset the comparison with the most engine starts, of those the newest, and of that the batch with the most paths,
@@ -24,31 +37,57 @@ function best(kind) {
   return presets.map((preset) => all.filter(({ group }) => group.preset === preset).sort(before)[0]);
 }
 
-function overviewRow(kind, { group, batch, sessions }) {
-  const name = (row) => [RP.sign(row.path), " ", RP.el("strong", {}, kind === "path" ? row.path : row.path.split("@")[1] || "local")];
-  const list = (rows, shown) => rows.flatMap((row, place) => [place ? ", " : "", name(row), shown ? ` ${RP.ratio(row)}` : ""]);
-  const of = (test) => sessions.rows.filter((row) => row.interval && row.path !== sessions.reference && test(row.interval));
-  const known = [
-    ["faster: ", of(([, high]) => high < 1)],
-    ["slower: ", of(([low]) => low > 1)],
-    ["of one engine start, so not sure: ", sessions.rows.filter((row) => !row.interval)],
-  ];
-  const level = of(([low, high]) => low <= 1 && high >= 1);
-  const reference = sessions.rows.find((row) => row.path === sessions.reference);
-  const within = [Math.min, Math.max].map((end, side) => end(...level.map((row) => row.interval[side])));
+// The rows of a comparison by what their intervals say of them and the reference.
+function standing({ rows, reference }) {
+  const of = (test) => rows.filter((row) => row.interval && row.path !== reference && test(row.interval));
+  return {
+    reference: rows.find((row) => row.path === reference),
+    level: of(([low, high]) => low <= 1 && high >= 1),
+    faster: of(([, high]) => high < 1),
+    slower: of(([low]) => low > 1),
+    unsure: rows.filter((row) => !row.interval),
+  };
+}
+
+const nameOf = (kind, row) => [RP.sign(row.path), " ", RP.el("strong", {}, kind === "path" ? row.path : row.path.split("@")[1] || "local")];
+
+const joined = (parts, last = ", ") => parts.flatMap((part, place) => [place ? (place < parts.length - 1 ? ", " : last) : "", part]);
+
+const list = ({ kind }, rows, shown) => joined(rows.map((row) => RP.el("span", { class: "unbroken" }, nameOf(kind, row), shown ? ` ${shown(row)}` : "")));
+
+const within = (rows) => [Math.min, Math.max].map((end, side) => end(...rows.map((row) => row.interval[side])).toFixed(2)).join(" to ");
+
+// What all comparisons of a kind say: which are level with the reference in each, which slower or faster in some.
+function sentence(kind, some) {
+  const [{ reference }] = some;
+  const paths = [...new Set(some.flatMap((one) => one.sessions.rows.map((row) => row.path)))];
+  const ratios = (path, which) => some.flatMap((one) => one[which].filter((row) => row.path === path).map((row) => row.ratio));
+  const only = (which, others) =>
+    paths.filter((path) => ratios(path, which).length && others.every((other) => !ratios(path, other).length));
+  const name = (path) => nameOf(kind, { path });
+  const by = (which) => (path) => {
+    const percent = ratios(path, which).map((ratio) => Math.round(Math.abs(ratio - 1) * 100));
+    const [least, most] = [Math.min(...percent), Math.max(...percent)];
+    return [name(path), ` by ${least === most ? "" : `${least} to `}${most} %`];
+  };
+  const level = only("level", ["faster", "slower"]);
+  const faster = only("faster", ["slower"]);
+  const slower = only("slower", ["faster"]);
+  const said = [
+    level.length ? ["no difference found between ", joined([...level, reference.path].map(name), " and ")] : null,
+    faster.length ? ["faster: ", joined(faster.map(by("faster")))] : null,
+    slower.length ? ["slower: ", joined(slower.map(by("slower")))] : null,
+  ].filter(Boolean);
+  if (!level.length) said.unshift(["compared with ", name(reference.path)]);
+  return [`${capital(KINDS[kind])}: `, said.map((one, place) => [place ? "; " : "", one]), "."];
+}
+
+const link = ({ group, batch }) =>
+  RP.el("a", { href: RP.address({ ...RP.chosenBy(group), batch: String(batch) }) }, `${group.preset}, batch ${batch}`);
+
+const doubts = (one) => (one.unsure.length ? ["; not sure, of one engine start: ", list(one, one.unsure, RP.ratio)] : "");
+
+function basis({ group, sessions }) {
   const facts = RP.front.machines[group.machine] || {};
-  return RP.el(
-    "li",
-    {},
-    kind === "path" ? ["Engine to workers (", RP.word("path")] : ["Caller to engine (", RP.word("entry")],
-    "), ",
-    RP.el("a", { href: RP.address({ ...RP.chosenBy(group), batch: String(batch) }) }, `${group.preset}, batch ${batch}`),
-    ": ",
-    level.length
-      ? ["no difference found between ", list([reference, ...level]), ` (ratios ${within.map((one) => one.toFixed(2)).join(" to ")})`]
-      : ["compared with ", name(reference)],
-    known.filter(([, rows]) => rows.length).map(([words, rows]) => ["; ", words, list(rows, true)]),
-    ". ",
-    RP.el("small", {}, `${RP.sureness(sessions)}; ${facts.gpu || "a GPU"} (${group.machine}), ${sessions.measured}.`),
-  );
+  return `${RP.sureness(sessions)}; ${facts.gpu || "a GPU"} (${group.machine}), ${sessions.measured}`;
 }

@@ -22,7 +22,7 @@ function changePoints() {
     String(point.batch),
     RP.title(point.metric),
     RP.commitLink(point.first),
-    RP.confidence(point.confidence),
+    RP.confidence(point),
     point.state === "lasting" ? (point.reverted === null ? "lasting" : ["reverted by ", RP.commitLink(point.reverted)]) : point.state,
   ];
   const table = (some) =>

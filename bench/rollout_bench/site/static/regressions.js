@@ -12,12 +12,12 @@
       ["change", "99 % interval", "metric", "path", "batch", "of", "confidence", "state"],
       points.map((point) => [
         RP.el("a", { href: `change-points/${point.slug}.html` }, RP.change(point.ratio)),
-        point.interval.map(RP.change).join(" .. "),
+        point.interval ? point.interval.map(RP.change).join(" .. ") : "",
         RP.title(point.metric),
         [RP.sign(point.path), ` ${point.path}`],
         String(point.batch),
         point.where,
-        RP.confidence(point.confidence),
+        RP.confidence(point),
         point.state === "lasting" && point.reverted !== null ? ["reverted by ", RP.commitLink(point.reverted)] : point.state,
       ]),
     );

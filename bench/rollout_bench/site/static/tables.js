@@ -7,7 +7,7 @@ RP.value = (value, metric) =>
     "span",
     { "data-numbers": JSON.stringify(value.slice(0, 3)), "data-unit": RP.unitOf(metric) },
     RP.quantity(value[0], metric),
-    value.length > 1 ? ` ${RP.interval(value, metric)}` : "",
+    value.length > 1 ? ` ${RP.interval(value, metric)}`.trimEnd() : "",
   );
 
 // A table whose first column names its rows; a cell is a text, an element or a list of them.
