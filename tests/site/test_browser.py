@@ -532,7 +532,7 @@ def test_what_is_counted_changes_without_an_interval_between_its_own_levels(comm
     titles = [one.split(" bytes")[0] for one in listed.locator("h3.finding").all_inner_texts()]
     assert titles[:4] == ["▲ +563 %", "▲ +0.6 %", "▼ −47.7 %", "▼ −77.3 %"]
     shown = listed.locator("section tbody tr:first-child").all_inner_texts()
-    assert any(row.startswith("−47.7 %\t\tbytes") for row in shown)  # as in the title, and no interval
+    assert any(row.startswith("−47.7 %\tbytes") for row in shown)  # as in the title, and no interval
     listed.locator("a:text-is('+0.6 %') >> nth=0").click()
     listed.wait_for_selector("body[data-drawn=all]", state="attached")
     facts = text(listed, "#facts")

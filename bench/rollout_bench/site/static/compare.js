@@ -201,16 +201,16 @@
       "cases",
       rows.length
         ? RP.table(
-            [title("case", "case"), "preset", "workload", "batch", "from", "to", title("change", values === "absolute" ? "difference" : "change"), "what it rests on", ""],
+            [title("case", "case"), "batch", title("change", values === "absolute" ? "difference" : "change"), "from", "to", "what it rests on", "preset", "workload", ""],
             rows.map((row) => [
               [RP.sign(row.path), ` ${row.path}`],
-              row.group.preset + (row.group.tensor_parallel_size > 1 ? `, over ${row.group.tensor_parallel_size} GPUs` : ""),
-              row.group.workload,
               String(row.batch),
+              shown(row.found, row.one, row.other, metric, values),
               quantity(row.one, metric),
               quantity(row.other, metric),
-              shown(row.found, row.one, row.other, metric, values),
               row.found.how,
+              row.group.preset + (row.group.tensor_parallel_size > 1 ? `, over ${row.group.tensor_parallel_size} GPUs` : ""),
+              row.group.workload,
               row.one && row.other && row.one.figure && row.other.figure
                 ? RP.el("button", { type: "button", onclick: () => parts(row, sideA, sideB) }, "parts")
                 : "",

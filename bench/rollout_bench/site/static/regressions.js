@@ -7,20 +7,22 @@
   RP.home = () => ({});
   if (front.triage) RP.put("messages", RP.el("p", {}, `${front.triage}: what was decided is not known, and all count as open.`));
 
-  const rows = (points) =>
-    RP.table(
-      ["change", "99 % interval", "metric", "path", "batch", "of", "confidence", "state"],
+  const rows = function (points) {
+    const bounded = points.some((point) => point.interval); // what is exact has none
+    return RP.table(
+      ["change", ...(bounded ? ["99 % interval"] : []), "metric", "path", "batch", "of", "confidence", "state"],
       points.map((point) => [
-        RP.el("a", { href: `change-points/${point.slug}.html` }, RP.change(point.ratio)),
-        point.interval ? point.interval.map(RP.change).join(" .. ") : "",
+        RP.el("a", { href: `change-points/${point.slug}.html`, class: "unbroken" }, RP.change(point.ratio)),
+        ...(bounded ? [point.interval ? point.interval.map(RP.change).join(" .. ") : ""] : []),
         RP.title(point.metric),
-        [RP.sign(point.path), ` ${point.path}`],
+        RP.el("span", { class: "unbroken" }, RP.sign(point.path), ` ${point.path}`),
         String(point.batch),
         point.where,
         RP.confidence(point),
         point.state === "lasting" && point.reverted !== null ? ["reverted by ", RP.commitLink(point.reverted)] : point.state,
       ]),
     );
+  };
 
   const sides = (finding) => {
     const [a, b] = [finding.last_before, finding.first].map((at) => `${finding.points[0].machine}@${RP.commitName(at)}`);
