@@ -25,7 +25,7 @@ from rollout_bench.history.noise import read_noise
 from rollout_bench.measure.alone import alone
 from rollout_bench.measure.sizing import at_once
 from rollout_bench.measure.tracked import read_tracked
-from rollout_bench.schema.metrics import METRICS
+from rollout_bench.schema.metrics import EXACT
 from rollout_bench.schema.record import now
 from rollout_bench.stats.paired import THRESHOLD
 
@@ -86,7 +86,7 @@ def main() -> None:
     given = parser.parse_args()
     engines = read_tracked(ROOT)[given.tracked]
     loads = [load for load in engines.workloads if not given.batch or load.batch in given.batch]
-    exact = frozenset(name for name, metric in METRICS.items() if metric.exact)
+    exact = frozenset(EXACT)
     thresholds = {"step_seconds": THRESHOLD, **dict.fromkeys(sorted(exact), 0.0)}
     gates = given.folder.resolve() / "gates"
     gates.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from ..measure.sizing import at_once
 from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
 from ..measure.workload import Workload
 from ..schema import variables
-from ..schema.metrics import STEP, WITHOUT_CONTROL
+from ..schema.metrics import EXACT, STEP, WITHOUT_CONTROL
 from ..schema.record import WayIn, now, path_and_entry
 from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
@@ -179,7 +179,7 @@ _FILE_NAME = str.maketrans({":": None, "-": None, "+": "Z"})
 
 def question_of(given: argparse.Namespace, engines: Tracked) -> Question:
     """What is judged, and how. Raises UsageError."""
-    exact = frozenset(name for name, metric in WITHOUT_CONTROL.items() if metric.exact)
+    exact = frozenset(EXACT)
     tracked = engines.sets.get(DEFAULT_SET, engines.paths)
     paths = list(dict.fromkeys(given.paths or tracked or LABELS))
     for case in given.paths or ():

@@ -8,7 +8,7 @@ from ..history.detect import ChangePoint
 from ..history.ledger import Entry
 from ..history.locks import changed, pins
 from ..history.results import Point, Results
-from ..schema.metrics import CONTROL_RATIO, METRICS, title
+from ..schema.metrics import CONTROL_RATIO, EXACT, title
 from ..schema.record import MEASURED
 from .answer import STEP_TIME, comparable, grouped
 from .change_points import environment
@@ -21,9 +21,6 @@ from .table import listed, table, wrapped
 
 _PATHS = 3
 """Columns of paths that a table has room for."""
-
-EXACT = tuple(name for name, facts in METRICS.items() if facts.exact)
-"""Counts, of which two releases are enough to tell a change."""
 
 JUDGED = (CONTROL_RATIO, STEP_TIME, *EXACT)
 """Metrics whose change points are shown."""

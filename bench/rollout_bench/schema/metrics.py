@@ -380,6 +380,9 @@ METRICS: dict[str, Metric] = {
 WITHOUT_CONTROL = {name: one for name, one in METRICS.items() if name != CONTROL_RATIO}
 """What commands measure and judge: the control is of asv's history."""
 
+EXACT = tuple(name for name, one in METRICS.items() if one.exact)
+"""Counts, of which two measurements are enough to tell a change."""
+
 STEP, ENGINE_STEP = "step_seconds", "engine_step_seconds"
 
 PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
