@@ -32,6 +32,13 @@ def checkout(repository, monkeypatch):
     return repository
 
 
+def test_the_name_of_a_commit_is_its_tag_where_it_has_one(repository):
+    first, last = git.answer(repository, "rev-list", "main").split()[::-4]
+    git.change(repository, "tag", "0.31.0", first)
+    assert git.name_of(repository, first) == "0.31.0"
+    assert git.name_of(repository, last) == last[:8]
+
+
 def everything(folder):
     return {path for path in folder.rglob("*") if ".git" not in path.relative_to(folder).parts}
 

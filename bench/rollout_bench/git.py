@@ -105,6 +105,11 @@ def log(root: Path, *options: str, given: Sequence[str]) -> list[Logged] | None:
     return [Logged(*row) for row in zip(fields[::3], map(int, fields[1::3]), fields[2::3], strict=True)]
 
 
+def name_of(root: Path, commit: str) -> str:
+    """The tag of a commit, as each release of a ledger has one; of another the first digits of its hash."""
+    return answer(root, "describe", "--tags", "--exact-match", given=[commit]) or commit[:8]
+
+
 _STATUS_FIELDS = {"1": 8, "u": 10}
 """Fields before the path by the kind of a row of `git status --porcelain=v2`."""
 

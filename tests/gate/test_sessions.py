@@ -45,6 +45,9 @@ def test_it_stops_as_soon_as_every_verdict_is_firm():
     assert verdicts(content) == {"zmq": "worse"}
     assert (content["sessions"], content["stopped"]) == (4, "every verdict is firm")
     assert "\n4 sessions in 1.3 minutes; every verdict is firm" in gate_report.text(content)
+    assert f"worse: {'a' * 8}..{'b' * 8} on box" in gate_report.text(content)
+    names = {"base": "0.31.0", "head": "b" * 8}  # of a ledger, say
+    assert f"worse: 0.31.0..{'b' * 8} on box" in gate_report.text(content | {"names": names})
     assert gate_report.exit_code(content) == 1
 
 

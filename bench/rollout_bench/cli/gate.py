@@ -168,7 +168,8 @@ def judge(
     room = at_once(engines.preset, engines.tensor_parallel_size, engines.workloads, len(lanes))
     outcome = sessions.run_gate(question, room, records.measure, say, at_once=len(lanes))
     notes = [*notes, *environments.differences(base, head), *records.notes()]
-    facts = {**commits, "machine": name, "measured_at": begin, **provenance(), "notes": notes}
+    names = {build: git.name_of(root, commit) for build, commit in commits.items()}
+    facts = {**commits, "names": names, "machine": name, "measured_at": begin, **provenance(), "notes": notes}
     content = gate_report.content(outcome, facts)
     (folder / f"{file}.json").write_text(json.dumps(content, indent=1) + "\n")
     return content

@@ -43,7 +43,8 @@ _CAPTION = (
 
 
 def content(outcome: Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything a gate has to say. `facts` are base, head, machine, measured_at, command, notes."""
+    """Everything a gate has to say. `facts` are base, head, machine, measured_at, command, notes, and
+    where the commits have better names than their hashes, names."""
     verdicts = [_row(verdict) for verdict in outcome.verdicts]
     return {
         "schema": SCHEMA,
@@ -130,7 +131,8 @@ def _headline(gate: Mapping[str, Any]) -> str:
         for row in gate["verdicts"]
     ]
     where = [gate["machine"], *dict.fromkeys(works)]
-    return f"{gate['verdict']}: {gate['base'][:8]}..{gate['head'][:8]} on {', '.join(where)}"
+    names = {build: gate[build][:8] for build in (BASE, HEAD)} | gate.get("names", {})
+    return f"{gate['verdict']}: {names[BASE]}..{names[HEAD]} on {', '.join(where)}"
 
 
 def _cost(gate: Mapping[str, Any]) -> str:
