@@ -223,6 +223,34 @@ def test_a_release_that_could_not_be_installed_failed_in_each_case_and_is_measur
     assert len(asked[0]) == 6
 
 
+@pytest.mark.parametrize("what", [None, "sut", "machine", "method", "again"])
+def test_a_path_that_is_absent_is_asked_for_again_where_something_has_changed(what, asked, monkeypatch):
+    """Else every run of asv over a commit would install a control for it, and start no engine."""
+    original = asv_cases.measure_cases
+
+    def measure_cases(*given, **options):
+        return [
+            replace(one, status=ABSENT, reason="refused", metrics={}) if one.path == "vllm-ray" else one
+            for one in original(*given, **options)
+        ]
+
+    monkeypatch.setattr(asv_cases, "measure_cases", measure_cases)
+    monkeypatch.setattr(asv_cases, "_controls", lambda records: controls.append(records) or ([], None))
+    controls = []
+    first = rollout.Nano().setup_cache()
+    if what == "again":
+        monkeypatch.setenv("ROLLOUT_PERF_AGAIN", "1")
+    elif what:
+        change(what, monkeypatch)
+    again = rollout.Nano().setup_cache()
+    assert [(one.status, one.reason) for one in again["vllm-ray"]] == [(ABSENT, "refused")] * 2
+    everything = ["sync", "vllm-mp", "vllm-ray", "zmq", "ray", "ray-graph"]
+    second = {None: [], "method": [everything], "again": [everything]}.get(what, [["vllm-ray"]])
+    assert asked == [everything, *second]
+    assert len(controls) == len(asked)
+    assert (again == first) is (what is None)
+
+
 def test_what_another_method_measured_is_measured_again(asked, monkeypatch):
     rollout.Nano().setup_cache()
     monkeypatch.setattr(asv_cases, "METHOD", asv_cases.METHOD + 1)

@@ -18,7 +18,7 @@ from .installed import why_not_installed
 from .pool import pool
 from .sequence import kept_records, measure_cases
 from .session import Contestant, without_values
-from .shared import shared_records, sut_fingerprint, with_kept
+from .shared import absent_records, shared_records, sut_fingerprint, with_kept
 from .tracked import DEFAULT_SET, FLAVOURS, Tracked
 
 METHOD = 1
@@ -39,7 +39,8 @@ def measure(tracked: Tracked) -> Cache:
     """Records of the paths of the set that is measured, and of others that the commit's file has.
 
     What the commit's file has of the set, or another commit of the same system under test, is not measured
-    again, unless that is asked for: then what is measured is pooled with what the file has.
+    again, nor tried again where it is absent, unless that is asked for: then what is measured is pooled with
+    what the file has.
     """
     target = asv_records.records_file(tracked.name)
     provenance = {
@@ -59,6 +60,7 @@ def measure(tracked: Tracked) -> Cache:
     ]
     paths = list(tracked.sets.get(os.environ.get(variables.SET, DEFAULT_SET), ()))
     if variables.AGAIN not in os.environ:
+        known += absent_records(target, tracked, provenance)
         paths = _left(paths, known)
     reason, not_installed = _not_here(tracked), why_not_installed(Path(sys.prefix))
     if reason is not None:

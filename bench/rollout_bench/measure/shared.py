@@ -14,7 +14,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from ..schema.record import MEASURED, Record, measured_at
+from ..schema.record import ABSENT, MEASURED, Record, measured_at, read_records
 from . import machine
 from .equal_work import check_equal_work
 from .pool import pool
@@ -60,6 +60,25 @@ def shared_records(
             if path not in found or measured_at(records[0]) > measured_at(found[path][0]):
                 found[path] = records
     return [record for records in found.values() for record in records]
+
+
+def absent_records(target: Path | None, tracked: Tracked, provenance: Mapping[str, Any]) -> list[Record]:
+    """What a commit's file has of paths that the very same system under test could not take on this machine:
+    as little can it now, and nothing needs to be made ready to ask it again."""
+    if target is None or not target.exists():
+        return []
+    wanted = [load.fingerprint() for load in tracked.workloads]
+    found: dict[str, dict[str, Record]] = {}
+    for one in read_records(target.read_text()):
+        if (one.preset, one.tensor_parallel_size) == (tracked.preset, tracked.tensor_parallel_size):
+            found.setdefault(one.way, {})[one.workload["fingerprint"]] = one
+    complete = [its for its in found.values() if its.keys() >= {*wanted}]
+    absent = [its for its in complete if all(_is_absent(its[one], provenance) for one in wanted)]
+    return [its[one] for its in absent for one in wanted]
+
+
+def _is_absent(record: Record, provenance: Mapping[str, Any]) -> bool:
+    return record.status == ABSENT and _is_as_good(record, provenance)
 
 
 def with_kept(
