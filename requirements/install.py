@@ -370,12 +370,10 @@ def apply_locks(environment: Environment, installer: Installer, locks: Path, nam
         return
     stamp.unlink(missing_ok=True)
     wanted = wanted_pins(texts, baseline, environment.installed)
+    if surplus := extraneous(environment.installed, wanted, baseline):
+        installer.remove(surplus)  # before, since what takes its place may have files of the same names
     installer.bring_to(wanted, what)
-    installed = probe(environment.python).installed
-    if surplus := extraneous(installed, wanted, baseline):
-        installer.remove(surplus)
-        installed = probe(environment.python).installed
-    stamp.write_text(json.dumps([digest, installed]))
+    stamp.write_text(json.dumps([digest, probe(environment.python).installed]))
 
 
 def check_host(environment: Environment, lock: str, package: str) -> None:
