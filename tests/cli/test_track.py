@@ -81,6 +81,18 @@ def test_what_asv_passes_over_is_measured_too(words, chosen, first, classes, che
         assert bench == of(classes)[0]
 
 
+def test_results_of_another_machine_are_warned_of(checkout, monkeypatch, capsys):
+    """A gate refuses them; the counts of a series are the same on both."""
+    file = Path("results", "box", "machine.json")
+    monkeypatch.setattr(asv_runs, "run_asv", lambda *_arguments: 0)
+    words = ["track", "HEAD^!", "--no-publish", "--machine", "box", "--bench", "Nano"]
+    cli.main(words)
+    assert "warning" not in capsys.readouterr().err
+    file.write_text(json.dumps({"cpu": "Abacus", "machine": "box"}))
+    cli.main(words)
+    assert "results/box is of another machine (cpu Abacus, here " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_in_a_ledger_each_release_is_measured_and_no_environment_is_left(keep, tmp_path, monkeypatch):
     root = enter(monkeypatch, tmp_path)

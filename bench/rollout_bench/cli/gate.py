@@ -29,7 +29,6 @@ from ..measure.workload import Workload
 from ..schema import variables
 from ..schema.metrics import EXACT, STEP, WITHOUT_CONTROL
 from ..schema.record import WayIn, now, path_and_entry
-from ..schema.shape import read_json
 from ..stats.paired import THRESHOLD
 from . import workloads
 from .answer import answer, answer_arguments
@@ -293,20 +292,10 @@ def _dirty(files: Sequence[str]) -> list[str]:
 
 def _folder(results: Path, own: Mapping[str, str]) -> Path:
     """Where verdicts of this machine go. Raises UsageError where the name is another machine's."""
-    file = results / own["machine"] / "machine.json"
-    if file.exists():
-        try:
-            known = dict(read_json(file.read_text()))
-        except (ValueError, TypeError) as error:
-            say(f"damaged and passed over: {file}: {error}")
-            known = {}
-        for fact in ("arch", "cpu", "num_cpu", "gpu"):
-            if fact in known and known[fact] != own.get(fact):
-                raise UsageError(
-                    f"{file.parent} is of another machine ({fact} {known[fact]}, here "
-                    f"{own.get(fact, 'none')}): give this one a --machine NAME of its own"
-                )
-    gates = file.parent / "gates"
+    folder = results / own["machine"]
+    if other := asv_runs.other_machine(folder, own, say):
+        raise UsageError(f"{folder} is of {other}: give this one a --machine NAME of its own")
+    gates = folder / "gates"
     check_folder("the folder of this machine's verdicts", gates)
     asv_runs.name_machine(own["machine"], machine.gpus())
     Machine.load(machine_name=own["machine"]).save(str(results))

@@ -63,9 +63,15 @@ def run(given: argparse.Namespace) -> int:
     tracked = read_tracked(root)
     choose_set(tracked, given.set, "--set")
     name = asv_runs.name_machine(given.machine, gpus)
-    check_folder("the folder of results", asv_runs.results_folder(root))
-    check_folder("the folder of this machine's results", asv_runs.results_folder(root) / name)
-    say_ignored(root, asv_runs.results_folder(root) / name)
+    folder = asv_runs.results_folder(root) / name
+    check_folder("the folder of results", folder.parent)
+    check_folder("the folder of this machine's results", folder)
+    if other := asv_runs.other_machine(folder, asv_runs.machine_entry(given.machine, gpus), say):
+        say(
+            f"warning: {folder} is of {other}, and from now on of this one: timings of both are one series "
+            "unless this one gets a --machine NAME of its own"
+        )
+    say_ignored(root, folder)
     lock = checkout_lock(root)
     ledger.check_room(root, 2)  # a release's, and the control's
     say(f"{len(commits)} commit{'s' * (len(commits) > 1)}, newest first, on {name}:")

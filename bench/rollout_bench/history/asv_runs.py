@@ -18,13 +18,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import git
 from ..errors import UsageError
 from ..schema import variables
+from ..schema.shape import read_json
 from .results import Commit
 
 DEFAULT_RANGE = "HEAD~2..HEAD"
@@ -120,6 +121,22 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
         if gpus:
             entry |= {"gpu": f"{len(gpus)} x {gpus[0]['name']}", "driver": gpus[0]["driver"]}
         return dict(entry)
+
+
+def other_machine(folder: Path, own: Mapping[str, str], say: Callable[[str], None]) -> str | None:
+    """What a machine's folder of results says of another machine than this, whose entry is `own`."""
+    file = folder / "machine.json"
+    if not file.exists():
+        return None
+    try:
+        known = dict(read_json(file.read_text()))
+    except (ValueError, TypeError) as error:
+        say(f"damaged and passed over: {file}: {error}")
+        return None
+    for fact in ("arch", "cpu", "num_cpu", "gpu"):
+        if fact in known and known[fact] != own.get(fact):
+            return f"another machine ({fact} {known[fact]}, here {own.get(fact, 'none')})"
+    return None
 
 
 def run_asv(
