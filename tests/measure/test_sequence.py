@@ -133,7 +133,7 @@ def test_a_hang_before_the_first_path_costs_no_more_than_a_path_may(monkeypatch)
     """A gate that gives a minute to each path does not wait ten more for vLLM to load."""
     limits = []
 
-    def hang(_module, asked, _say, limit):
+    def hang(_module, asked, _say, limit, *_where):
         limits.append((asked["requests"][0]["start_deadline_seconds"], limit))
         return Outcome("", "it hung")
 
@@ -202,7 +202,7 @@ def test_a_run_goes_on_after_the_paths_that_were_done_when_it_was_broken_off(tmp
     (tmp_path / "keep").write_text("".join(f"{record.to_json()}\n" for record in done))
     asked = []
 
-    def run_module(_module, request, _say, _limit):
+    def run_module(_module, request, _say, _limit, *_where):
         asked.append(([one["path"] for one in request["requests"]], request["keep"]))
         left = [Record("ray", "nano", 1, load.as_dict(), ABSENT, "no Ray") for load in loads]
         return Outcome("".join(f"{record.to_json()}\n" for record in left))

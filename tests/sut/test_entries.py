@@ -280,7 +280,7 @@ def test_how_late_the_front_s_event_loop_is_comes_from_where_it_runs(entered):
     entered.run(entered.engine.call_workers(HOLD, (0.3,)))
     lags = entered.run(entered.engine.front_lag(False))
     assert len(lags) == (entered.name not in (LOCAL, REPLICAS))
-    assert all(0.02 < lag < 5 for lag in lags)
+    assert [lag for lag in lags if not 0.02 < lag < 5] == []
     assert all(lag == 0 for lag in entered.run(entered.engine.front_lag(False)))  # it is not watched now
 
 

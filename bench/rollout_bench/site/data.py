@@ -190,6 +190,10 @@ def _gpu(machine: Mapping[str, Any]) -> str | None:
     return f"{count}{gpus[0].get('name', 'unnamed')}" if gpus else None
 
 
+def _gpus(of_machine: tuple[str, Mapping[str, Any]]) -> int:
+    return len(of_machine[1].get("gpus") or [])
+
+
 def surroundings(point: Point) -> dict[str, Any]:
     """What the points of a series share with most of their neighbours."""
     machine = point.record.provenance.get("machine") or {}
@@ -272,7 +276,9 @@ def _machines(results: Results) -> dict[str, dict[str, Any]]:
     """asv's facts of each machine, and the GPU that its records name where asv's do not."""
     records = [(point.machine, point.record) for point in results.points]
     records += [(session.machine, record) for session in results.sessions for record in session.records]
-    named = {name: gpu for name, record in records if (gpu := _gpu(record.provenance.get("machine") or {}))}
+    of = [(name, record.provenance.get("machine") or {}) for name, record in records]
+    # A session may have been lent some of a machine's GPUs: what saw most of them says how many there are.
+    named = {name: gpu for name, facts in sorted(of, key=_gpus) if (gpu := _gpu(facts))}
     return {
         name: {**({"gpu": named[name]} if name in named else {}), **facts}
         for name, facts in results.machines.items()
