@@ -34,6 +34,19 @@ def tracked(folder, text):
     return read_tracked(folder)
 
 
+def test_prompts_of_a_small_model_have_tokens_that_it_knows(tmp_path):
+    """A model with 514 words failed at every commit: a prompt had the token 1983."""
+    before = tracked(tmp_path, MINE)["mine"].workloads[1]
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    config = tmp_path / "models" / "mine" / "config.json"
+    config.write_text('{"vocab_size": 514}')
+    small = tracked(tmp_path, MINE)
+    assert 500 < max(map(max, small["mine"].workloads[1].token_ids())) < 514
+    assert max(map(max, small["nano"].workloads[0].token_ids())) > 514
+    config.write_text('{"vocab_size": 150000}')
+    assert tracked(tmp_path, MINE)["mine"].workloads[1].fingerprint() == before.fingerprint()
+
+
 def test_a_model_of_ones_own_is_a_table(tmp_path):
     mine = tracked(tmp_path, MINE)["mine"]
     assert (mine.preset, mine.tensor_parallel_size) == (str(tmp_path / "models" / "mine"), 2)

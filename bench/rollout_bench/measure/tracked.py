@@ -19,7 +19,7 @@ from ..schema.record import is_system, path_and_entry
 from .agents import turns
 from .labels import ENTRIES, LABELS
 from .rl import grpo, verl
-from .workload import STREAM, Workload
+from .workload import STREAM, VOCABULARY, Workload
 
 FILE = "tracked.toml"
 
@@ -287,6 +287,8 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         raise UsageError(
             f"{where} has the preset {preset!r}; its name must be {preset} or begin with {preset}-"
         )
+    model = str(root / Path(preset).expanduser()) if is_folder else preset
+    vocabulary = _vocabulary(Path(model)) if is_folder else VOCABULARY
     classes, seconds = {}, None
     for kind, content in table["classes"].items():
         if not _CLASS.fullmatch(kind):
@@ -295,7 +297,7 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         if content["workload"] == "limit":
             seconds = content.pop("seconds", _LIMIT_SECONDS)
         try:
-            classes[kind] = _class(preset, **content)
+            classes[kind] = _class(preset, vocabulary, **content)
         except ValueError as error:
             raise UsageError(f"{where} {kind}: {error}") from None
     loads = [load for one in classes.values() for load in one.workloads]
@@ -306,7 +308,7 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
             "fixed): give the other a table of its own"
         )
     return Tracked(
-        str(root / Path(preset).expanduser()) if is_folder else preset,
+        model,
         loads,
         name,
         table.get("tensor_parallel_size", 1),
@@ -326,7 +328,16 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
     return checked(where, content, kinds, [key for key in kinds if key in ("workload", "batches")])
 
 
-def _class(preset: str, workload: str, **scale: Any) -> Class:
+def _vocabulary(folder: Path) -> int:
+    """Ids to draw from that a local model knows; those of every preset where it is not on this machine."""
+    try:
+        size = json.loads((folder / "config.json").read_text()).get("vocab_size")
+    except (OSError, ValueError):
+        return VOCABULARY
+    return min(size or VOCABULARY, VOCABULARY)
+
+
+def _class(preset: str, vocabulary: int, workload: str, **scale: Any) -> Class:
     """What the file does not give is the preset's own, as it is for the commands."""
     asked = {name: scale.pop(name) for name in _ASKED if name in scale}
     if "batches" in scale:
@@ -335,4 +346,4 @@ def _class(preset: str, workload: str, **scale: Any) -> Class:
         loads = [turns(**TURNS.get(preset, {}) | scale)]
     else:
         loads = [(verl if workload == "verl" else grpo)(**GRPO.get(preset, {}) | scale)]
-    return Class(workload, [load.asking(**asked) for load in loads])
+    return Class(workload, [replace(load.asking(**asked), vocabulary=vocabulary) for load in loads])
