@@ -253,6 +253,12 @@ def test_values_to_which_nothing_is_a_ratio_are_left_out():
     assert found.first == COMMITS[12]
 
 
+def test_a_series_without_a_value_to_judge_has_0_points():
+    results = Results(points=points([0.0] * 3, metric="share"))
+    said = change_points_table([], short_in(results), results)
+    assert said.endswith("not judged, since a verdict takes 8 points: 1 series with 0 points")
+
+
 def test_a_commit_that_was_measured_again_is_one_point():
     made = points([1.0] * 7)
     results = Results(points=[one for one in made for _ in range(3)])

@@ -87,7 +87,7 @@ def _state(point: ChangePoint) -> str:
 def _short(short: Sequence[Short]) -> str:
     """Series that are too short, by the number of their points."""
     said = " and ".join(
-        f"{series} series with {points} point{'s' * (points > 1)}"
+        f"{series} series with {points} point{'s' * (points != 1)}"
         for points, series in sorted(Counter(one.points for one in short).items())
     )
     return f"not judged, since a verdict takes {LEAST_POINTS} points: {said}"
