@@ -5,6 +5,7 @@ the engine and the clock are not real (exam.py says why). `make exam` has the re
 """
 
 import json
+import os
 import re
 
 import exam
@@ -59,6 +60,22 @@ def test_the_gate_names_exactly_what_a_commit_changed(repository, name):
     assert content["notes"] == (
         ["the environments differ: exam-engine 1.0 -> 1.1"] if name == "lock bump" else []
     )
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="each of two sessions takes a core")
+def test_sessions_at_once_are_as_right_and_each_record_says_its_lane(repository):
+    done, content = gate(repository, "first", "10 % slower", "--at-once", "2")
+    assert verdicts(content) == {"sync": {"same"}, "zmq": {"worse"}}
+    assert (done.returncode, content["at_once"], content["sessions"] % 2) == (1, 2, 0)
+    results = repository.folder / "results" / exam.MACHINE
+    newest = max(results.glob("gates/*.jsonl"), key=lambda file: file.stat().st_mtime)
+    found = [json.loads(line)["provenance"] for line in newest.read_text().splitlines()]
+    cores = {one["lane"]["number"]: one["lane"]["cores"] for one in found}
+    assert sorted(cores) == [1, 2]
+    assert not {*cores[1]} & {*cores[2]}
+    assert len({one["session"] for one in found}) == content["sessions"]
+    assert {len(cores[one["lane"]["number"]]) - one["machine"]["cores"] for one in found} == {0}
+    assert "lane 2: " in done.stderr
 
 
 @pytest.fixture(scope="module")
