@@ -8,8 +8,7 @@ from .numbers import number
 from .reasons import first_line
 from .table import GAP, table, wrapped
 
-_TITLES = ["entry", "in flight", "requests/s", "tokens/s", "caller CPU, us a request", "front CPU"]
-
+_TITLES = ["entry", "in flight", "requests/s", "tokens/s", "caller CPU, µs per request", "front CPU"]
 
 _CAPTION = "entries alone, medians over blocks, before an engine without a model, whose time is not in it"
 
