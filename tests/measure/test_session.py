@@ -177,7 +177,6 @@ def test_who_has_just_generated_is_not_first_and_a_path_that_dies_leaves_the_oth
     in_rounds = [sorted(path for path, _batch in ran[place : place + 3]) for place in range(0, 24, 3)]
     assert in_rounds[:7] == [sorted(there)] * 7
     assert [batch for _path, batch in ran] == ["1"] * 3 + ["8"] * 3 + ["1"] * 15 + ["8"] * 11
-    assert len({tuple(ran[place : place + 3][0]) for place in range(6, 21, 3)}) > 1  # in no fixed order
     assert any("ray has left the session" in line for line in said)
     assert not any("did not end well" in line for line in said)
     running = [line.split() for line in (tmp_path / "running").read_text().splitlines()]
