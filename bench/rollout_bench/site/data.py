@@ -190,10 +190,6 @@ def _gpu(machine: Mapping[str, Any]) -> str | None:
     return f"{count}{gpus[0].get('name', 'unnamed')}" if gpus else None
 
 
-def _gpus(of_machine: tuple[str, Mapping[str, Any]]) -> int:
-    return len(of_machine[1].get("gpus") or [])
-
-
 def surroundings(point: Point) -> dict[str, Any]:
     """What the points of a series share with most of their neighbours."""
     machine = point.record.provenance.get("machine") or {}
@@ -278,7 +274,8 @@ def _machines(results: Results) -> dict[str, dict[str, Any]]:
     records += [(session.machine, record) for session in results.sessions for record in session.records]
     of = [(name, record.provenance.get("machine") or {}) for name, record in records]
     # A session may have been lent some of a machine's GPUs: what saw most of them says how many there are.
-    named = {name: gpu for name, facts in sorted(of, key=_gpus) if (gpu := _gpu(facts))}
+    of.sort(key=lambda one: len(one[1].get("gpus") or []))
+    named = {name: gpu for name, facts in of if (gpu := _gpu(facts))}
     return {
         name: {**({"gpu": named[name]} if name in named else {}), **facts}
         for name, facts in results.machines.items()
