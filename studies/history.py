@@ -5,13 +5,13 @@
     python -m studies.history write sessions.jsonl --tracked qwen2.5-0.5b --machine h100-1x
     python -m studies.history show sessions.jsonl
 
-`measure` has the control, the last commit and as many others as find room generate in turn, session after
-session, each group of commits again and again until the minutes are over; the same command goes on. Every
-build is a folder on the path of the Python that runs this, so all have that Python's vLLM. `write` makes the
-records of each commit that asv would have made, with each session as a replicate. `show`, with which the
-others end, says of each case how its rollouts vary, how much of that goes with the speed of the cores, and of
-each system under test its ratio to the control, session by session: how far apart measurements of the same
-code are, in the ratio and in the absolute time.
+`measure` has the control and as many commits as find room generate in turn, session after session, each
+group of commits again and again until the minutes are over; the same command goes on. Every build is a folder
+on the path of the Python that runs this, so all have that Python's vLLM. `write` makes the records of each
+commit that asv would have made, with each session as a replicate. `show`, with which the others end, says of
+each case how its rollouts vary, how much of that goes with the speed of the cores, and of each system under
+test its ratio to the control, session by session: how far apart measurements of the same code are, in the
+ratio and in the absolute time.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from rollout_bench.measure.pool import pool
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.sequence import ROLLOUTS
 from rollout_bench.measure.session import Contestant, attempt
-from rollout_bench.measure.sizing import at_once, split
+from rollout_bench.measure.sizing import at_once
 from rollout_bench.measure.tracked import read_tracked
 from rollout_bench.schema.metrics import CONTROL_RATIO, STEP
 from rollout_bench.schema.record import MEASURED, REFERENCE, Record, read_records
@@ -78,7 +78,8 @@ def measure(given: argparse.Namespace) -> None:
         )
     ]
     room = min(given.most, at_once(tracked.preset, tracked.tensor_parallel_size, tracked.workloads))
-    groups = split(commits[-1], commits[:-1], room - 1)
+    sessions = -(-len(commits) // max(1, room - 1))
+    groups = [commits[number::sessions] for number in range(sessions)]
     done = {one.provenance["replicate"] for one in _kept(given.sessions) if one.status == MEASURED}
     took = 0.0
     for number in range(given.replicates * len(groups)):

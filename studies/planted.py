@@ -52,12 +52,17 @@ def plant(folder: Path, what: str, size: int) -> Path:
     """Copy the system under test into a folder, with a change."""
     shutil.copytree(ROOT / "rollout_perf", folder / "rollout_perf")
     if what in PLANTS:
-        name, old, new = PLANTS[what]
-        file = folder / "rollout_perf" / name
-        text = file.read_text()
-        assert text.count(old) == 1, f"{file} has changed: it has not {old!r} once"
-        file.write_text(text.replace(old, new.format(size=size)))
+        change(folder, what, size)
     return folder
+
+
+def change(folder: Path, what: str, size: int) -> None:
+    """Plant a change into the system under test that lies in a folder."""
+    name, old, new = PLANTS[what]
+    file = folder / "rollout_perf" / name
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file} has changed: it has not {old!r} once"
+    file.write_text(text.replace(old, new.format(size=size)))
 
 
 def _build(name: str, folder: Path) -> Build:

@@ -1,10 +1,12 @@
-"""studies/planted.py: the changes that it plants are still where they are put."""
+"""studies/planted.py and planted_history.py: changes are where they are put, and undone where they say so."""
 
 import ast
+import subprocess
 
 import pytest
 
 from studies.planted import PLANTS, plant
+from studies.planted_history import SUBJECTS, write_commits
 
 
 @pytest.mark.parametrize("what", PLANTS)
@@ -14,3 +16,16 @@ def test_a_change_is_planted_once_and_the_file_is_python(what, tmp_path):
     after = (plant(tmp_path / what, what, 7) / "rollout_perf" / name).read_text()
     ast.parse(after)
     assert len(after.splitlines()) in (len(before.splitlines()) + 2, len(before.splitlines()) + 3)
+
+
+def test_a_history_has_one_other_system_under_test_and_the_same_hashes_each_time(tmp_path):
+    once, again = (write_commits(tmp_path / name, "kernel", 7) for name in ("once", "again"))
+    assert once == again
+
+    def tree(commit):
+        asked = ["git", "-C", tmp_path / "once", "rev-parse", f"{commit}:rollout_perf"]
+        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+
+    trees = dict(zip(SUBJECTS, map(tree, once), strict=True))
+    assert len(set(trees.values())) == 2
+    assert [subject for subject, one in trees.items() if one != trees["Note 1"]] == ["Slower"]

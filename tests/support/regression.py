@@ -18,7 +18,7 @@ from rollout_bench.history.results import Commit, history  # noqa: E402 - it run
 from rollout_bench.measure.tracked import fixed  # noqa: E402
 from rollout_bench.schema.record import MEASURED, Record  # noqa: E402
 
-from studies.planted import PLANTS  # noqa: E402
+from studies.planted import change  # noqa: E402
 
 MACHINE, ENVIRONMENT, CONTROL = "tutorial", "virtualenv-py3.11", {"commit": "c" * 40, "lock": "made up"}
 COMMITS, AT, SECONDS, STEPS = 14, 8, 0.002, 32
@@ -29,14 +29,13 @@ def write_commits(folder: Path) -> list[Commit]:
     _git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
     _git(folder, "checkout", "--quiet", "-B", "main")
     _git(folder, "rm", "-r", "--quiet", "results/*/*")  # else their regressions are listed, too
-    name, old, new = PLANTS["driver"]
     for number in range(COMMITS):
         if number == AT:
-            file, subject = folder / "rollout_perf" / name, "Look at every message before it is sent"
-            file.write_text(file.read_text().replace(old, new.format(size=round(SECONDS * 1e6))))
+            subject = "Look at every message before it is sent"
+            change(folder, "driver", round(SECONDS * 1e6))
         else:
-            file, subject = folder / "NOTES", f"Note {number}"
-            file.write_text(f"{subject}\n")
+            subject = f"Note {number}"
+            (folder / "NOTES").write_text(f"{subject}\n")
         _git(folder, "add", "--all")
         person = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
         _git(folder, *person, "commit", "--quiet", "--no-verify", "--message", subject)
