@@ -64,8 +64,48 @@ def test_a_count_that_is_another_is_said_below_the_table_and_marks_no_step_time(
     results = replace(results, points=points)
     points = find_change_points(results, metrics=JUDGED)
     shown = " ".join(releases_report(ENTRIES[:3], results, points).split())
-    assert shown.count("▲") == 1
+    assert shown.replace("▲ slower", "").count("▲") == 1
     assert "▲ 0.2.0 after 0.1.0, zmq, bytes on the wire in an engine step: worse, +100 % ¹ one" in shown
+
+
+RATIOS = [
+    [1.05, 1.051, 1.049, 1.052],
+    [1.1, 1.101, 1.099, 1.098],
+    [1.099, 1.101, 1.1, 1.102],
+    [1.0, 0.999, 1.002],
+]
+"""To the control, of four engine starts; of the last release of three, which have no interval."""
+
+
+def test_a_release_beyond_both_intervals_from_the_one_before_is_marked(tmp_path):
+    """Four releases are too few for a change point, and four starts of each are not."""
+    commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES[:4])]
+    write_records(tmp_path, commits, batches=(8,), paths={"zmq": 1.0}, metrics=["step_seconds"])
+    results = read_results(tmp_path, commits)
+    points = [
+        replace(one, record=replace(one.record, metrics=one.record.metrics | {"control_ratio": ratios}))
+        for one, ratios in zip(results.points, RATIOS, strict=True)
+    ]
+    results = replace(results, points=points)
+    shown = releases_report(ENTRIES[:4], results, find_change_points(results, metrics=JUDGED))
+    rows = [line for line in shown.splitlines() if line.startswith("0.")]
+    assert [row[-1] if row[-1] in "▲▼" else "" for row in rows[1:]] == ["", "▲", "", ""]
+    (said,) = [line for line in shown.splitlines() if line.startswith(("▲", "▼"))]
+    assert said.startswith("▲ 0.1.0 over 0.0.0, zmq: +4.7 % [+")
+
+
+def test_a_step_time_without_a_control_marks_no_release_since_its_interval_is_of_one_engine(tmp_path):
+    commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES[:2])]
+    write_records(
+        tmp_path,
+        commits,
+        batches=(8,),
+        paths={"zmq": 1.0},
+        metrics=["step_seconds"],
+        slower=lambda _path, _batch, number: 1 + number,
+    )
+    shown = releases_report(ENTRIES[:2], read_results(tmp_path, commits), [])
+    assert "▲" not in shown.replace("▲ slower", "")
 
 
 def test_a_ledger_that_nobody_has_measured_shows_its_locks(tmp_path):

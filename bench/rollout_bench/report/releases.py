@@ -25,7 +25,10 @@ _PATHS = 3
 JUDGED = (CONTROL_RATIO, STEP_TIME, *EXACT)
 """Metrics whose change points are shown."""
 
-CAPTION = "each release by itself, over the control where it was measured with one; a gate compares two"
+CAPTION = (
+    "each release by itself, over the control where it was measured with one; ▲ slower, ▼ faster than the "
+    "release before; a gate compares two"
+)
 
 _CHANGES = 12
 """As many packages are named; the ledger's log has all of them."""
@@ -52,6 +55,8 @@ class Case:
     paths: Sequence[str]
     rows: Sequence[tuple[Entry, Mapping[str, Cell]]]
     """A release and its cells by path, in the order of the ledger."""
+    steps: Sequence[str]
+    """Releases that differ from the one before by more than both intervals, where no change point says it."""
     change_points: Sequence[tuple[ChangePoint, str]]
     """And what is said of each."""
 
@@ -102,7 +107,7 @@ def _text(case: Case) -> str:
             [one.name, day(one.published), *(cells[path].text for path in shown)] for one, cells in case.rows
         ]
         parts.append(table(["release", "published", *shown], rows, caption=CAPTION))
-    parts += [wrapped(said) for _point, said in case.change_points]
+    parts += map(wrapped, [*case.steps, *(said for _point, said in case.change_points)])
     return "\n".join(parts)
 
 
@@ -122,7 +127,9 @@ def _case(
     mine = [
         point
         for point in points
-        if (group_of(point.key), point.key.batch) == (group, batch) and point.metric in (metric, *EXACT)
+        if (group_of(point.key), point.key.batch) == (group, batch)
+        and point.metric in (metric, *EXACT)
+        and point.state != "withdrawn"  # by other releases, which say nothing of this one
     ]
     shifted = {(point.first.subject, point.key.path): point for point in mine if point.metric == metric}
     values = {
@@ -136,36 +143,59 @@ def _case(
     if len(measured) > 1:
         before, last = measured[-2:]
         newest = _newest(last, before, values[last.subject], values[before.subject], notes)
-    rows = [
-        (
-            one,
-            {
-                path: _cell(cells.get((one.subject, path)), metric, shifted.get((one.subject, path)), notes)
-                for path in paths
-            },
-        )
-        for one in entries
+    steps = _steps(measured, values, metric)
+    marks = {where: _mark(over.middle > 1) for where, (_before, over) in steps.items()}
+    marks |= {where: _mark(point.worse) for where, point in shifted.items()}
+
+    def cell(one: Entry, path: str) -> Cell:
+        where = one.subject, path
+        return _cell(cells.get(where), metric, shifted.get(where), marks.get(where, ""), notes)
+
+    rows = [(one, {path: cell(one, path) for path in paths}) for one in entries]
+    names = {one.subject: one.name for one in entries}
+    stepped = [
+        f"{marks[where]} {names[where[0]]} over {before.name}, {where[1]}: {change(over.middle)} "
+        f"{change_interval(over.low, over.high)}"
+        for where, (before, over) in steps.items()
+        if where not in shifted
     ]
-    said = [(point, f"{_mark(point)} {_said(point, entries)}") for point in mine]
-    return Case(f"{group}, batch {batch}: {title(metric)} [99 %]", newest, paths, rows, said)
+    said = [(point, f"{_mark(point.worse)} {_said(point, entries)}") for point in mine]
+    return Case(f"{group}, batch {batch}: {title(metric)} [99 %]", newest, paths, rows, stepped, said)
+
+
+def _steps(
+    measured: Sequence[Entry], values: Mapping[str, Mapping[str, Estimate]], metric: str
+) -> dict[tuple[str, str], tuple[Entry, Estimate]]:
+    """Of a release's path, the release before and the ratio to it, where it lies beyond both their intervals.
+
+    Those of a ratio to the control alone: it has a value an engine start, and a step time one a rollout.
+    """
+    found = {}
+    last: dict[str, Entry] = {}
+    for one in measured if metric == CONTROL_RATIO else ():
+        for path, value in values[one.subject].items():
+            over = ratio(value, values[last[path].subject][path]) if path in last else None
+            if over is not None and over.has_interval and not over.low <= 1 <= over.high:
+                found[one.subject, path] = last[path], over
+            last[path] = one
+    return found
 
 
 def _value(point: Point | None, metric: str) -> Estimate | None:
     return None if point is None else estimate_of(point.record, metric)
 
 
-def _cell(point: Point | None, metric: str, shift: ChangePoint | None, notes: Footnotes) -> Cell:
+def _cell(point: Point | None, metric: str, shift: ChangePoint | None, mark: str, notes: Footnotes) -> Cell:
     if point is None:
         return Cell("not measured")
     value = estimate_of(point.record, metric)
     if value is None:
         return Cell(point.record.status if point.record.status != MEASURED else "no control", point)
-    mark = f" {_mark(shift)}" if shift else ""
-    return Cell(f"{interval(value, metric)}{notes.mark(value)}{mark}", point, shift)
+    return Cell(f"{interval(value, metric)}{notes.mark(value)} {mark}".rstrip(), point, shift)
 
 
-def _mark(point: ChangePoint) -> str:
-    return _WORSE if point.worse else _BETTER
+def _mark(worse: bool) -> str:
+    return _WORSE if worse else _BETTER
 
 
 def _newest(

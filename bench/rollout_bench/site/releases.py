@@ -87,7 +87,8 @@ def _case(case: Case, one: Measured, commits: Mapping[str, Commit]) -> str:
         if _measured(cells) is not None:
             before = entry
     sentence = f"<p><strong>{escape(case.newest)}</strong></p>\n" if case.newest else ""
-    said = [f"{escape(text)} {_page(point, one.name)}" for point, text in case.change_points]
+    said = [*map(escape, case.steps)]
+    said += [f"{escape(text)} {_page(point, one.name)}" for point, text in case.change_points]
     return (
         f"<h2>{escape(case.title)}</h2>\n{sentence}"
         f'<div class="scroll"><table><caption>{escape(CAPTION)}</caption>'
