@@ -4,7 +4,8 @@
 
 A value is the median of three replicates, drawn at random from what replicates of a case differ by in the
 committed sessions, or from what commits of a case do. *Mixed*: from those of all cases of a preset together,
-which has a longer tail than any of them; else every series has the spread of one case.
+which has a longer tail than any of them; else every series has the spread of one case. A second table is of
+the first commits of a history, with four replicates each.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from rollout_bench.schema.record import REFERENCE
 from rollout_bench.stats import exam
 from rollout_bench.stats.change_points import find_shifts
 from rollout_bench.stats.newest import find_departures
+from rollout_bench.stats.ratios import LEAST_REPLICATES
 
 from .detectors import tigerbeetle
 
@@ -27,6 +29,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 LENGTHS = (8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60)
 """Commits known when a step-free series is asked."""
 _AT, _COMMITS, _REPLICATES, _SEED = 40, 60, 3, 20261126
+_YOUNG, _YOUNG_AT = (2, 3, 4, 5, 6, 7), 3
+"""Commits known of a young history, and where its step is."""
 
 Series = tuple[np.ndarray, list[str] | None]
 """Values, shape (series, commits), and the machine of each commit where they differ."""
@@ -65,12 +69,17 @@ def pools(results: Results) -> dict[str, list[np.ndarray]]:
 
 def drawn(cases: Sequence[np.ndarray], mixed: bool, series: int) -> np.ndarray:
     """Series without a step, of such noise."""
+    logs = _replicates(cases, mixed, (series, _COMMITS, _REPLICATES))
+    return np.asarray(np.exp(np.median(logs, axis=2)))
+
+
+def _replicates(cases: Sequence[np.ndarray], mixed: bool, shape: tuple[int, int, int]) -> np.ndarray:
+    """Logarithms of replicates, by series and commit."""
     draw = np.random.default_rng(_SEED)
     spreads = [np.sqrt((one**2).mean()) for one in cases]
-    scale = np.ones(series) if mixed else draw.choice(spreads, series)
+    scale = np.ones(shape[0]) if mixed else draw.choice(spreads, shape[0])
     shapes = cases if mixed else [one / spread for one, spread in zip(cases, spreads, strict=True)]
-    logs = draw.choice(np.concatenate(shapes), (series, _COMMITS, _REPLICATES)) * scale[:, None, None]
-    return np.asarray(np.exp(np.median(logs, axis=2)))
+    return np.asarray(draw.choice(np.concatenate(shapes), shape) * scale[:, None, None])
 
 
 def noises(series: int) -> Iterator[tuple[str, Series]]:
@@ -108,6 +117,30 @@ def row(named: tuple[str, Series]) -> list[str]:
     return cells + later
 
 
+def young_rows(series: int) -> Iterator[list[str]]:
+    """By noise, of the first commits of a history: false alarms, and steps found at their commit."""
+    for name, cases in pools(read_results(RESULTS)).items():
+        if not name.startswith("ratios"):
+            continue
+        for mixed in (False, True):
+            logs = _replicates(cases, mixed, (series, max(_YOUNG), LEAST_REPLICATES))
+            alarms = [_young(one[:known]) for one in logs for known in _YOUNG]
+            stepped = logs[:, : _YOUNG_AT + 1]
+            found = []
+            for step in exam.STEPS:
+                later = np.where(np.arange(_YOUNG_AT + 1) == _YOUNG_AT, np.log1p(step), 0.0)
+                found.append(np.mean([_young(one + later[:, None]) for one in stepped]))
+            yield [f"{name}{', mixed' * mixed}", *map(_percent, [np.mean(alarms), *found])]
+
+
+def _young(logs: np.ndarray) -> bool:
+    """Whether the newest commit is reported; logarithms by commit and replicate."""
+    values = np.exp(np.median(logs, axis=1))
+    spreads = values * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
+    found = find_departures(values.tolist(), spreads.tolist(), replicates=[logs.shape[1]] * len(logs))
+    return any(one.index == len(logs) - 1 for one in found)
+
+
 def _percent(share: float | np.floating) -> str:
     return f"{100 * share:.1f}"
 
@@ -134,6 +167,7 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         for cells in pool.map(row, noises(series)):
             print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"\n{table(['noise', 'false alarms', *steps], [*young_rows(series)], markdown=True)}")
     print(f"\n{tigerbeetle_line()}")
 
 

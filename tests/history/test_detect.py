@@ -256,7 +256,21 @@ def test_values_to_which_nothing_is_a_ratio_are_left_out():
 def test_a_series_without_a_value_to_judge_has_0_points():
     results = Results(points=points([0.0] * 3, metric="share"))
     said = change_points_table([], short_in(results), results)
-    assert said.endswith("not judged, since a verdict takes 8 points: 1 series with 0 points")
+    assert said.endswith("8 points, or 4 ratios to the control at each: 1 series with 0 points")
+
+
+@pytest.mark.parametrize(("replicates", "found"), [(4, [(COMMITS[3], "unconfirmed")]), (3, [])])
+def test_ratios_to_the_control_of_enough_engine_starts_are_judged_from_the_second_commit_on(
+    replicates, found
+):
+    levels = [1.0, 1.001, 0.999, 1.05]
+    near = np.linspace(0.999, 1.001, replicates)
+    made = [point(number, level * near, metric="control_ratio") for number, level in enumerate(levels)]
+    results = Results(points=made)
+    assert [(one.first, one.state) for one in find_change_points(results)] == found
+    assert [one.points for one in short_in(results)] == ([] if found else [4])
+    again = [point(number, level * near) for number, level in enumerate(levels)]  # of rounds, not of starts
+    assert find_change_points(Results(points=again)) == []
 
 
 def test_a_commit_that_was_measured_again_is_one_point():
@@ -344,7 +358,7 @@ def test_one_commit_is_said_to_be_too_few(checkout, capsys):
     assert cli.main(["detect"]) == 0
     out = capsys.readouterr().out
     assert "no change point was found" in out
-    assert "a verdict takes 8 points: 1 series with 1 point\n" in out
+    assert "a verdict takes 8 points, or 4 ratios to the control at each: 1 series with 1 point\n" in out
     assert cli.main(["detect", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["short"] == {"1": 1}
 

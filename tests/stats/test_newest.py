@@ -83,6 +83,63 @@ def test_a_point_is_judged_by_the_level_of_its_machine():
     assert found(noisy([*levels, 110.0]), groups=[*machines, "c"]) == []
 
 
+def young(levels, count=4, noise=lambda random, shape: 0.01 * random.normal(size=shape), seed=0):
+    """Values of so many replicates each, with their standard errors, as what `find_departures` takes."""
+    logs = np.log(levels)[:, None] + noise(np.random.default_rng(seed), (len(levels), count))
+    values = np.exp(np.median(logs, axis=1))
+    return values, values * logs.std(axis=1, ddof=1) / np.sqrt(count), None, (), [count] * len(levels)
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([1.1], [(3, "unconfirmed")]),
+        ([0.9], [(3, "unconfirmed")]),
+        ([1.1, 1.1], [(3, "confirmed")]),
+        ([1.1, 1.0], [(3, "withdrawn")]),
+        ([1.005], []),
+    ],
+)
+def test_a_young_series_is_judged_by_its_replicates(after, said):
+    levels = [1.0, 1.0, 1.0, *after]
+    assert [(one.index, one.state) for one in find_departures(*young(levels))] == said
+    assert find_departures(*young(levels, count=3)) == []
+
+
+def test_a_second_commit_is_held_against_the_first_and_one_replicate_says_nothing_of_others():
+    values, spreads, _groups, _shifts, replicates = young([1.0, 1.1])
+    [one] = find_departures(values, spreads, replicates=replicates)
+    assert (one.index, one.before) == (1, [0])
+    assert one.interval[0] < values[1] / values[0] < one.interval[1]
+    assert find_departures(values, spreads) == []
+    assert find_departures(values, spreads, ["a", "b"], replicates=replicates) == []
+
+
+def test_after_an_early_change_point_a_young_level_is_its_own():
+    values, spreads, _groups, _shifts, replicates = young([1.0] * 3 + [1.2] * 3 + [1.4, 1.2, 1.2], seed=1)
+    shifts = find_shifts(values, spreads)
+    assert [one.index for one in shifts] == [3]
+    [one] = find_departures(values, spreads, None, shifts, replicates)
+    assert (one.index, one.before) == (6, [3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda random, shape: 0.01 * random.normal(size=shape),
+        lambda random, shape: (
+            np.where(random.random(shape) < 0.3, 0.223, 0) + 0.03 * random.normal(size=shape)
+        ),
+        lambda random, shape: 0.01 * random.standard_t(3, size=shape),
+    ],
+    ids=["gaussian", "modes", "tails"],
+)
+def test_of_young_series_without_a_step_few_are_said_to_have_one(noise):
+    """One of a hundred is promised; with more than 9 of 500 it is not kept."""
+    series = [young([1.0] * n, noise=noise, seed=100 * n + at) for n in (2, 3, 4, 5, 7) for at in range(100)]
+    assert sum(any(one.index == len(row[0]) - 1 for one in find_departures(*row)) for row in series) <= 9
+
+
 def test_a_count_that_was_always_the_same_departs_by_one():
     assert found([2048.0] * 10 + [2049.0]) == [(10, "unconfirmed")]
     assert found([2048.0] * 6 + [2049.0]) == []

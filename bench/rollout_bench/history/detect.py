@@ -20,6 +20,7 @@ from ..schema.metrics import CONTROL_RATIO, STEP, is_worse
 from ..schema.metrics import metric as metric_facts
 from ..stats.change_points import LEAST_POINTS, NO_NOISE, Shift, find_exact_shifts, find_shifts
 from ..stats.newest import FALSE_ALARMS, Departure, State, find_departures
+from ..stats.ratios import LEAST_REPLICATES
 from . import confirm
 from .control import control_of, link_error
 from .forks import MANY_POINTS, forks
@@ -165,7 +166,8 @@ def _judge(
             count += 1
             exact = _is_exact(points, metric)
             series = measured(points, metric)
-            if len(series.values) < (2 if exact else LEAST_POINTS):
+            judged = exact or min(series.replicates, default=0) >= LEAST_REPLICATES
+            if len(series.values) < (2 if judged else LEAST_POINTS):
                 short.append(Short(key, metric, len(series.values)))
             found += _changes(key, metric, series, exact, root, tracked)
     return Judged(found, short, count)
@@ -219,7 +221,7 @@ def _changes_of(series: Measured, exact: bool) -> tuple[list[Shift], list[Depart
         return find_exact_shifts(series.values), []
     numbers = series.values, series.spreads, series.hardware
     shifts = find_shifts(*numbers)
-    return shifts, find_departures(*numbers, shifts)
+    return shifts, find_departures(*numbers, shifts, series.replicates)
 
 
 def _beyond_links(one: Shift | Departure, series: Measured) -> bool:

@@ -7,6 +7,7 @@ from math import fsum, inf, sqrt
 from statistics import median
 from typing import Any
 
+from ..schema.metrics import CONTROL_RATIO
 from .results import Commit, Point
 
 
@@ -21,6 +22,8 @@ class Measured:
     spreads: list[float]
     """Standard errors of the values within a commit, the larger of those that samples and that records show;
     0 where there is one sample."""
+    replicates: list[int]
+    """Engine starts that a spread is of; 1 where samples are rounds, which say nothing of other starts."""
     hardware: list[str] | None
     """The hardware of each point where it alternates, so that each has a level of its own."""
 
@@ -33,7 +36,7 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
     of_commit: dict[Commit, list[Point]] = {}
     for point in points:
         of_commit.setdefault(point.commit, []).append(point)
-    found = Measured([], [], [], [], None)
+    found = Measured([], [], [], [], [], None)
     for commit, some in of_commit.items():
         records = [point.samples(metric) for point in some]
         samples = records[0] if len(records) == 1 else [one for record in records for one in record]
@@ -44,6 +47,7 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
             found.values.append(value)
             between = _standard_error([median(one) for one in records]) if len(records) > 1 else 0.0
             found.spreads.append(max(_standard_error(samples), between))
+            found.replicates.append(len(samples) if metric == CONTROL_RATIO else 1)
     return replace(found, hardware=_hardware(found.points))
 
 

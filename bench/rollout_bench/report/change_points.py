@@ -8,6 +8,7 @@ from ..history.detect import ChangePoint, Short
 from ..history.locks import Changes, told
 from ..history.results import Commit, Results
 from ..stats.change_points import LEAST_POINTS
+from ..stats.ratios import LEAST_REPLICATES
 from .names import Group, group_of
 from .numbers import change, change_interval, confidence
 from .parts import explained
@@ -90,4 +91,7 @@ def _short(short: Sequence[Short]) -> str:
         f"{series} series with {points} point{'s' * (points != 1)}"
         for points, series in sorted(Counter(one.points for one in short).items())
     )
-    return f"not judged, since a verdict takes {LEAST_POINTS} points: {said}"
+    return (
+        f"not judged, since a verdict takes {LEAST_POINTS} points, or {LEAST_REPLICATES} ratios to the "
+        f"control at each: {said}"
+    )

@@ -125,7 +125,7 @@ def write_pages(
     shared |= {"groups": [], "change_points": []}
     _script(data / "shared.js", f"RP.front = {literal(shared)};")
     listed = {"findings": [finding_data(one, place) for one in found], "triage": content.get("triage")}
-    listed |= {name: content[name] for name in ("step_times", "least_commits")}
+    listed |= {name: content[name] for name in ("step_times", "least_commits", "least_replicates")}
     _script(data / "regressions.js", f"RP.front = {literal(shared | listed)};")
     return folder / "index.html"
 

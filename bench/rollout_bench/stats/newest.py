@@ -5,8 +5,9 @@
 A change point takes three points at the new level, this takes one; those that follow confirm or withdraw it.
 Noise is what the series has shown from point to point, about the levels that it had, and never less than
 within points. Two bounds must be passed: Student's, and one for noise that is no bell (two modes, a tail),
-which lies beyond the greatest departure of the history, the farther the shorter that is. Works on logarithms.
-Knows numbers only.
+which lies beyond the greatest departure of the history, the farther the shorter that is. A series that is
+too young to have shown noise is judged by that within points, where each has enough replicates for it. Works
+on logarithms. Knows numbers only.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from .change_points import LEAST_POINTS, MEDIAN_ERROR, NO_NOISE, Shift
+from .ratios import LEAST_REPLICATES
 from .scan import LEAST_LEVEL
 
 State = Literal["unconfirmed", "confirmed", "withdrawn"]
@@ -43,7 +45,7 @@ class Departure:
     ratio: float
     """The point over the level."""
     interval: tuple[float, float]
-    """99 % interval of the ratio, by the wider of both bounds."""
+    """99 % interval of the ratio, by the widest of the bounds."""
     state: State
     """What the points after it say; unconfirmed where there are none, or they lie too close to tell."""
 
@@ -53,20 +55,51 @@ def find_departures(
     spreads: Sequence[float] | None = None,
     groups: Sequence[str] | None = None,
     shifts: Sequence[Shift] = (),
+    replicates: Sequence[int] | None = None,
 ) -> list[Departure]:
     """Departures among the last PENDING points that lie after the last of `shifts`, oldest first.
 
-    Values, spreads and groups are as for `find_shifts`. A point is judged by those before it alone.
+    Values, spreads and groups are as for `find_shifts`; `replicates` are those of each value whose standard
+    error its spread is. A point is judged by itself and those before it alone.
     """
     logs = np.log(np.asarray(values, float))
     errors = np.zeros(len(logs)) if spreads is None else np.asarray(spreads) / np.asarray(values)
     names = np.asarray(groups if groups is not None else [""] * len(logs))
+    counts = np.asarray(replicates if replicates is not None else [1] * len(logs))
     edges = [0, *(shift.index for shift in shifts)]
     found: list[Departure] = []
-    for at in range(max(edges[-1] + LEAST_LEVEL, LEAST_POINTS - 1, len(logs) - PENDING), len(logs)):
-        if not found or found[-1].state == "withdrawn":  # what follows one that stands is told by its state
+    for at in range(max(edges[-1] + 1, len(logs) - PENDING), len(logs)):
+        if found and found[-1].state != "withdrawn":
+            break  # what follows one that stands is told by its state
+        if at < LEAST_POINTS - 1:
+            found += _young(logs, errors, names, counts, edges[-1], at)
+        elif at >= edges[-1] + LEAST_LEVEL:
             found += _departure(logs, errors, names, [*edges, at])
     return found
+
+
+def _young(
+    logs: np.ndarray, errors: np.ndarray, names: np.ndarray, counts: np.ndarray, begin: int, at: int
+) -> list[Departure]:
+    """That of one of the first points, by what its replicates and those of the level before it differ by."""
+    same = names == names[at]
+    level = begin + np.flatnonzero(same[begin:at])
+    of = [*level, at]
+    if not len(level) or counts[of].min() < LEAST_REPLICATES:
+        return []
+    freedom = counts[of] - 1
+    variance = max(float(np.sum(freedom * counts[of] * errors[of] ** 2) / freedom.sum()), NO_NOISE**2)
+    own = max(np.sqrt(variance / counts[at]), errors[at]) * MEDIAN_ERROR
+    of_level = np.sqrt(variance / counts[level].sum()) * MEDIAN_ERROR
+    sure = float(stdtrit(freedom.sum(), 1 - FALSE_ALARMS / 2))
+    middle = float(np.median(logs[level]))
+    half = max(sure * float(np.hypot(own, of_level)), _beyond(np.abs(logs[level] - middle)))
+    shift = float(logs[at]) - middle
+    if abs(shift) <= half:
+        return []
+    after = [float(one) - middle for one in logs[at + 1 :][same[at + 1 :]]]
+    enough = sure * float(np.hypot(own / np.sqrt(max(1, len(after))), of_level))
+    return [_told(at, [*map(int, level)], shift, half, after, enough)]
 
 
 def _departure(logs: np.ndarray, errors: np.ndarray, names: np.ndarray, edges: list[int]) -> list[Departure]:
@@ -84,20 +117,32 @@ def _departure(logs: np.ndarray, errors: np.ndarray, names: np.ndarray, edges: l
     noise = max(spread, NO_NOISE, float(np.median(errors[:at])))
     of_level = noise * MEDIAN_ERROR / np.sqrt(len(levels[names[at]]))
     sure = float(stdtrit(_WORTH * free, 1 - FALSE_ALARMS / 2))
-    beyond = max(1.0, (FALSE_ALARMS * (len(rest) + 1)) ** (-1 / _TAIL)) * rest.max()
-    half = max(sure * np.hypot(max(noise, errors[at]), of_level), beyond)
+    half = max(sure * np.hypot(max(noise, errors[at]), of_level), _beyond(rest))
     shift = float(logs[at]) - middles[names[at]]
     if abs(shift) <= half:
         return []
     after = [float(logs[i]) - middles[names[i]] for i in range(at + 1, len(logs)) if names[i] in middles]
-    stayed = float(np.median(after)) * np.sign(shift) if after else 0.0
+    enough = sure * np.hypot(noise * MEDIAN_ERROR / np.sqrt(max(1, len(after))), of_level)
+    return [_told(at, levels[names[at]], shift, half, after, float(enough))]
+
+
+def _beyond(rest: np.ndarray) -> float:
+    """The least distance from a level that the history, by the greatest it has shown, does not explain."""
+    return float(max(1.0, (FALSE_ALARMS * (len(rest) + 1)) ** (-1 / _TAIL)) * rest.max())
+
+
+def _told(
+    at: int, level: Sequence[int], shift: float, half: float, after: Sequence[float], enough: float
+) -> Departure:
+    """A departure with what the points after it say; `enough` of it in their median confirms it."""
+    stayed = float(np.median(after)) * np.sign(shift) if len(after) else 0.0
     state: State = "unconfirmed"
-    if after and stayed < abs(shift) / 2:
+    if len(after) and stayed < abs(shift) / 2:
         state = "withdrawn"
-    elif after and stayed > sure * np.hypot(noise * MEDIAN_ERROR / np.sqrt(len(after)), of_level):
+    elif len(after) and stayed > enough:
         state = "confirmed"
     interval = float(np.exp(shift - half)), float(np.exp(shift + half))
-    return [Departure(at, levels[names[at]], float(np.exp(shift)), interval, state)]
+    return Departure(at, level, float(np.exp(shift)), interval, state)
 
 
 def _residuals(logs: np.ndarray, names: np.ndarray) -> np.ndarray:

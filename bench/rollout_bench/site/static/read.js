@@ -7,7 +7,7 @@ function changePoints() {
   const least = RP.front.least_commits;
   const short =
     commits < least &&
-    `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise.`;
+    `This history has ${commits} measured commit${commits > 1 ? "s" : ""}; at least ${least} are needed to distinguish a change from noise, or ${RP.front.least_replicates} engine starts at each beside the control.`;
   if (!found.length) {
     RP.put("change-points", RP.say(short || `No change point was found in ${commits} commits of this selection.`));
     return;

@@ -69,7 +69,7 @@
     kinds.filter(([, some]) => some.length).flatMap(([title, some]) => [RP.el("h2", {}, title), ...some.map(section)]),
   );
   if (!front.findings.length)
-    RP.put("none", RP.say(`No change point was found. A series takes ${front.least_commits} measured commits before a change can be told from noise.`));
+    RP.put("none", RP.say(`No change point was found. A series takes ${front.least_commits} measured commits, or ${front.least_replicates} engine starts at each beside the control, before a change can be told from noise.`));
 
   function goTo() {
     const name = decodeURIComponent(location.hash.slice(1));
