@@ -42,6 +42,7 @@ def test_a_pooled_record_is_taken_apart_by_session_as_it_was_put_together():
         replace(record(step, ratio), provenance={"session": session, "commit": "c"})
         for step, ratio, session in ((2.0, 1.1, "a"), (3.0, 1.2, "b"))
     ]
+    apart[1].observed["control"]["metrics"] = {"step_seconds": [1.0, 2.0]}
     [both] = pool([[one] for one in apart])
     [whole] = pool([[both], [apart[0]]])  # as where more is measured later
     assert both.observed["replicates"] == {"session": ["a", "b"], "rounds": [2, 2], "spoilt": [1, 1]}
@@ -50,6 +51,7 @@ def test_a_pooled_record_is_taken_apart_by_session_as_it_was_put_together():
         assert [one.provenance["session"] for one in found] == sessions
         assert [one.metrics for one in found[:2]] == [one.metrics for one in apart]
         assert [one.observed["host"]["spoilt"] for one in found] == [1] * len(found)
+        assert [one.observed["control"] for one in found[:2]] == [one.observed["control"] for one in apart]
 
 
 @pytest.mark.parametrize(("starts", "count"), [(1, 1), (3, 0)])

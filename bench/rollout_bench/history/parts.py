@@ -6,7 +6,8 @@ As in a gate (`gate.parts`), with the control in the place of the base: a part's
 rounds of (its seconds - the control's) / the control's step time, over all engine steps of the rollout, so
 that what the host did meanwhile falls out of it, too. What the control does not count, as vLLM's own path the
 pipe, is taken whole. Without a control it is the part's seconds. A part has changed by the difference of the
-medians of both levels, and its noise is how much it varies from commit to commit at either.
+medians of both levels, and its noise is how much it varies from commit to commit at either, or, where the
+level before has few commits, from engine start to engine start.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from statistics import median, variance
 
 import numpy as np
 
+from ..measure.pool import replicates_of
 from ..schema.metrics import CONTROL_RATIO, ENGINE_STEP, METRICS, PARTS, STEP
 from ..schema.record import Record
 from ..stats.change_points import MEDIAN_ERROR, NO_NOISE
@@ -65,6 +67,10 @@ def parts_of(metric: str, before: Sequence[Record], after: Sequence[Record]) -> 
     if metric == CONTROL_RATIO:
         control = control_of(before[-1])
         before, after = ([one for one in of if control_of(one) == control] for of in (before, after))
+    if len(before) < LEAST_PAIRS:  # commits; then how engine starts vary is what is known of its noise
+        before, after = (
+            [start for one in of for start in replicates_of(one)] or of for of in (before, after)
+        )
     levels = {name: (_values(name, metric, before), _values(name, metric, after)) for name in PARTS}
     names = shown([name for name, both in levels.items() if all(both)])
     step = median(median(one.metrics[metric]) for one in before)

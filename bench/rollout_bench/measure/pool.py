@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 from ..schema.record import MEASURED, Record
@@ -70,22 +70,29 @@ def replicates_of(record: Record) -> list[Record]:
     facts = _replicates(record)
     ends = [*accumulate(facts["rounds"], initial=0)]
     observed = {name: fact for name, fact in record.observed.items() if name not in _OF_ALL}
-    if control := observed.get("control"):
-        observed["control"] = {name: fact for name, fact in control.items() if name != "metrics"}
+    control = observed.pop("control", None)
+
+    def own(metrics: Mapping[str, list[float]], number: int) -> dict[str, list[float]]:
+        begin, end = ends[number : number + 2]
+        return {
+            name: samples[begin:end] if len(samples) == ends[-1] else samples[number : number + 1]
+            for name, samples in metrics.items()
+            if len(samples) in (ends[-1], len(facts["rounds"]))
+        }
+
+    def beside(number: int) -> dict[str, Any]:
+        if not control:
+            return {}
+        return {"control": control | {"metrics": own(control.get("metrics") or {}, number)}}
+
     return [
         replace(
             record,
-            metrics={
-                name: samples[begin:end] if len(samples) == ends[-1] else samples[number : number + 1]
-                for name, samples in record.metrics.items()
-                if len(samples) in (ends[-1], len(facts["rounds"]))
-            },
-            observed=observed | {"engine_starts": 1, "host": {"spoilt": spoilt}},
+            metrics=own(record.metrics, number),
+            observed=observed | beside(number) | {"engine_starts": 1, "host": {"spoilt": spoilt}},
             provenance=record.provenance | {"session": session},
         )
-        for number, (session, spoilt, (begin, end)) in enumerate(
-            zip(facts["session"], facts["spoilt"], pairwise(ends), strict=False)
-        )
+        for number, (session, spoilt) in enumerate(zip(facts["session"], facts["spoilt"], strict=True))
     ]
 
 

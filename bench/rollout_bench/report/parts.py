@@ -15,14 +15,16 @@ def explained(ratio: float, parts: Sequence[Mapping[str, Any]], counts: Mapping[
 
     First what is firm, then the most of what may be noise; and the counts that have changed, by their ratios.
     """
-    if not parts:
-        return ""
+    return f"{change(ratio)}: {of_parts(parts, counts)}" if parts else ""
+
+
+def of_parts(parts: Sequence[Mapping[str, Any]], counts: Mapping[str, float]) -> str:
+    """The parts alone, behind a change that is said already."""
     firm = [part for part in parts if part["verdict"] != CANNOT_TELL]
     unclear = sorted((part for part in parts if part not in firm), key=lambda part: -abs(part["change"]))
     few = _points(unclear[:_MOST_UNCLEAR])
     counted = [f"{title(name)} {change(one)}" for name, one in counts.items()]
-    found = [_points(firm), few and f"not clear: {few}", *counted]
-    return f"{change(ratio)}: {'; '.join(filter(None, found))}"
+    return "; ".join(filter(None, [_points(firm), few and f"not clear: {few}", *counted]))
 
 
 def _points(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -1,12 +1,13 @@
 """A release a row: its ratio to the control by path, change points, and what changed in its lock. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from ..history.detect import ChangePoint
 from ..history.ledger import Entry
 from ..history.locks import changed, pins
+from ..history.parts import parts_of
 from ..history.results import Point, Results
 from ..schema.metrics import CONTROL_RATIO, EXACT, title
 from ..schema.record import MEASURED
@@ -16,6 +17,7 @@ from .estimate import Estimate, estimate_of, ratio
 from .footnotes import Footnotes
 from .names import Group, group_of
 from .numbers import change, change_interval, interval
+from .parts import of_parts
 from .reasons import first_line
 from .table import listed, table, wrapped
 
@@ -155,12 +157,17 @@ def _case(
     names = {one.subject: one.name for one in entries}
     stepped = [
         f"{marks[where]} {names[where[0]]} over {before.name}, {where[1]}: {change(over.middle)} "
-        f"{change_interval(over.low, over.high)}"
+        f"{change_interval(over.low, over.high)}{_parts(cells[before.subject, where[1]], cells[where])}"
         for where, (before, over) in steps.items()
         if where not in shifted
     ]
     said = [(point, f"{_mark(point.worse)} {_said(point, entries)}") for point in mine]
     return Case(f"{group}, batch {batch}: {title(metric)} [99 %]", newest, paths, rows, stepped, said)
+
+
+def _parts(before: Point, after: Point) -> str:
+    found = parts_of(CONTROL_RATIO, [before.record], [after.record])
+    return f": {of_parts([asdict(one) for one in found], {})}" if found else ""
 
 
 def _steps(
