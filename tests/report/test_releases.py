@@ -94,6 +94,23 @@ def test_a_release_beyond_both_intervals_from_the_one_before_is_marked(tmp_path)
     assert said.startswith("▲ 0.1.0 over 0.0.0, zmq: +4.7 % [+")
 
 
+def test_cases_whose_intervals_are_of_engine_starts_come_first(tmp_path):
+    commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES[:2])]
+    write_records(tmp_path, commits, batches=(1, 8), paths={"zmq": 1.0}, metrics=["step_seconds"])
+
+    def measured(point):
+        starts = 1 if point.record.workload["batch"] == 1 else 4
+        metrics = point.record.metrics | {"control_ratio": RATIOS[0][:starts]}
+        observed = point.record.observed | {"engine_starts": starts}
+        return replace(point, record=replace(point.record, metrics=metrics, observed=observed))
+
+    results = read_results(tmp_path, commits)
+    results = replace(results, points=[*map(measured, results.points)])
+    shown = releases_report(ENTRIES[:2], results, [])
+    titles = [line for line in shown.splitlines() if line.startswith("simulated-1x")]
+    assert [one.partition(", batch ")[2][0] for one in titles] == ["8", "1"]
+
+
 def test_a_step_time_without_a_control_marks_no_release_since_its_interval_is_of_one_engine(tmp_path):
     commits = [Commit(f"{n:040x}", one.subject, one.published) for n, one in enumerate(ENTRIES[:2])]
     write_records(

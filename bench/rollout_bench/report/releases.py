@@ -13,7 +13,7 @@ from ..schema.metrics import CONTROL_RATIO, EXACT, title
 from ..schema.record import MEASURED
 from .answer import STEP_TIME, comparable, grouped
 from .change_points import environment
-from .estimate import Estimate, estimate_of, ratio
+from .estimate import ONE_REPLICATE, Estimate, estimate_of, ratio
 from .footnotes import Footnotes
 from .names import Group, group_of
 from .numbers import change, change_interval, interval
@@ -52,6 +52,8 @@ class Case:
     """The paths of a group at a batch, release by release."""
 
     title: str
+    sure: bool
+    """Whether a release has an interval that is of engine starts; such cases come first."""
     newest: str
     """The newest measured release over the one before, in a sentence; empty where there are not two."""
     paths: Sequence[str]
@@ -83,6 +85,7 @@ def read_releases(entries: Sequence[Entry], results: Results, points: Sequence[C
         for group, batches in grouped(results.points).items()
         for batch, some in batches.items()
     ]
+    cases.sort(key=lambda case: not case.sure)
     return Releases(cases, notes.lines(), _reasons(entries, results.points), _changes(entries))
 
 
@@ -162,7 +165,13 @@ def _case(
         if where not in shifted
     ]
     said = [(point, f"{_mark(point.worse)} {_said(point, entries)}") for point in mine]
-    return Case(f"{group}, batch {batch}: {title(metric)} [99 %]", newest, paths, rows, stepped, said)
+    sure = any(
+        value.has_interval and ONE_REPLICATE not in value.warnings
+        for by_path in values.values()
+        for value in by_path.values()
+    )
+    name = f"{group}, batch {batch}: {title(metric)} [99 %]"
+    return Case(name, sure, newest, paths, rows, stepped, said)
 
 
 def _parts(before: Point, after: Point) -> str:
