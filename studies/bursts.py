@@ -7,6 +7,7 @@ Bursts and the pauses between them have random lengths; what they are like follo
 
 import argparse
 import contextlib
+import os
 import random
 import subprocess
 import sys
@@ -19,8 +20,8 @@ BUSY, IDLE = 3.0, 6.0
 
 @contextlib.contextmanager
 def bursts(seed: int = 0) -> Iterator[None]:
-    """For a block, a process that computes on one core in bursts."""
-    process = subprocess.Popen([sys.executable, __file__, "--seed", str(seed), "--load"])
+    """For a block, a process that computes on one core in bursts; it ends with this one at the latest."""
+    process = subprocess.Popen([sys.executable, __file__, "--seed", str(seed), "--load", str(os.getpid())])
     try:
         yield
     finally:
@@ -28,13 +29,15 @@ def bursts(seed: int = 0) -> Iterator[None]:
         process.wait()
 
 
-def _load(seed: int) -> None:
+def _load(seed: int, parent: int) -> None:
     draw = random.Random(seed)
-    while True:
+    while os.getppid() == parent:
         end = time.monotonic() + draw.expovariate(1 / BUSY)
-        while time.monotonic() < end:
+        while time.monotonic() < end and os.getppid() == parent:
             pass
-        time.sleep(draw.expovariate(1 / IDLE))
+        end += draw.expovariate(1 / IDLE)
+        while (left := end - time.monotonic()) > 0 and os.getppid() == parent:
+            time.sleep(min(left, 0.5))
 
 
 def main() -> None:
@@ -43,11 +46,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--load", type=int, help=argparse.SUPPRESS)  # the process with which it ends
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     if given.load:
-        _load(given.seed)
+        _load(given.seed, given.load)
     with bursts(given.seed):
         sys.exit(subprocess.run(given.command).returncode)
 

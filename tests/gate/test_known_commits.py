@@ -13,6 +13,8 @@ from collections import Counter
 import exam
 import pytest
 
+from studies.bursts import bursts
+
 pytestmark = [pytest.mark.exam, pytest.mark.timeout(7200)]
 
 COMMITS_A_LEVEL = 9
@@ -92,20 +94,23 @@ def real(tmp_path_factory) -> exam.Repository:
 
 @pytest.mark.timeout(6 * 3600)
 def test_gates_with_real_engines_call_a_commit_worse_than_itself_once_in_twenty_at_most(real):
-    """Whatever else the machine does meanwhile: a busy one makes it `cannot tell`, and never `worse`."""
+    """While another process loads a core in bursts: that may make it `cannot tell`, and never `worse`."""
     gates, budget = int(os.environ.get("EXAM_GATES", "2")), os.environ.get("EXAM_MINUTES", "8")
     count: Counter[str] = Counter()
-    for _ in range(gates):
-        done = real.gate("first", "first", "--paths", "zmq", "--budget", budget, "--json")
-        print(done.stdout or done.stderr[-2000:])
-        count[json.loads(done.stdout)["verdict"] if done.stdout else "not measured"] += 1
+    with bursts():
+        for _ in range(gates):
+            done = real.gate("first", "first", "--paths", "zmq", "--budget", budget, "--json")
+            print(done.stdout or done.stderr[-2000:])
+            count[json.loads(done.stdout)["verdict"] if done.stdout else "not measured"] += 1
     print(f"verdicts of {gates} gates: {dict(count)}")
     assert count["worse"] <= gates // 20
     assert not count["not measured"]
 
 
 def test_a_gate_with_real_engines_finds_a_delay(real):
-    content = verdict_of(real.gate("first", "delayed", "--paths", "zmq,sync", "--budget", "30", "--json"))
+    with bursts():
+        done = real.gate("first", "delayed", "--paths", "zmq,sync", "--budget", "30", "--json")
+    content = verdict_of(done)
     found = {(row["path"], row["verdict"]) for row in content["verdicts"] if row["metric"] == "step_seconds"}
     assert ("zmq", "worse") in found
     assert ("sync", "worse") not in found
