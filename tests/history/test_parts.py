@@ -60,15 +60,15 @@ def test_the_part_that_changed_is_named_beside_the_change_though_the_host_wander
     assert found.first == COMMITS[AT]
     parts = {part.name: part for part in found.parts}
     assert {name: part.verdict for name, part in parts.items()} == {
-        "GPU": "same", "scheduler": "worse", "pipe": "same"
+        "GPU": "same", "GPU idle": "worse", "scheduler": "worse", "pipe": "same"
     }  # fmt: skip
     assert parts["scheduler"].change == pytest.approx(0.06, abs=0.01)
     assert parts["scheduler"].interval[0] < parts["scheduler"].change < parts["scheduler"].interval[1]
     assert found.counts == {"wire_bytes": 1.05}
     text = " ".join(change_points_table([found], [], results).split())
     assert (
-        " zmq 8 +6.4 %: GPU +0.0, scheduler +6.0, pipe −0.7; bytes on the wire in an engine step +5.0 %"
-        in text
+        " zmq 8 +6.4 %: GPU +0.0, GPU idle +6.4, scheduler +6.0, pipe −0.7; "
+        "bytes on the wire in an engine step +5.0 %" in text
     )
 
 
@@ -84,7 +84,7 @@ def test_one_commit_alone_has_parts_by_the_noise_of_those_before(later, state):
 def test_without_a_control_parts_are_absolute_and_with_another_one_there_are_none():
     [found] = find_change_points(history(None, change=0.02), metrics=["step_seconds"])
     parts = {part.name: part.change for part in found.parts}
-    assert list(parts) == ["GPU", "scheduler", "pipe"]
+    assert list(parts) == ["GPU", "GPU idle", "scheduler", "pipe"]
     assert parts["scheduler"] == pytest.approx(found.ratio - 1, rel=0.1)
     results = history()
     for point in results.points[AT:]:

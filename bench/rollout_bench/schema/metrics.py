@@ -387,6 +387,7 @@ STEP, ENGINE_STEP = "step_seconds", "engine_step_seconds"
 
 PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "GPU": ((ENGINE_STEP,), ("gpu_idle_seconds",)),
+    "GPU idle": (("gpu_idle_seconds",), ()),
     "worker": ((ENGINE_STEP,), ("worker_idle_seconds",)),
     "scheduler": (("stage_schedule_seconds", "stage_update_seconds"), ()),
     "launch": (("stage_launch_seconds",), ()),
@@ -397,7 +398,8 @@ PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "engine CPU": (("engine_cpu_seconds",), ()),
 }
 """What explains a step time: the metrics, of an engine step, that a part is the sum of, and those that are
-taken off. Parts overlap, and engine CPU has what scheduler and pipe compute in it, so they do not add up."""
+taken off. GPU and GPU idle are all of a step. The others lie within these and overlap: engine CPU has what
+scheduler and pipe compute in it."""
 
 
 _ENDINGS: tuple[Unit, ...] = ("seconds", "bytes", "share")
