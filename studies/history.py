@@ -36,7 +36,7 @@ from rollout_bench.measure.pool import pool
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.sequence import ROLLOUTS
 from rollout_bench.measure.session import Contestant, attempt
-from rollout_bench.measure.sizing import at_once
+from rollout_bench.measure.sizing import at_once, shared_out
 from rollout_bench.measure.tracked import read_tracked
 from rollout_bench.schema.metrics import CONTROL_RATIO, STEP
 from rollout_bench.schema.record import MEASURED, REFERENCE, Record, read_records
@@ -78,8 +78,7 @@ def measure(given: argparse.Namespace) -> None:
         )
     ]
     room = min(given.most, at_once(tracked.preset, tracked.tensor_parallel_size, tracked.workloads))
-    sessions = -(-len(commits) // max(1, room - 1))
-    groups = [commits[number::sessions] for number in range(sessions)]
+    groups = shared_out(commits, room - 1)
     done = {one.provenance["replicate"] for one in _kept(given.sessions) if one.status == MEASURED}
     took = 0.0
     for number in range(given.replicates * len(groups)):

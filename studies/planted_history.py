@@ -24,24 +24,33 @@ _PERSON = {
 }
 
 
-def write_commits(folder: Path, what: str, size: int) -> list[str]:
-    """Clone, add the commits, and return their hashes, oldest first."""
+def clone(folder: Path) -> None:
+    """Make a folder a clone of this checkout, on its branch main."""
     _git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
     _git(folder, "checkout", "--quiet", "-B", "main")
-    begin = int(_git(folder, "show", "--no-patch", "--format=%ct", "HEAD"))
+
+
+def commit(folder: Path, subject: str) -> str:
+    """Commit all that has changed, a second after the commit before, and return the hash."""
+    _git(folder, "add", "--all")
+    date = f"{int(_git(folder, 'show', '--no-patch', '--format=%ct', 'HEAD')) + 1} +0000"
+    dated = _PERSON | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    _git(folder, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", subject, **dated)
+    return _git(folder, "rev-parse", "HEAD")
+
+
+def write_commits(folder: Path, what: str, size: int) -> list[str]:
+    """Clone, add the commits, and return their hashes, oldest first."""
+    clone(folder)
     hashes: list[str] = []
-    for number, subject in enumerate(SUBJECTS):
+    for subject in SUBJECTS:
         if subject == "Slower":
             change(folder, what, size)
         elif subject == "As before":
             _git(folder, "checkout", "--quiet", hashes[-2], "--", "rollout_perf")
         else:
             (folder / "NOTES").write_text(f"{subject}\n")
-        _git(folder, "add", "--all")
-        date = f"{begin + number + 1} +0000"
-        dated = _PERSON | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-        _git(folder, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", subject, **dated)
-        hashes.append(_git(folder, "rev-parse", "HEAD"))
+        hashes.append(commit(folder, subject))
     return hashes
 
 

@@ -32,7 +32,7 @@ from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.sequence import kept_records
 from rollout_bench.measure.session import Contestant, run_session
 from rollout_bench.measure.shared import sut_fingerprint, with_kept
-from rollout_bench.measure.sizing import at_once
+from rollout_bench.measure.sizing import at_once, shared_out
 from rollout_bench.measure.tracked import Tracked, read_tracked
 from rollout_bench.report.reasons import first_line
 from rollout_bench.report.releases import releases_report
@@ -194,10 +194,8 @@ def _sessions(
     for replicate in range(1, replicates + 1):
         for one in tracked:
             room = most or max(1, (at_once(one.preset, one.tensor_parallel_size, one.workloads) - 1) // paths)
-            left = study.left(one, replicate)
-            sessions = -(-len(left) // room)
-            for number in range(sessions):
-                yield one, left[number::sessions]
+            for some in shared_out(study.left(one, replicate), room):
+                yield one, some
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """studies/planted.py and planted_history.py: changes are where they are put, and undone where they say so."""
 
 import ast
-import subprocess
 
 import pytest
+from rollout_bench import git
 
 from studies.planted import PLANTS, plant
 from studies.planted_history import SUBJECTS, write_commits
@@ -22,10 +22,9 @@ def test_a_history_has_one_other_system_under_test_and_the_same_hashes_each_time
     once, again = (write_commits(tmp_path / name, "kernel", 7) for name in ("once", "again"))
     assert once == again
 
-    def tree(commit):
-        asked = ["git", "-C", tmp_path / "once", "rev-parse", f"{commit}:rollout_perf"]
-        return subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-
-    trees = dict(zip(SUBJECTS, map(tree, once), strict=True))
+    trees = {
+        subject: git.answer(tmp_path / "once", "rev-parse", f"{one}:rollout_perf")
+        for subject, one in zip(SUBJECTS, once, strict=True)
+    }
     assert len(set(trees.values())) == 2
     assert [subject for subject, one in trees.items() if one != trees["Note 1"]] == ["Slower"]

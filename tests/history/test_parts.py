@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pytest
 from rollout_bench.history.detect import find_change_points
-from rollout_bench.history.parts import parts_of
 from rollout_bench.history.results import Commit, Point, Results
-from rollout_bench.measure.control import with_ratios
-from rollout_bench.measure.pool import pooled
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.change_points import change_points_table
-from rollout_bench.schema.record import MEASURED, Record, read_records
+from rollout_bench.schema.record import MEASURED, Record
 
-PLANTED = Path(__file__).resolve().parents[2] / "results/h100-4x/exam/2026-11-27-7b-planted-history.jsonl"
 COMMITS = [Commit(f"{number:08x}" + "0" * 32, f"commit {number}", number) for number in range(20)]
 CONTROL = {"commit": "c" * 40, "lock": "l"}
 GPU, SCHEDULER, STEPS, AT = 0.0080, 0.0004, 200, 12
@@ -92,17 +88,3 @@ def test_without_a_control_parts_are_absolute_and_with_another_one_there_are_non
     [found] = find_change_points(results, metrics=["control_ratio"])
     assert found.parts == []
     assert found.counts == {"wire_bytes": 1.05}
-
-
-@pytest.mark.parametrize("batch", [1, 64])
-def test_of_few_commits_engine_starts_make_a_part_firm(batch):
-    """A history of studies/planted_history.py, measured on an H100: its fourth is slower on the GPU."""
-    builds: dict[str, list[Record]] = {}
-    for one in with_ratios(read_records(PLANTED.read_text())):
-        if one.workload["batch"] == batch:
-            builds.setdefault(one.provenance["commit"][:8], []).append(one)
-    before = [pooled(builds[name]) for name in ("cf2aeaa8", "b872309e", "c0e7f62e")]
-    parts = {part.name: part for part in parts_of("control_ratio", before, [pooled(builds["a7aaf37c"])])}
-    assert parts["GPU"].verdict == "worse"
-    assert 0.035 < parts["GPU"].change < 0.055
-    assert parts["pipe"].verdict == "same"

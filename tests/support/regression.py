@@ -7,7 +7,7 @@ that computes 2 ms longer in each engine step. Figures are made up, of a machine
 """
 
 import random
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rollout_bench.history.results import Commit, history  # noqa: E402 - it run
 from rollout_bench.measure.tracked import fixed  # noqa: E402
 from rollout_bench.schema.record import MEASURED, Record  # noqa: E402
 
-from studies.planted import change  # noqa: E402
+from studies import planted, planted_history  # noqa: E402
 
 MACHINE, ENVIRONMENT, CONTROL = "tutorial", "virtualenv-py3.11", {"commit": "c" * 40, "lock": "made up"}
 COMMITS, AT, SECONDS, STEPS = 14, 8, 0.002, 32
@@ -26,19 +26,17 @@ COMMITS, AT, SECONDS, STEPS = 14, 8, 0.002, 32
 
 def write_commits(folder: Path) -> list[Commit]:
     """Clone, add the commits, and return them, oldest first."""
-    _git(ROOT, "clone", "--quiet", str(ROOT), str(folder))
-    _git(folder, "checkout", "--quiet", "-B", "main")
-    _git(folder, "rm", "-r", "--quiet", "results/*/*")  # else their regressions are listed, too
+    planted_history.clone(folder)
+    for machine in (folder / "results").glob("*/"):
+        shutil.rmtree(machine)  # else their regressions are listed, too
     for number in range(COMMITS):
         if number == AT:
             subject = "Look at every message before it is sent"
-            change(folder, "driver", round(SECONDS * 1e6))
+            planted.change(folder, "driver", round(SECONDS * 1e6))
         else:
             subject = f"Note {number}"
             (folder / "NOTES").write_text(f"{subject}\n")
-        _git(folder, "add", "--all")
-        person = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-        _git(folder, *person, "commit", "--quiet", "--no-verify", "--message", subject)
+        planted_history.commit(folder, subject)
     return history(folder)[-COMMITS:]
 
 
@@ -76,10 +74,6 @@ def _metrics(draw: random.Random, host: float, encode: float = 0.0) -> dict[str,
         "wire_encode_seconds": [one + encode for one in carry],
         **dict.fromkeys(("wire_send_seconds", "wire_receive_seconds", "wire_decode_seconds"), carry),
     }
-
-
-def _git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", str(folder), *words], check=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BenchError
 from . import machine
@@ -15,6 +15,8 @@ from .door import PACKAGE
 from .interruption import to_sleep
 from .roofline import kv_token_bytes, weight_bytes
 from .workload import Workload
+
+_Item = TypeVar("_Item")
 
 CONCURRENCY = 1024
 """Sequences of a long-tailed workload that run at once; the others wait (verl's rollout.max_num_seqs)."""
@@ -125,6 +127,12 @@ def split(reference: str, others: Sequence[str], most: int) -> list[list[str]]:
     """Paths for sessions of at most so many contestants, or of two, with the reference in each."""
     size = max(1, most - 1)
     return [[reference, *others[place : place + size]] for place in range(0, max(1, len(others)), size)]
+
+
+def shared_out(items: Sequence[_Item], most: int) -> list[Sequence[_Item]]:
+    """Items for as few sessions as have room for all, at most so many in each; none for no items."""
+    sessions = -(-len(items) // max(1, most))
+    return [items[number::sessions] for number in range(sessions)]
 
 
 def _config(preset: str) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _case(
         before, last = measured[-2:]
         newest = _newest(last, before, values[last.subject], values[before.subject], notes)
     steps = _steps(measured, values, metric)
-    marks = {where: _mark(over.middle > 1) for where, (_before, over) in steps.items()}
+    marks = {where: _mark(over.middle > 1) for where, (_before, _now, over) in steps.items()}
     marks |= {where: _mark(point.worse) for where, point in shifted.items()}
 
     def cell(one: Entry, path: str) -> Cell:
@@ -157,11 +157,10 @@ def _case(
         return _cell(cells.get(where), metric, shifted.get(where), marks.get(where, ""), notes)
 
     rows = [(one, {path: cell(one, path) for path in paths}) for one in entries]
-    names = {one.subject: one.name for one in entries}
     stepped = [
-        f"{marks[where]} {names[where[0]]} over {before.name}, {where[1]}: {change(over.middle)} "
+        f"{marks[where]} {now.name} over {before.name}, {where[1]}: {change(over.middle)} "
         f"{change_interval(over.low, over.high)}{_parts(cells[before.subject, where[1]], cells[where])}"
-        for where, (before, over) in steps.items()
+        for where, (before, now, over) in steps.items()
         if where not in shifted
     ]
     said = [(point, f"{_mark(point.worse)} {_said(point, entries)}") for point in mine]
@@ -181,8 +180,8 @@ def _parts(before: Point, after: Point) -> str:
 
 def _steps(
     measured: Sequence[Entry], values: Mapping[str, Mapping[str, Estimate]], metric: str
-) -> dict[tuple[str, str], tuple[Entry, Estimate]]:
-    """Of a release's path, the release before and the ratio to it, where it lies beyond both their intervals.
+) -> dict[tuple[str, str], tuple[Entry, Entry, Estimate]]:
+    """By subject and path the release before, the release, and their ratio, where beyond both intervals.
 
     Those of a ratio to the control alone: it has a value an engine start, and a step time one a rollout.
     """
@@ -192,7 +191,7 @@ def _steps(
         for path, value in values[one.subject].items():
             over = ratio(value, values[last[path].subject][path]) if path in last else None
             if over is not None and over.has_interval and not over.low <= 1 <= over.high:
-                found[one.subject, path] = last[path], over
+                found[one.subject, path] = last[path], one, over
             last[path] = one
     return found
 

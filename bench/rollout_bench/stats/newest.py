@@ -135,11 +135,11 @@ def _told(
     at: int, level: Sequence[int], shift: float, half: float, after: Sequence[float], enough: float
 ) -> Departure:
     """A departure with what the points after it say; `enough` of it in their median confirms it."""
-    stayed = float(np.median(after)) * np.sign(shift) if len(after) else 0.0
+    stayed = float(np.median(after)) * np.sign(shift) if after else 0.0
     state: State = "unconfirmed"
-    if len(after) and stayed < abs(shift) / 2:
+    if after and stayed < abs(shift) / 2:
         state = "withdrawn"
-    elif len(after) and stayed > enough:
+    elif after and stayed > enough:
         state = "confirmed"
     interval = float(np.exp(shift - half)), float(np.exp(shift + half))
     return Departure(at, level, float(np.exp(shift)), interval, state)
