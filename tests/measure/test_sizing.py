@@ -89,3 +89,9 @@ def test_without_a_gpu_memory_that_is_free_says_how_many(monkeypatch):
 def test_what_does_not_fit_is_split_over_sessions_with_the_reference_in_each(most, sessions):
     assert split("z", "abc", most) == [[*one] for one in sessions]
     assert split("z", "", most) == [["z"]]
+
+
+def test_items_are_in_as_few_sessions_as_have_room_and_equally_many_in_each():
+    assert sizing.shared_out("abcdef", 4) == ["ace", "bdf"]
+    assert sizing.shared_out("abc", 1) == sizing.shared_out("abc", 0) == ["a", "b", "c"]
+    assert sizing.shared_out("", 2) == []
