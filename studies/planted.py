@@ -2,6 +2,7 @@
 
     python -m studies.planted none --tracked qwen2.5-0.5b --paths zmq --minutes 8 --folder exam
     python -m studies.planted driver --size 150 ...     # microseconds that the driver computes in each step
+    python -m studies.planted worker --size 150 ...     # microseconds that the worker computes in each step
     python -m studies.planted kernel --size 600000 ...  # GPU cycles that a worker's step takes longer
 
 It judges as `rollout-perf gate` does, without environments of asv's, which a host without a network makes
@@ -31,6 +32,8 @@ from rollout_bench.stats.paired import THRESHOLD
 
 ROOT = Path(__file__).resolve().parents[1]
 
+_SAMPLED = "        return self._worker.sample_tokens(grammar_output) if output is None else output\n"
+
 PLANTS = {
     "driver": (
         "transports/executor.py",
@@ -38,11 +41,16 @@ PLANTS = {
         "        while time.perf_counter() < begin + {size}e-6:\n            pass\n"
         "        message = encode()\n",
     ),
+    "worker": (
+        "transports/worker.py",
+        _SAMPLED,
+        "        import time\n\n        end = time.perf_counter() + {size}e-6\n"
+        "        while time.perf_counter() < end:\n            pass\n" + _SAMPLED,
+    ),
     "kernel": (
         "transports/worker.py",
-        "        return self._worker.sample_tokens(grammar_output) if output is None else output\n",
-        "        import torch\n\n        torch.cuda._sleep({size})\n"
-        "        return self._worker.sample_tokens(grammar_output) if output is None else output\n",
+        _SAMPLED,
+        "        import torch\n\n        torch.cuda._sleep({size})\n" + _SAMPLED,
     ),
 }
 """The file, what stands there, and what is put in its place."""

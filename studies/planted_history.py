@@ -1,22 +1,25 @@
-"""A history whose truth is known: commits that change nothing, one that is slower, and one that undoes it.
+"""A history whose truth is known: commits that change nothing, slower ones, and ones that undo them.
 
-    python -m studies.planted_history FOLDER kernel --size 600000
+    python -m studies.planted_history FOLDER worker:150 driver:300
     cd FOLDER
-    python -m studies.history export CONTROL $(git rev-list --reverse -6 HEAD) --folder suts
+    python -m studies.history export CONTROL $(git rev-list --reverse -7 HEAD) --folder suts
 
-FOLDER becomes a clone of this checkout with six more commits. The fourth has a change of studies/planted.py,
-the fifth takes it back, so five have the same system under test. Dates and names are fixed: with the same
-checkout, change and size the hashes are the same.
+FOLDER becomes a clone of this checkout with seven more commits (six with one change). The fourth has the
+first change of studies/planted.py, of that size, the fifth takes it back, and so on: five have the same
+system under test. Dates and names are fixed: with the same checkout and changes the hashes are the same.
 """
 
 import argparse
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .planted import PLANTS, ROOT, change
 
-SUBJECTS = ("Note 1", "Note 2", "Note 3", "Slower", "As before", "Note 6")
+SAME = 5
+"""Commits of the same system under test, of which three come before the first change."""
+
 _PERSON = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -39,19 +42,30 @@ def commit(folder: Path, subject: str) -> str:
     return _git(folder, "rev-parse", "HEAD")
 
 
-def write_commits(folder: Path, what: str, size: int) -> list[str]:
-    """Clone, add the commits, and return their hashes, oldest first."""
+def write_commits(folder: Path, plants: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """Clone, add the commits, and return each one's subject by its hash, oldest first."""
     clone(folder)
-    hashes: list[str] = []
-    for subject in SUBJECTS:
-        if subject == "Slower":
-            change(folder, what, size)
-        elif subject == "As before":
-            _git(folder, "checkout", "--quiet", hashes[-2], "--", "rollout_perf")
-        else:
-            (folder / "NOTES").write_text(f"{subject}\n")
-        hashes.append(commit(folder, subject))
-    return hashes
+    before = _git(folder, "rev-parse", "HEAD")
+    subjects: dict[str, str] = {}
+
+    def add(subject: str) -> None:
+        subjects[commit(folder, subject)] = subject
+
+    def note() -> None:
+        subject = f"Note {len(subjects) + 1}"
+        (folder / "NOTES").write_text(f"{subject}\n")
+        add(subject)
+
+    for _ in range(3):
+        note()
+    for what, size in plants:
+        change(folder, what, size)
+        add(f"Slower: {what} {size}")
+        _git(folder, "checkout", "--quiet", before, "--", "rollout_perf")
+        add("As before")
+    while len(subjects) < SAME + len(plants):
+        note()
+    return subjects
 
 
 def _git(folder: Path, *words: str, **variables: str) -> str:
@@ -60,17 +74,22 @@ def _git(folder: Path, *words: str, **variables: str) -> str:
     return done.stdout.strip()
 
 
+def _plant(text: str) -> tuple[str, int]:
+    what, _, size = text.partition(":")
+    if what not in PLANTS or not size.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}': give {' or '.join(PLANTS)}, a colon and a size")
+    return what, int(size)
+
+
 def main() -> None:
     """Write the history and say its hashes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="which is not there yet")
-    parser.add_argument("plant", choices=PLANTS)
-    parser.add_argument("--size", type=int, required=True, help="as studies.planted takes it")
+    parser.add_argument("plants", type=_plant, nargs="+", metavar="PLANT:SIZE", help="one or two of them")
     given = parser.parse_args()
-    hashes = write_commits(given.folder, given.plant, given.size)
-    for one, subject in zip(hashes, SUBJECTS, strict=True):
+    for one, subject in write_commits(given.folder, given.plants).items():
         print(one, subject)
 
 
