@@ -157,7 +157,7 @@ def real_replicates(folder: Path = RESULTS) -> Iterator[tuple[str, np.ndarray]]:
         for several in by_path.values():
             if len(several) > 2 and len({one.shape for one in several}) == 1:
                 logs = np.stack(several)
-                middle = np.median(logs, axis=-1, keepdims=True)
+                middle = estimates(logs)[..., None]
                 spread = math.sqrt(len(several) / (len(several) - 1)) * (middle - middle.mean(axis=0))
                 units.append(logs - middle + spread)
         if units and len({one.shape[1:] for one in units}) == 1:
@@ -178,6 +178,12 @@ def _rounds(records: Sequence[Record], path: str) -> np.ndarray | None:
     return logs
 
 
+def estimates(rounds: np.ndarray) -> np.ndarray:
+    """`stats.rounds.hodges_lehmann` of the last axis."""
+    pairs = np.triu_indices(rounds.shape[-1])
+    return np.asarray(np.median((rounds[..., pairs[0]] + rounds[..., pairs[1]]) / 2, axis=-1))
+
+
 def drawn(
     units: np.ndarray, draw: np.random.Generator, gates: int, paths: int, replicates: int
 ) -> np.ndarray:
@@ -186,7 +192,7 @@ def drawn(
     batch = np.arange(units.shape[1])[:, None, None]
     rounds = draw.integers(units.shape[2], size=(gates, paths, units.shape[1], replicates, units.shape[2]))
     sign = draw.choice([-1, 1], size=(gates, paths, 1, replicates))
-    logs: np.ndarray = sign * np.median(units[of_start, batch, rounds], axis=-1)
+    logs: np.ndarray = sign * estimates(units[of_start, batch, rounds])
     return logs.reshape(gates, -1, replicates)
 
 
@@ -249,7 +255,7 @@ def real_table(gates: int, paths: int = 2) -> str:
             logs = drawn(units, draw, gates, paths, MOST)
             shares = [*map(wrong, simulate(logs, before, _BUDGETS, batches))]
             shares += found(logs[..., :4], before, 0.05, batches)
-            deviations = 100 * np.median(units, axis=-1).std(axis=0)
+            deviations = 100 * estimates(units).std(axis=0)
             rows.append(
                 [name, str(len(units)), " ".join(f"{one:.1f}" for one in deviations), str(past)]
                 + [_percent(share) for share in shares]

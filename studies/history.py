@@ -27,6 +27,7 @@ from collections import defaultdict
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rollout_bench import git
 from rollout_bench.measure.asv_cases import METHOD
@@ -40,6 +41,7 @@ from rollout_bench.measure.sizing import at_once, shared_out
 from rollout_bench.measure.tracked import read_tracked
 from rollout_bench.schema.metrics import CONTROL_RATIO, STEP
 from rollout_bench.schema.record import MEASURED, REFERENCE, Record, read_records
+from rollout_bench.stats.rounds import slowed
 
 from .asv_files import write_machine, write_results
 
@@ -79,7 +81,7 @@ def measure(given: argparse.Namespace) -> None:
     ]
     room = min(given.most, at_once(tracked.preset, tracked.tensor_parallel_size, tracked.workloads))
     groups = shared_out(commits, room - 1)
-    done = {one.provenance["replicate"] for one in _kept(given.sessions) if one.status == MEASURED}
+    done = {one.provenance["replicate"] for one in read(given.sessions) if one.status == MEASURED}
     took = 0.0
     for number in range(given.replicates * len(groups)):
         if number in done:
@@ -111,13 +113,13 @@ def measure(given: argparse.Namespace) -> None:
         if len(found) < len(contestants) * len(tracked.workloads):
             print(f"session {number} has {len(found)} records: {reason}", flush=True)
         took = time.monotonic() - session
-    show(_kept(given.sessions))
+    show(read(given.sessions))
 
 
 def write(given: argparse.Namespace) -> None:
     """The records of each commit, into results/MACHINE/records, and asv's own files beside them."""
     tracked = read_tracked(ROOT)[given.tracked]
-    found = read_records(given.sessions.read_text())
+    found = read(given.sessions)
     show(found)
     cases: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for one in with_ratios(found):
@@ -161,8 +163,27 @@ def show(records: list[Record]) -> None:
             print(f"  {code} over the control: {each}{_cv(ratios, steps)}")
 
 
-def _kept(sessions: Path) -> list[Record]:
-    return read_records(sessions.read_text()) if sessions.exists() else []
+def read(sessions: Path) -> list[Record]:
+    """The records of a file, or none. Records that have `slowness` alone get `slowed`, as sessions do it."""
+    records = read_records(sessions.read_text()) if sessions.exists() else []
+    together: dict[tuple[str, str, str], dict[str, Record]] = defaultdict(dict)
+    for one in records:
+        if one.status == MEASURED and _rounds_of(one).get("slowness") and "slowed" not in _rounds_of(one):
+            work = one.provenance["session"], one.workload["fingerprint"], one.way
+            together[work][one.provenance["side"]] = one
+    for some in together.values():
+        if len(some) < 2:
+            continue
+        seconds = {name: one.metrics[STEP] for name, one in some.items()}
+        longer = slowed(seconds, {name: _rounds_of(one)["slowness"] for name, one in some.items()})
+        for name, its in longer.items():
+            _rounds_of(some[name])["slowed"] = its
+    return records
+
+
+def _rounds_of(record: Record) -> dict[str, Any]:
+    rounds: dict[str, Any] = (record.observed.get("host") or {}).get("rounds") or {}
+    return rounds
 
 
 def _code(commit: str) -> str:
@@ -234,7 +255,7 @@ def main() -> None:
     one.set_defaults(run=write)
     one = kinds.add_parser("show")
     one.add_argument("sessions", type=Path)
-    one.set_defaults(run=lambda given: show(read_records(given.sessions.read_text())))
+    one.set_defaults(run=lambda given: show(read(given.sessions)))
     given = parser.parse_args()
     given.run(given)
 

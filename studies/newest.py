@@ -22,6 +22,7 @@ from rollout_bench.stats import exam
 from rollout_bench.stats.change_points import find_shifts
 from rollout_bench.stats.newest import find_departures
 from rollout_bench.stats.ratios import LEAST_REPLICATES
+from rollout_bench.stats.rounds import hodges_lehmann
 
 from .detectors import tigerbeetle
 
@@ -56,7 +57,7 @@ def pools(results: Results) -> dict[str, list[np.ndarray]]:
             if path == REFERENCE or len(reference) != len(replicates) or len(replicates) < 2:
                 continue
             both = [list(zip(*pair, strict=False)) for pair in zip(replicates, reference, strict=True)]
-            logs = [median(float(np.log(one / other)) for one, other in rounds) for rounds in both]
+            logs = [hodges_lehmann([float(np.log(one / other)) for one, other in rounds]) for rounds in both]
             found.setdefault(f"ratios of sessions, {preset}", []).append(differences(logs))
             alone = [float(np.log(median(samples))) for samples in replicates]
             found.setdefault(f"step times of sessions, {preset}", []).append(differences(alone))

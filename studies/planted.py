@@ -116,7 +116,7 @@ def main() -> None:
     with alone(_say):
         outcome = run_gate(question, room, records.measure, _say, at_once=len(lanes))
     facts = {"base": "none", "head": given.plant, "machine": "this", "measured_at": now()}
-    content = report.content(outcome, facts | {"command": " ".join(sys.argv), "notes": []})
+    content = report.content(outcome, facts | {"command": " ".join(sys.argv), "notes": records.notes()})
     (gates / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(report.text(content))
 

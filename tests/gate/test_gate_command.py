@@ -252,6 +252,26 @@ def test_lanes_measure_at_once_say_which_they_are_and_write_whole_lines(tmp_path
     )
 
 
+@pytest.mark.parametrize(("slowed", "notes"), [([1.0, 1.2], 1), ([1.0, 1.0], 0), ([None, None], 0)])
+def test_a_gate_says_where_its_changes_are_not_those_of_its_columns(slowed, notes, tmp_path, monkeypatch):
+    load = fixed("nano", [8])[0]
+    host = {"rounds": {"slowed": slowed}, "spoilt": 0, "repeated": 0}
+    metrics, observed = {"step_seconds": [0.1, 0.2]}, {"sut": str(tmp_path), "host": host}
+    record = Record(
+        "zmq", "nano", 1, load.as_dict(), MEASURED, None, metrics, observed, provenance={"side": "base"}
+    )
+    monkeypatch.setattr(gate_records, "run_session", lambda *_some, **_more: [record])
+    build = SimpleNamespace(commit="c", python="python", variables={}, folder=tmp_path, name="base")
+    question = Question(["zmq"], {"step_seconds": 0.015}, frozenset(), 60.0)
+    lanes = split(1, 1)
+    records = gate_records.Records(
+        {"base": build}, Tracked("nano", [load]), [load], question, tmp_path / "kept", lanes
+    )
+    records.measure(["zmq"], 60.0)
+    found = [note for note in records.notes() if "slower cores" in note]
+    assert len(found) == notes
+
+
 def test_without_git_it_is_named(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main(["gate", "HEAD", "HEAD"]) == 2

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rollout_bench.measure.shared import sut_fingerprint
-from rollout_bench.schema.record import read_records
 
 from studies import history
 
@@ -23,9 +22,9 @@ def test_the_fingerprint_is_of_the_folder_that_is_measured(tmp_path, monkeypatch
 
 def test_sessions_say_how_far_apart_the_same_code_was(capsys):
     sessions = ROOT / "results" / "h100-4x" / "exam" / "2026-11-27-same-code-7b.jsonl"
-    history.show(read_records(sessions.read_text()))
+    history.show(history.read(sessions))
     assert capsys.readouterr().out.split("\n\n")[1] == (
         "zmq, batch 64: standard deviation of an engine's rollouts 0.6%\n"
         "  correlation with the slowness of the cores: 0.45 to 0.68\n"
-        "  code b114c945 over the control: 1.010, 1.004; CV 0.4%, of the absolute times 0.4%"
+        "  code b114c945 over the control: 1.009, 1.003; CV 0.4%, of the absolute times 0.4%"
     )

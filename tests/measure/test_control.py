@@ -26,10 +26,10 @@ def record(path, load, samples, side=None, session="s", status=MEASURED):
 
 
 def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
-    """By hand: the median of 2 / 1, 6 / 2 and 4 / 1; another session's, or batch's, are no part of it."""
+    """By hand: the middle of 2 / 1, 6 / 2 and 4.5 / 1 is 3; other sessions and batches are no part of it."""
     small, large = LOADS
     records = [
-        record("zmq", small, [2.0, 6.0, 4.0]),
+        record("zmq", small, [2.0, 6.0, 4.5]),
         record("zmq", large, [5.0, 5.0]),
         record("vllm-mp", small, [1.0, 2.0, 1.0], "control0"),
         record("vllm-mp", small, [4.0, 4.0, 2.0], "control1"),
@@ -37,13 +37,24 @@ def test_a_ratio_is_that_of_neighbours_of_one_session_at_one_workload():
         record("ray", small, [], status=ABSENT),
     ]
     zmq, alone, ray = with_ratios(records)
-    assert zmq.metrics["control_ratio"] == [3.0]
+    assert zmq.metrics["control_ratio"] == [pytest.approx(3.0)]
     assert zmq.observed["control"] == {
         "commit": "control0", "lock": "l", "metrics": {"step_seconds": [1.0, 2.0, 1.0]},
         "link": {"commit": "control1", "lock": "l", "ratio": [0.25, 0.5, 0.5]},
     }  # fmt: skip
     assert "control_ratio" not in alone.metrics
     assert ray.metrics == {"step_seconds": []}
+
+
+def test_a_ratio_is_without_what_the_speed_of_either_ones_cores_made_of_a_rollout():
+    """By hand: 2 / 1, (4 / 2) / 1 and (9 / 2.25) / 2 are 2 each."""
+    zmq, control = (
+        record("zmq", LOADS[0], [2.0, 4.0, 9.0]),
+        record("vllm-mp", LOADS[0], [1.0, 1.0, 2.0], "control0"),
+    )
+    zmq.observed["host"] = {"rounds": {"slowed": [1.0, 2.0, 2.25]}}
+    control.observed["host"] = {"rounds": {"slowed": [1.0, 1.0, 1.0]}}
+    assert with_ratios([zmq, control])[0].metrics["control_ratio"] == [pytest.approx(2.0)]
 
 
 def test_what_the_control_has_measured_makes_no_absent_case_of_its_path_one_that_is_kept(tmp_path):

@@ -316,6 +316,33 @@ def test_where_engines_have_cores_a_record_says_how_slow_they_were(tmp_path, mon
     assert slowness == len(record.observed["workers"]) + 1.5  # the engine's own process, too
 
 
+WITH_MADE_UP_CORRECTIONS = """
+import random
+from rollout_bench.stats import rounds
+pinning.Speed.slowness = lambda self: random.uniform(1.0, 2.0)
+def slowed(seconds, slowness):
+    return {name: [one * slow for one, slow in zip(of, slowness[name])] for name, of in seconds.items()}
+rounds.slowed = slowed
+"""
+
+
+@pytest.mark.timeout(60)
+def test_builds_of_a_path_are_corrected_for_the_speed_of_their_cores(tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(ON_A_GPU_HOST + WITH_MADE_UP_CORRECTIONS)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    contestants = [Contestant("zmq", "base"), Contestant("zmq", "head"), Contestant("vllm-mp", "base")]
+    records = run_session("nano", contestants, fixed("nano", [1]), 3, 1, lambda _text: None)
+    found = {(one.provenance["side"], one.path): one for one in records}
+    for record in (found["base", "zmq"], found["head", "zmq"]):
+        rounds = record.observed["host"]["rounds"]
+        made = zip(record.metrics["step_seconds"], rounds["slowness"], strict=True)
+        assert rounds["slowed"] == pytest.approx([seconds * slow for seconds, slow in made], rel=1e-3)
+    alone = found["base", "vllm-mp"].observed["host"]["rounds"]
+    assert all(alone["slowness"])
+    assert alone["slowed"] == [None] * 3  # there is no other build of it to compare with
+
+
 @pytest.mark.timeout(120)
 def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeypatch):
     """Two commits, an environment each: what differs between them is seen, and no more.

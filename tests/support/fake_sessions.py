@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from rollout_bench.gate import report as gate_report
 from rollout_bench.gate.sessions import run_gate
 from rollout_bench.gate.verdicts import Question
+from rollout_bench.schema.record import Record
 
 FACTS = {
     "base": "a" * 40,
@@ -17,9 +18,15 @@ FACTS = {
 }
 
 
+class _Record(SimpleNamespace):
+    """What a gate asks of a record, and may be spoilt."""
+
+    comparable = Record.comparable
+
+
 def record_of(path, build, status="measured", reason=None):
     """A record, without metrics."""
-    return SimpleNamespace(
+    return _Record(
         path=path, way=path, preset="nano", tensor_parallel_size=1, workload={"name": "fixed", "batch": 8},
         status=status, reason=reason, metrics={}, observed={}, provenance={"side": build},
     )  # fmt: skip

@@ -78,6 +78,7 @@ class Records:
         self._file = file
         self._first: dict[tuple[str, str], Any] = {}
         self._spoilt = 0
+        self._corrected = False
 
     def measure(self, paths: Sequence[str], seconds: float) -> list[list[Any]]:
         """In each lane one session of base and head of each path; it may take that many seconds."""
@@ -123,13 +124,16 @@ class Records:
             if record.status == MEASURED:
                 self._first.setdefault((side, case), record)
                 self._spoilt += spoilt_rounds(record)
+                self._corrected |= record.comparable(STEP) != [*record.metrics.get(STEP, ())]
             else:
                 say(f"{side} {case}: {record.status}: {first_line(record.reason or '')}")
 
     def notes(self) -> list[str]:
-        """What verdicts are to be read with: a busy host, and builds that differ in more than speed."""
+        """What verdicts are to be read with: a busy host, slower cores, builds that differ beside speed."""
         busy = f"a busy host: others had its cores or GPU in {self._spoilt} of the rounds that were judged"
-        return [busy] * (self._spoilt > 0) + self._differences()
+        slower = "changes of step time are corrected for slower cores, base and head are as measured"
+        notes = [(busy, self._spoilt > 0), (slower, self._corrected and self._timeline)]
+        return [note for note, holds in notes if holds] + self._differences()
 
     def _differences(self) -> list[str]:
         """In what the live processes of the two builds differed, other than in speed."""

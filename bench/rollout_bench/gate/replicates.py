@@ -6,13 +6,13 @@ record that failed, or that lacks a metric, takes its own replicate out and no o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from statistics import median
 from typing import NamedTuple
 
 from ..schema.metrics import metric as metric_facts
 from ..schema.record import ABSENT, FAILED, MEASURED, Record
+from ..stats.rounds import hodges_lehmann
 
 BASE, HEAD = "base", "head"
 BUILDS = (BASE, HEAD)
@@ -78,23 +78,25 @@ class Replicates:
 
     def rounds(self, case: Case, metrics: Sequence[str]) -> dict[int, list[tuple[Values, Values]]]:
         """By replicate the metrics' values in each round, of base and head, where all of them are numbers."""
+        return self._rounds(case, lambda record: [record.metrics.get(metric, ()) for metric in metrics])
+
+    def _rounds(
+        self, case: Case, samples: Callable[[Record], Sequence[Sequence[float]]]
+    ) -> dict[int, list[tuple[Values, Values]]]:
         base, head = (self._starts[case][build] for build in BUILDS)
         found = {}
         for number in sorted(base.keys() & head.keys()):
-            both = (
-                zip(*(one[number].metrics.get(metric, ()) for metric in metrics), strict=False)
-                for one in (base, head)
-            )
+            both = (zip(*samples(one[number]), strict=False) for one in (base, head))
             rounds = [pair for pair in zip(*both, strict=False) if all(map(math.isfinite, chain(*pair)))]
             if rounds:
                 found[number] = rounds
         return found
 
     def logs(self, case: Case, metric: str) -> dict[int, float]:
-        """By replicate the median over its rounds of log(head / base); infinite where but one is zero."""
+        """By replicate the Hodges-Lehmann estimate of log(head / base); infinite where but one is zero."""
         return {
-            number: median(_log_ratio(base, head) for (base,), (head,) in rounds)
-            for number, rounds in self.rounds(case, [metric]).items()
+            number: hodges_lehmann([_log_ratio(base, head) for (base,), (head,) in rounds])
+            for number, rounds in self._rounds(case, lambda record: [record.comparable(metric)]).items()
         }
 
     def left_out(self, case: Case, metric: str) -> str | None:

@@ -11,16 +11,14 @@ that it brings to the newest control: they have it as "link_error".
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 
 from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import Record
+from ..stats.rounds import HODGES_LEHMANN_ERROR, hodges_lehmann
 
 Control = tuple[str, str]
 """Its commit and the hash of its lock."""
-
-_MEDIAN_ERROR = 1.2533
-"""Of a Gaussian's median over that of its mean."""
 
 UNLINKED = "no record was measured with both its control and the newest one"
 
@@ -76,8 +74,8 @@ def _over_newest(records: Sequence[Record]) -> dict[Control, tuple[float, float]
 
 def _known(sessions: Sequence[Sequence[float]]) -> tuple[float, float]:
     """What the rounds of sessions come to, and its variance: of sessions, or of the rounds of one."""
-    logs = [median(rounds) for rounds in sessions]
-    values, wider = (logs, 1.0) if len(logs) > 1 else (sessions[0], _MEDIAN_ERROR)
+    logs = [hodges_lehmann(rounds) for rounds in sessions]
+    values, wider = (logs, 1.0) if len(logs) > 1 else (sessions[0], HODGES_LEHMANN_ERROR)
     return fmean(logs), (wider * stdev(values)) ** 2 / len(values) if len(values) > 1 else 0.0
 
 

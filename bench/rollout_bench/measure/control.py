@@ -6,6 +6,7 @@ control.toml of the checkout says which build it is. Standard library only, as a
 runs.
 """
 
+import math
 import os
 import re
 import subprocess
@@ -15,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from .. import git
@@ -23,6 +23,7 @@ from ..errors import BenchError
 from ..schema import variables
 from ..schema.metrics import CONTROL_RATIO, ENGINE_STEP, PARTS, STEP
 from ..schema.record import MEASURED, REFERENCE, Record
+from ..stats.rounds import hodges_lehmann
 from . import machine
 from .process import Interpreter
 from .session import Contestant
@@ -68,9 +69,9 @@ def _counts(commit: str, records: Path | None) -> bool:
 def with_ratios(records: Sequence[Record]) -> list[Record]:
     """The records that are not controls', each with its ratio to the control of its session, if there is one.
 
-    The metric `control_ratio` has one value: the median over rounds. observed["control"] has the control's
-    commit, lock, step times and what explains them, and where a previous control was measured too, the "link"
-    to that one.
+    The metric `control_ratio` has one value, the Hodges-Lehmann estimate of its rounds'. observed["control"]
+    has the control's commit, lock, step times and what explains them, and where a previous control was
+    measured too, the "link" to that one.
     """
     controls: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
@@ -88,7 +89,8 @@ def with_ratios(records: Sequence[Record]) -> list[Record]:
                 facts["link"] = _facts(previous) | {"ratio": _ratios(first, previous)}
             record = replace(
                 record,
-                metrics=record.metrics | {CONTROL_RATIO: [median(_ratios(record, first))]},
+                metrics=record.metrics
+                | {CONTROL_RATIO: [math.exp(hodges_lehmann([*map(math.log, _ratios(record, first))]))]},
                 observed=record.observed | {"control": facts},
             )
         found.append(record)
@@ -118,7 +120,7 @@ def _explaining(control: Record) -> dict[str, list[float]]:
 
 def _ratios(record: Record, other: Record) -> list[float]:
     """Of the step times, round by round."""
-    steps = zip(record.metrics["step_seconds"], other.metrics["step_seconds"], strict=True)
+    steps = zip(record.comparable(STEP), other.comparable(STEP), strict=True)
     return [mine / its for mine, its in steps]
 
 

@@ -15,11 +15,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, groupby, product
+from itertools import chain, groupby
 from statistics import median
 from typing import Any
 
 from ..schema.record import way
+from ..stats.rounds import slowed
 from .control import BUILD
 from .host_state import Host, between, observed, quietest
 from .pinning import Speed, cores_for
@@ -174,12 +175,30 @@ class _Rounds:
             medians = (f"{name} {median(seconds):.3f} s" for name, seconds in found if seconds)
             say(f"{load}: {len(rounds)} rounds, median {', '.join(medians)}")
         chosen = quietest(rounds, wanted)
-        for one, workload in product(self.up, loads):
-            slowness = self._slowness[workload, one.name] or [None] * len(rounds)
-            own = [facts | {"slowness": slow} for facts, slow in zip(rounds, slowness, strict=False)]
-            host = observed(own, chosen)
-            host["pinned"] = host["pinned"] or any(slowness)
-            one.ask(workload=workload, rounds=chosen, host=host)
+        none = [None] * len(chosen)
+        for workload in loads:
+            slowness, longer = self._of_cores(workload, len(rounds), chosen)
+            for one in self.up:
+                slow = slowness.get(one.name, none)
+                host = observed(rounds, chosen)
+                host["rounds"] |= {"slowness": slow, "slowed": longer.get(one.name, none)}
+                host["pinned"] = host["pinned"] or any(slow)
+                one.ask(workload=workload, rounds=chosen, host=host)
+
+    def _of_cores(
+        self, workload: int, rounds: int, chosen: Sequence[int]
+    ) -> tuple[dict[str, list[float | None]], dict[str, list[float]]]:
+        """By contestant how slow its cores were in the rounds that count, and what builds of a path compare
+        without (`stats.rounds.slowed`)."""
+        there = [one for one in self.up if len(self._seconds.get((workload, one.name), ())) == rounds]
+        seconds = {one.name: [self._seconds[workload, one.name][at] for at in chosen] for one in there}
+        slowness = {one.name: [self._slowness[workload, one.name][at] for at in chosen] for one in there}
+        longer: dict[str, list[float]] = {}
+        for path in {one.way for one in there}:
+            builds = [one.name for one in there if one.way == path]
+            if len(builds) > 1:
+                longer |= slowed({name: seconds[name] for name in builds}, slowness)
+        return slowness, longer
 
 
 def _start(asked: dict[str, Any], channels: Sequence[_Channel]) -> list[Any]:

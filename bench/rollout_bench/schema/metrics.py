@@ -49,7 +49,7 @@ METRICS: dict[str, Metric] = {
     CONTROL_RATIO: Metric(
         "ratio",
         "step time over the control's",
-        "step time over that of the control in the same round, median over rounds",
+        "step time over that of the control in the same round, Hodges-Lehmann estimate of the rounds",
         note="where it is there, the case's timings are judged by it; control.toml names the control",
     ),
     "step_seconds": Metric("seconds", "step time", "from submitting a rollout to its last token"),

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
+from .metrics import ENGINE_STEP, STEP
 from .shape import read_json, surplus, unlike
 
 SCHEMA = 1
@@ -111,7 +112,8 @@ class HostFacts:
     """What a record of a session says of its host while it was measured, and is relied on."""
 
     rounds: dict[str, Any] | None = None
-    """Values by fact, one for each round, in the order of samples: load, pressure, what others had, GPUs."""
+    """Values by fact, one for each round, in the order of samples: load, pressure, what others had, GPUs; how
+    slow the engine's cores were (`slowness`), and how many times as long that made the rollout (`slowed`)."""
     spoilt: int | None = None
     """How many of these rounds others have spoilt."""
     repeated: int | None = None
@@ -235,6 +237,19 @@ class Record:
         if math.isfinite(sum(samples)):  # nearly always, and this is asked of each record many times
             return [*samples]
         return [sample for sample in samples if math.isfinite(sample)]
+
+    def comparable(self, metric: str) -> list[float]:
+        """Samples of a metric as they compare with those of another build of the path in the same session.
+
+        Step times are corrected for slower cores (`stats.rounds.slowed`) where the host's state says by how
+        much; everything else is as measured.
+        """
+        samples = [*self.metrics.get(metric, ())]
+        rounds = (self.observed.get("host") or {}).get("rounds") or {}
+        longer = rounds.get("slowed") or ()
+        if metric not in (STEP, ENGINE_STEP) or len(longer) != len(samples) or not all(longer):
+            return samples
+        return [sample / one for sample, one in zip(samples, longer, strict=True)]
 
     def to_json(self) -> str:
         """One line of JSON."""

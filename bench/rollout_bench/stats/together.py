@@ -3,9 +3,9 @@
     findings = judge_together([Timing(logs, "zmq", "step_seconds"), ...], ERROR / len(looks))
 
 A replicate is a session, in which an engine start of the base and one of the head take turns. Its value of a
-timing is the median over rounds of the log of head over base, so that what drifts falls out. The effect is
-the mean over replicates and its interval Student's t, with a variance that is shrunken towards those of the
-gate's other cases and of history (`shrinkage`). Verdicts are read off intervals as in `paired`.
+timing is the Hodges-Lehmann estimate of its rounds' logs of head over base, so that what drifts falls out.
+The effect is the mean over replicates and its interval Student's t, with a variance that is shrunken towards
+those of the gate's other cases and of history (`shrinkage`). Verdicts are read off intervals as in `paired`.
 
 Engine starts have modes, some tens of per cent apart, and few replicates that lie the same way vary little.
 So a firm verdict takes `paired.least_pairs` of them, however quiet history is: they alone can tell that the
