@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="which is not there yet")
     parser.add_argument("plants", type=_plant, nargs="+", metavar="PLANT:SIZE", help="one or two of them")
     given = parser.parse_args()
+    if len(given.plants) > SAME - 3:
+        parser.error(f"{len(given.plants)} changes; give one or two")
     for one, subject in write_commits(given.folder, given.plants).items():
         print(one, subject)
 
