@@ -343,6 +343,28 @@ def test_builds_of_a_path_are_corrected_for_the_speed_of_their_cores(tmp_path, m
     assert alone["slowed"] == [None] * 3  # there is no other build of it to compare with
 
 
+def test_the_correction_is_of_the_rounds_that_count_and_of_builds_that_have_them_all():
+    """One build left after three rounds, and the spoilt second round does not count."""
+    names = ("base zmq", "head zmq", "gone zmq", "base ray")
+    rounds = rounds_module._Rounds(SimpleNamespace(), "seed")
+    rounds.up = [SimpleNamespace(name=name, way=name.split()[1]) for name in names]
+    slow, chosen = [1.0, 9.0, 1.8, 1.1, 1.7, 1.2, 1.6], [0, 2, 3, 4, 5, 6]
+    for name, factor in zip(names, (1.0, 1.1, 1.0, 1.0), strict=True):
+        left = 3 if name == "gone zmq" else None
+        rounds._slowness[0, name] = [one * factor for one in slow][:left]
+        rounds._seconds[0, name] = [one**0.5 for one in rounds._slowness[0, name]]
+    slowness, longer = rounds._of_cores(0, len(slow), chosen)
+    assert slowness["base zmq"] == [slow[number] for number in chosen]
+    assert set(slowness) == {"base zmq", "head zmq", "base ray"}
+    assert set(longer) == {"base zmq", "head zmq"}
+    even = [
+        rounds._seconds[0, name][at] / by
+        for name in longer
+        for at, by in zip(chosen, longer[name], strict=True)
+    ]
+    assert max(even) == pytest.approx(min(even))  # the cores were all that differed
+
+
 @pytest.mark.timeout(120)
 def test_contestants_of_two_builds_are_measured_in_one_session(tmp_path, monkeypatch):
     """Two commits, an environment each: what differs between them is seen, and no more.
