@@ -206,7 +206,7 @@ def _span(values: list[float], form: str) -> str:
 
 def _with_slowness(record: Record) -> float | None:
     """Correlation of a contestant's step times with how slow its cores were; None where that is not known."""
-    slow = record.observed.get("host", {}).get("rounds", {}).get("slowness") or []
+    slow = _rounds_of(record).get("slowness") or []
     steps = record.metrics[STEP]
     if len(slow) != len(steps) or None in slow or len(set(slow)) < 3:
         return None

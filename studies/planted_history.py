@@ -17,8 +17,8 @@ from pathlib import Path
 
 from .planted import PLANTS, ROOT, change
 
-SAME = 5
-"""Commits of the same system under test, of which three come before the first change."""
+SAME, BEFORE = 5, 3
+"""Commits of the same system under test, and how many of them come before the first change."""
 
 _PERSON = {
     f"GIT_{who}_{what}": value
@@ -56,7 +56,7 @@ def write_commits(folder: Path, plants: Sequence[tuple[str, int]]) -> dict[str, 
         (folder / "NOTES").write_text(f"{subject}\n")
         add(subject)
 
-    for _ in range(3):
+    for _ in range(BEFORE):
         note()
     for what, size in plants:
         change(folder, what, size)
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="which is not there yet")
     parser.add_argument("plants", type=_plant, nargs="+", metavar="PLANT:SIZE", help="one or two of them")
     given = parser.parse_args()
-    if len(given.plants) > SAME - 3:
+    if len(given.plants) > SAME - BEFORE:
         parser.error(f"{len(given.plants)} changes; give one or two")
     for one, subject in write_commits(given.folder, given.plants).items():
         print(one, subject)

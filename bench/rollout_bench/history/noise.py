@@ -8,7 +8,7 @@ the reference, around their own mean: what did change is no noise. What is damag
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import variance
@@ -62,10 +62,10 @@ def _of_sessions(text: str) -> Iterator[tuple[str, Timed, Sequence[float]]]:
     records = [record for record in read_records(text) if record.metrics]
     logs: dict[Timed, list[float]] = {}
     for session in sessions_of(records):
-        references = {_case(one): one for one in session if one.way == REFERENCE}
+        references = {_case(one): one.metrics for one in session if one.way == REFERENCE}
         for one in session:
-            if one.way != REFERENCE and (reference := references.get(_case(one))):
-                for metric, value in _log_ratios(one, reference):
+            if one.way != REFERENCE:
+                for metric, value in _log_ratios(one.metrics, references.get(_case(one), {})):
                     logs.setdefault(Timed(one.way, *_case(one), metric), []).append(value)
     time = max(map(measured_at, records), default="")
     for timed, values in logs.items():
@@ -77,10 +77,12 @@ def _case(record: Record) -> tuple[str, int, str, int]:
     return record.preset, record.tensor_parallel_size, load["name"], load["batch"]
 
 
-def _log_ratios(record: Record, reference: Record) -> Iterator[tuple[str, float]]:
+def _log_ratios(
+    metrics: Mapping[str, Sequence[float]], reference: Mapping[str, Sequence[float]]
+) -> Iterator[tuple[str, float]]:
     """Of each timing that both have, the Hodges-Lehmann estimate of its rounds' log ratios."""
-    for metric in record.metrics:
-        samples, its = (one.metrics.get(metric, ()) for one in (record, reference))
+    for metric, samples in metrics.items():
+        its = reference.get(metric, ())
         rounds = [*zip(samples, its, strict=False)]
         comparable = len(samples) == len(its) and all(0 < one < math.inf for pair in rounds for one in pair)
         if rounds and comparable and metric in METRICS and not METRICS[metric].exact:
