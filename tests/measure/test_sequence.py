@@ -40,15 +40,40 @@ def test_a_commit_without_api_gives_absent_cases_with_the_reason(tmp_path, monke
     assert len(said) == 4
 
 
-@pytest.mark.engine  # it imports vLLM, and starts no engine
-def test_what_this_commit_does_not_have_is_absent_with_the_reason():
-    """With the real rollout_perf: another commit's path or preset is no failure of this one."""
+BREAKS_WHEN_ASKED = """
+import rollout_perf
+row = type(rollout_perf.TRANSPORTS["ray"])
+absent = row.absent
+def breaks(self, gpu):
+    if self.name == "ray":
+        raise RuntimeError("out of luck")
+    return absent(self, gpu)
+row.absent = breaks
+"""
+
+
+def test_a_path_that_breaks_when_it_is_asked_for_fails_alone(tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(BREAKS_WHEN_ASKED)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    records, _said = run("nano", ["ray", "zmq"])
+    assert [record.status for record in records] == [FAILED] * 2 + [MEASURED] * 2
+    assert "out of luck" in records[0].reason
+
+
+def test_what_this_commit_does_not_have_is_absent_with_the_reason(tmp_path, monkeypatch):
+    """With the real rollout_perf: another commit's path or preset is no failure of this one, and vLLM, which
+    takes as long to load as measuring, is not loaded for it."""
+    loaded = tmp_path / "loaded"
+    (tmp_path / "vllm.py").write_text(f"open({str(loaded)!r}, 'w').close()\n")
+    fake.import_from(monkeypatch, tmp_path)
     records, _said = run("pico", ["telegraph", "zmq"])
     assert [record.status for record in records] == [ABSENT] * 4
     assert "no path 'telegraph'; it has sync, vllm-mp" in records[0].reason
     assert "no preset 'pico'" in records[2].reason
     assert records[2].provenance["versions"]
     assert records[2].provenance["machine"]["cores"] >= 1
+    assert not loaded.exists()
 
 
 @pytest.mark.engine

@@ -3,8 +3,8 @@
     PYTHONPATH=bench python -P -m rollout_bench.measure.contestants < request.json
 
 `rounds` starts it with the build's Python and says which rollout comes next. vLLM is imported once, which
-takes as long as measuring, and each contestant is a fork of the process that has done so and nothing else: no
-thread, no CUDA.
+takes as long as measuring, and not where the build has nothing that is asked for. Each contestant is a fork
+of the process that has done so and nothing else: no thread, no CUDA.
 """
 
 import json
@@ -19,7 +19,8 @@ from typing import Any
 
 from ..schema import variables
 from ..schema.record import Record, is_system, way
-from .engine_case import EngineCases
+from .door import NoDoor, open_door
+from .engine_case import EngineCases, why_absent
 from .marked import signal_all
 from .process import leave, log
 from .system_case import SystemCases
@@ -32,6 +33,18 @@ def import_vllm() -> None:
     with suppress(Exception):
         import vllm.entrypoints.llm
         import vllm.v1.engine.async_llm  # noqa: F401
+
+
+def _can_start(request: dict[str, Any]) -> bool:
+    """Whether the build has what a contestant asks for, or breaks when it is asked: its fork says why."""
+    if is_system(request["path"]):
+        return True
+    try:
+        return why_absent(open_door(), request) is None
+    except NoDoor:
+        return False
+    except Exception:
+        return True
 
 
 def append_line(target: str, line: str) -> None:
@@ -81,7 +94,8 @@ def main() -> int:
     for request in requests:
         for descriptor in (request["orders"], request["answers"]):
             os.set_inheritable(descriptor, False)  # an engine that outlives its front must not hold them
-    import_vllm()
+    if any(map(_can_start, requests)):
+        import_vllm()
     running: dict[int, int] = {}
     ways: dict[int, str] = {}
     for number, request in enumerate(requests):

@@ -37,8 +37,7 @@ class EngineCases(Cases):
             door = open_door()
         except NoDoor as error:
             return self.all_done(ABSENT, str(error))
-        reason = self._absent(door)
-        if reason:
+        if reason := why_absent(door, self.request):
             return self.all_done(ABSENT, reason)
         for load in self._workloads:
             if reason := refusal(door, self.path, load):
@@ -54,29 +53,6 @@ class EngineCases(Cases):
         except Exception as error:
             self._broke(error)
         return None
-
-    def _absent(self, door: Door) -> str | None:
-        """Why this commit or this machine does not have the cases."""
-        size = self.request["tensor_parallel_size"]
-        try:
-            gpus = machine.gpus()
-        except machine.GpusUnknown as error:
-            return str(error)
-        if self.path not in door.TRANSPORTS:
-            return f"this commit has no path {self.path!r}; it has {', '.join(door.TRANSPORTS)}"
-        if self.request["preset"] not in door.PRESETS and not Path(self.request["preset"]).is_dir():
-            return f"this commit has no preset {self.request['preset']!r}"
-        if gpus and size > len(gpus) and "nodes" not in self.request["engine_arguments"]:
-            return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
-        if self._way_in.replicas > 1 and not takes_replicas(door):
-            return "this commit has one engine in a rollout and no replicas"
-        if (entry := self._way_in.entry) != LOCAL:
-            entries = door_entries(door)
-            if entry not in entries:
-                return f"this commit has no entry {entry!r}; it has {', '.join(entries or [LOCAL])}"
-            if reason := entries[entry].absent():
-                return reason
-        return door.TRANSPORTS[self.path].absent(bool(gpus))
 
     async def _measure(self, door: Door) -> None:
         begin = time.perf_counter()
@@ -189,6 +165,31 @@ class EngineCases(Cases):
                 f"{capacity} tokens; ask for a smaller batch or for more memory"
             )
         return None
+
+
+def why_absent(door: Door, request: dict[str, Any]) -> str | None:
+    """Why this commit or this machine has none of the cases of a request; None where it has them."""
+    path, size = request["path"], request["tensor_parallel_size"]
+    way_in = WayIn.of(request.get("entry"))
+    try:
+        gpus = machine.gpus()
+    except machine.GpusUnknown as error:
+        return str(error)
+    if path not in door.TRANSPORTS:
+        return f"this commit has no path {path!r}; it has {', '.join(door.TRANSPORTS)}"
+    if request["preset"] not in door.PRESETS and not Path(request["preset"]).is_dir():
+        return f"this commit has no preset {request['preset']!r}"
+    if gpus and size > len(gpus) and "nodes" not in request["engine_arguments"]:
+        return f"a tensor-parallel size of {size} needs as many GPUs; {len(gpus)} can be used here"
+    if way_in.replicas > 1 and not takes_replicas(door):
+        return "this commit has one engine in a rollout and no replicas"
+    if (entry := way_in.entry) != LOCAL:
+        entries = door_entries(door)
+        if entry not in entries:
+            return f"this commit has no entry {entry!r}; it has {', '.join(entries or [LOCAL])}"
+        if reason := entries[entry].absent():
+            return reason
+    return door.TRANSPORTS[path].absent(bool(gpus))
 
 
 def refusal(door: Door, path: str, load: Workload) -> str | None:
