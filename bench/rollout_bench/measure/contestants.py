@@ -7,6 +7,7 @@ takes as long as measuring, and not where the build has nothing that is asked fo
 of the process that has done so and nothing else: no thread, no CUDA.
 """
 
+import gc
 import json
 import os
 import select
@@ -29,10 +30,15 @@ _STOP_SECONDS = 10.0
 
 
 def import_vllm() -> None:
-    """Load what every path needs, so that a fork has it; each fork says what is in its way."""
+    """Load what every path needs, so that a fork has it; each fork says what is in its way.
+
+    Meanwhile no garbage is looked for: nearly all that is made stays, and looking takes a fifth of the time.
+    """
+    gc.disable()
     with suppress(Exception):
         import vllm.entrypoints.llm
         import vllm.v1.engine.async_llm  # noqa: F401
+    gc.enable()
 
 
 def _can_start(request: dict[str, Any]) -> bool:
