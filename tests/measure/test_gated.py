@@ -1,4 +1,4 @@
-"""gated.py: counts that are the same each time, with an engine in miniature and with a real one.
+"""gated.py: counts that are the same each time, with an engine in miniature. Real ones: test_probe_engine.py.
 
 The miniature does what vLLM's engine does with its queue: calls and requests in their order, each call
 to its end, and a step with whatever has come until then.
@@ -11,15 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 from rollout_bench.measure import gated as exact
-from rollout_bench.measure import machine
 from rollout_bench.measure.drive import Watch
 from rollout_bench.measure.gated import Exact
 from rollout_bench.measure.probe import Probe
-from rollout_bench.measure.sequence import measure_cases
 from rollout_bench.measure.submit import UnequalWork
-from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
-from rollout_bench.schema.record import MEASURED
 
 CALL_BYTES, STEP_BYTES, NEW_BYTES = 7, 10, 100
 
@@ -194,18 +190,3 @@ def test_a_hold_ends_by_itself(tmp_path):
     begin = time.monotonic()
     assert json.loads(Worker().probe_hold(str(tmp_path), 0.1)) == {}
     assert 0.1 <= time.monotonic() - begin < 2
-
-
-@pytest.mark.engine
-@pytest.mark.timeout(300)
-@pytest.mark.skipif(machine.gpus(), reason="two engine starts without a GPU, which nano is for")
-def test_two_engine_starts_count_the_very_same():
-    """32 tokens are 32 engine steps if all begin together, and one more call carries the end."""
-    starts = [measure_cases("nano", ["zmq"], fixed("nano", [8, 32]), say=print, rollouts=1) for _ in range(2)]
-    assert [record.status for records in starts for record in records] == [MEASURED] * 4
-    one, other = ([record.observed["counted"] for record in records] for records in starts)
-    assert one == other
-    assert [(counted["engine_steps"], counted["wire_calls"]) for counted in one] == [(32, 33)] * 2
-    for record, counted in zip(starts[0], one, strict=True):
-        assert record.metrics["wire_bytes"] == [counted["wire_bytes"] / 32]
-        assert record.observed["absent"] == {}

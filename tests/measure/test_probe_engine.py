@@ -1,6 +1,7 @@
-"""The probe in a real engine without a GPU: what vLLM's scheduler and workers do, against figures by hand.
+"""The probe in real engines without a GPU: what vLLM's scheduler and workers do, against figures by hand.
 
-One engine start, with a KV cache of 16 blocks of 128 tokens, one of which vLLM keeps to itself.
+Two engine starts in one session, which must count the very same. Each has a KV cache of 16 blocks of 128
+tokens, one of which vLLM keeps to itself.
 """
 
 import gzip
@@ -9,7 +10,8 @@ import json
 import pytest
 from rollout_bench.measure import machine
 from rollout_bench.measure.roofline import Device
-from rollout_bench.measure.sequence import measure_cases
+from rollout_bench.measure.session import Contestant, run_session
+from rollout_bench.measure.tracked import fixed
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED
 
@@ -22,27 +24,52 @@ pytestmark = [
 GROUPS = Workload(prompts=1, samples=4, prompt_tokens=300, output_tokens=(2, 3, 4, 9), name="replay")
 """Three of four samples find two whole blocks of their 300 tokens: 256."""
 
-TOO_MANY = Workload(prompts=8, prompt_tokens=16, output_tokens=200)
+TOO_MANY = Workload(prompts=8, prompt_tokens=120, output_tokens=16)
 """Eight sequences of two blocks each, where 15 are: one has to go when they cross 128 tokens."""
+
+ALIKE = fixed("nano", [4, 12])
+"""Requests of one length; each sequence has a block of its own."""
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return measure_cases(
+def starts(tmp_path_factory):
+    """The records of each engine start."""
+    builds = ("one", "other")
+    records = run_session(
         "nano",
-        ["zmq"],
-        [GROUPS, TOO_MANY],
+        [Contestant("zmq", build) for build in builds],
+        [GROUPS, TOO_MANY, *ALIKE],
+        rounds=2,
+        warmups=0,
         say=print,
-        rollouts=2,
         arguments={"kv_cache_memory_bytes": 4 << 20, "block_size": 128},
         timeline=True,
         profile=str(tmp_path_factory.mktemp("traces")),
     )
+    return [[record for record in records if record.provenance["side"] == build] for build in builds]
+
+
+@pytest.fixture(scope="module")
+def records(starts):
+    """Those of one start, at the workloads whose lengths differ or that do not fit the KV cache."""
+    return starts[0][:2]
+
+
+def test_two_engine_starts_count_the_very_same(starts):
+    """32 tokens are 32 engine steps if all begin together, and one more call carries the end."""
+    assert [record.status for records in starts for record in records] == [MEASURED] * 8
+    one, other = ([record.observed["counted"] for record in records] for records in starts)
+    assert one == other
+    alike = one[2:]
+    assert [(counted["engine_steps"], counted["wire_calls"]) for counted in alike] == [(32, 33)] * 2
+    for record, counted in zip(starts[0][2:], alike, strict=True):
+        assert record.metrics["wire_bytes"] == [counted["wire_bytes"] / 32]
+        assert record.observed["absent"] == {}
 
 
 def test_lengths_are_forced_sample_by_sample(records):
     assert [(record.status, record.reason) for record in records] == [(MEASURED, None)] * 2
-    assert [record.observed["tokens_generated"] for record in records] == [18, 1600]
+    assert [record.observed["tokens_generated"] for record in records] == [18, 128]
 
 
 def test_samples_of_a_prompt_share_it_and_rollouts_do_not(records):
