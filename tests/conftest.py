@@ -18,6 +18,7 @@ from contract import CARRIERS, PATHS, started
 from rollout_bench.measure import machine
 from rollout_bench.schema import variables
 
+from rollout_perf.transports import TRANSPORTS
 from rollout_perf.transports.base import Transport
 
 # Tests run beside each other, and none waits for another's lock.
@@ -67,24 +68,42 @@ def sockets() -> Iterator[tuple[zmq.Socket, zmq.Socket]]:
         yield one, other
 
 
-@pytest.fixture(scope="session", params=PATHS)
-def path(request) -> Iterator[str]:
-    """The name of a path whose surroundings (for Ray a cluster) hold.
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster for all tests of this process that can share one: it takes seconds to start."""
+    folder = tempfile.mkdtemp(prefix="rpt-", dir="/tmp")
+    try:
+        with TRANSPORTS["ray"].surround(Path(folder)):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    One for the whole session, since a cluster takes seconds to start.
-    """
+
+@pytest.fixture
+def no_cluster(monkeypatch) -> None:
+    """No variable is left of `cluster`: for tests that start a cluster of their own."""
+    admission = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+    loopback = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "VLLM_HOST_IP")
+    for name in (*admission, *loopback):
+        monkeypatch.delenv(name, raising=False)
+    if "ray" in sys.modules:
+        from rollout_perf.transports.ray_workers import forget_settings
+
+        forget_settings()
+
+
+@pytest.fixture(scope="session", params=PATHS)
+def path(request) -> str:
+    """The name of a path that can be taken here; the cluster is there, where it needs one."""
     row = CARRIERS[request.param]
     if reason := row.absent(has_gpu=True):
         pytest.skip(reason)
-    surroundings = Path(tempfile.mkdtemp(prefix="rpt-", dir="/tmp"))
-    try:
-        with row.surround(surroundings):
-            # What a library sets up once in a process is no leak of ours.
-            with tempfile.TemporaryDirectory(dir="/tmp") as folder, started(request.param, folder):
-                pass
-            yield request.param
-    finally:
-        shutil.rmtree(surroundings, ignore_errors=True)
+    if row.surroundings:
+        request.getfixturevalue("cluster")
+    # What a library sets up once in a process is no leak of ours.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, started(request.param, folder):
+        pass
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.engine
 TABLE = Tracked("nano", [], "nano", sets={"default": ["zmq"]}, classes={"Nano": Class("fixed", [])})
 
 
-def test_a_node_that_is_killed_loses_no_session(tmp_path):
+def test_a_node_that_is_killed_loses_no_session(tmp_path, no_cluster):
     """One of two raylets goes away in the middle of its first session, another comes, and all are done."""
     told = []
 

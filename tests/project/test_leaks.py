@@ -67,15 +67,14 @@ def test_a_semaphore_of_ray_that_nobody_has_mapped_is_whose_raylet_made_it(whose
 
 @pytest.mark.engine
 def test_the_actors_of_a_second_cluster_are_found_by_a_process_that_knows_the_token_of_the_first(
-    folder, monkeypatch
+    cluster, folder, monkeypatch
 ):
     import ray
 
     from rollout_perf.transports.ray_workers import join_cluster
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with local_cluster(folder) as variables, environment(variables):
-        assert join_cluster()
-        ray.shutdown()
+    assert join_cluster()
+    ray.shutdown()
+    monkeypatch.delenv("RAY_ADDRESS")
     with local_cluster(folder) as variables, environment(variables):
         assert ray_actors() == []

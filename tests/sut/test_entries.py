@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -33,7 +32,6 @@ from rollout_perf.entries import LOCAL, find_entry, open_entry
 from rollout_perf.entries.front import Front
 from rollout_perf.entries.lag import LoopLag
 from rollout_perf.replicas import Replicas, Routing
-from rollout_perf.surroundings import environment
 from rollout_perf.transports import load
 from rollout_perf.transports.base import DEATH_NOTICE_SECONDS, python_path
 
@@ -45,17 +43,6 @@ REMOTE = [
 REPLICAS = "replicas"
 TCP = "tcp://127.0.0.1"
 TAKES_ENDPOINT = [name for name, entry in ENTRIES.items() if entry.endpoint_check is not None]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """One for all that need it: it takes seconds to start."""
-    with (
-        tempfile.TemporaryDirectory(prefix="rpt-", dir="/tmp") as folder,
-        find_entry("ray").provide(Path(folder)) as variables,
-        environment(variables),
-    ):
-        yield
 
 
 @pytest.fixture
