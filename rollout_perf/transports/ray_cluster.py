@@ -36,6 +36,13 @@ _LOOPBACK = {
     "VLLM_HOST_IP": "127.0.0.1",
 }
 
+_WORKERS = {
+    "RAY_worker_niceness": "0",
+    # For whoever joins Ray starts a process for each core, which can be none of our actors: these have an
+    # environment of their own.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
 
 @contextlib.contextmanager
 def local_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
@@ -61,7 +68,7 @@ def local_cluster(folder: Path) -> Iterator[Mapping[str, str]]:
         [sys.executable, "-P", "-m", "rollout_perf.transports.ray_cluster", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": python_path(), "RAY_worker_niceness": "0"} | admission,
+        env=os.environ | {"PYTHONPATH": python_path()} | _WORKERS | admission,
         text=True,
         errors="replace",
     )

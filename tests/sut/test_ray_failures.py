@@ -7,6 +7,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 from contract import DEADLINE, ask, failures_of, started
 from fake_host import say
@@ -111,3 +112,13 @@ def test_an_answer_that_comes_twice_beside_a_graph_is_not_taken_for_the_next(pat
         ask(transport, "answer_again", 1)
         with pytest.raises(EngineError, match=r"worker 0 .* answer 1 instead of 2: twice, late or unasked"):
             ask(transport, "later", (0.01, "second"))
+
+
+@pytest.mark.parametrize("path", ["ray"], indirect=True)
+def test_no_worker_is_started_that_no_path_can_take(path, folder):
+    """Ray starts one for each core when a driver joins, without the environment that an actor of ours has."""
+    with started(path, folder) as transport:
+        assert ask(transport, "echo", "up") == ["up"]
+        below = [one for one in psutil.Process().children(recursive=True) if one.name() != "raylet"]
+        titles = [" ".join(one.cmdline()) for one in below]
+    assert [title for title in titles if "ray::IDLE" in title or "default_worker.py" in title] == []
