@@ -51,9 +51,9 @@ def verdicts(content, metric="step_seconds"):
 
 @pytest.mark.parametrize("name", STEPS)
 def test_the_gate_names_exactly_what_a_commit_changed(repository, name):
-    """Slower, faster or neither, and only the path that the commit touches."""
+    """Slower, faster or neither, and only the path that the commit touches; at one batch of the two."""
     _contents, verdict, code = STEPS[name]
-    done, content = gate(repository, "first", name)
+    done, content = gate(repository, "first", name, "--batch", "8")
     assert verdicts(content) == {"sync": {"same"}, "zmq": {verdict}}
     assert verdicts(content, "wire_bytes") == {"zmq": {"same"}}
     assert done.returncode == code
