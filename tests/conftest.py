@@ -33,11 +33,17 @@ LONGEST = [
     "test_hostile_names.py",
     "test_rollout.py",
     "test_asv.py",
+    "test_transport_failures.py",
     "test_gate_exam.py",
     "test_wheels.py",
     "test_probe_engine.py",
+    "test_ray_failures.py",
+    "test_front.py",
+    "test_door.py",
+    "test_transports.py",
 ]
-"""Files that take longest, with engines and without: one that came last would have one core idle."""
+"""Files that take longest, with engines and without: one that came last would have one core idle. A worker is
+given the next file when two tests are left to it, however long they take."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
