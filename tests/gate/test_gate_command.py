@@ -137,12 +137,12 @@ def test_what_is_measured_is_what_was_asked_for(words, preset, loads, largest, p
     asked = []
 
     def run_session(
-        preset, contestants, workloads, rounds, warmups, say, ranks, arguments, sized_for, **_more
+        preset, contestants, workloads, rounds, warmups, say, ranks, arguments, sized_for, **more
     ):
         largest = session_arguments(preset, ranks, sized_for, len(contestants), arguments)["max_num_seqs"]
         asked.append((preset, [(load.name, load.batch) for load in workloads], largest))
         assert [(one.build, one.way) for one in contestants] == [("base", "zmq"), ("head", "zmq")]
-        assert (rounds, warmups) == ((1, 0) if "wire_bytes" in words else (10, 2))
+        assert (rounds, more["most_rounds"], warmups) == ((1, 1, 0) if "wire_bytes" in words else (10, 20, 2))
         return []
 
     def run_gate(question, engines, measure, say, at_once):

@@ -238,7 +238,7 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
     contestants = [Answers("vllm-mp"), Answers("zmq")]
     running = rounds_module._Rounds(SimpleNamespace(look=lambda: None, gpus=()), "seed")
     running.up += contestants
-    running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 2)
+    running.run_timed({0: "fixed 8", 1: "fixed-logprobs-0 8"}, 4, 4, 0.0, 2)
     assert next(states, None) is None
     busy = sum(one["spoilt"] is not None for one in rounds)
     warning = f"fixed 8 and fixed-logprobs-0 8: others spoilt {busy} of {len(rounds)} rounds"
@@ -257,6 +257,32 @@ def test_a_spoilt_round_comes_again_within_the_budget_and_counts_for_nobody(
         host = last["host"]
         assert (host["spoilt"], host["repeated"]) == (spoilt, repeated)
         assert host["rounds"]["others_seconds"] == [rounds[place]["others_seconds"] for place in chosen]
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "spoilt", "chosen"),
+    [
+        (30, 6.5, [], range(7)),  # each takes a second
+        (30, 2.0, [], range(4)),
+        (5, 60.0, [], range(5)),
+        (0, 60.0, [], range(4)),
+        (30, 6.5, [1, 5], [0, 2, 3, 4, 6]),
+        (30, 60.0, [4, 5], range(4)),  # nor do those count that are too many
+    ],
+)
+def test_where_engines_took_long_to_start_there_are_more_rounds(most, seconds, spoilt, chosen, monkeypatch):
+    """Those beyond what was asked for make a value more certain: none of them is a spoilt one."""
+    ran = []
+    monkeypatch.setattr(
+        rounds_module, "between", lambda *_: ran.append(BUSY if len(ran) in spoilt else QUIET) or ran[-1]
+    )
+    monkeypatch.setattr(rounds_module, "say", lambda _text: None)
+    monkeypatch.setattr(rounds_module, "time", SimpleNamespace(monotonic=lambda: float(len(ran))))
+    running = rounds_module._Rounds(SimpleNamespace(look=lambda: None, gpus=()), "seed")
+    running.up.append(one := Answers("zmq"))
+    running.run_timed({0: "fixed 8"}, 4, most, seconds, 2 if 1 in spoilt else 1)
+    assert one.orders[-1]["rounds"] == [*chosen]
+    assert one.orders[-1]["host"]["spoilt"] == 0
 
 
 FIRST_IS_SPOILT = """
@@ -288,6 +314,26 @@ def test_a_record_has_the_samples_of_the_rounds_that_count_and_says_how_the_host
     assert [f"{one:.3f}" for one in record.metrics["step_seconds"]] == times[1:]
     host = record.observed["host"]
     assert (host["repeated"], host["spoilt"], len(host["rounds"]["seconds"])) == (1, 0, 2)
+
+
+LATE_ON_A_QUIET_HOST = """
+import time
+from rollout_bench.measure import host_state, process
+between, start = host_state.between, process.start_beside
+host_state.between = lambda before, after: between(before, after) | {"spoilt": None}
+process.start_beside = lambda *asked: time.sleep(3.0) or start(*asked)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("most", "rounds"), [(5, 5), (0, 2)])
+def test_a_session_goes_on_for_as_long_as_its_engines_took_to_start(most, rounds, tmp_path, monkeypatch):
+    fake.put(monkeypatch, tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(LATE_ON_A_QUIET_HOST)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    loads = fixed("nano", [1, 8])
+    records = run_session("nano", [Contestant("zmq")], loads, 2, 1, [].append, most_rounds=most)
+    assert [len(one.metrics["step_seconds"]) for one in records] == [rounds] * 2
 
 
 ON_A_GPU_HOST = """

@@ -23,10 +23,11 @@ from ..schema.record import MEASURED, engines
 from .checkout import provenance
 from .console import PASSING, say
 
-_ROUNDS, _WARMUPS = 10, 2
-"""Of a session. They take about as long as its engines to start."""
+_ROUNDS, _MOST_ROUNDS, _WARMUPS = 10, 20, 2
+"""Of a session. Beyond ten rounds they take as long as its engines took to start: with 0.5B on a GPU rollouts
+differ by more than engines do, so more rounds of a session tell more than more sessions."""
 
-_COUNTED = 1, 0
+_COUNTED = 1, 1, 0
 """Where counts alone are judged: they are of a rollout of their own."""
 
 
@@ -73,7 +74,9 @@ class Records:
         self._built = built
         self._engines = engines
         self._workloads = loads
-        self._rounds = (_ROUNDS, _WARMUPS) if question.timings else _COUNTED
+        self._rounds, self._most_rounds, self._warmups = (
+            (_ROUNDS, _MOST_ROUNDS, _WARMUPS) if question.timings else _COUNTED
+        )
         self._timeline = STEP in question.timings
         self._file = file
         self._first: dict[tuple[str, str], Any] = {}
@@ -100,7 +103,8 @@ class Records:
             self._engines.preset,
             contestants,
             self._workloads,
-            *self._rounds,
+            self._rounds,
+            self._warmups,
             say_here,
             self._engines.tensor_parallel_size,
             provenance={**provenance(), **lane.provenance},
@@ -108,6 +112,7 @@ class Records:
             sized_for=self._engines.workloads,
             deadline_seconds=seconds,
             lane=lane,
+            most_rounds=self._most_rounds,
             timeline=self._timeline,
         )
         records = [_of_build(record, self._built[record.provenance["side"]]) for record in records]

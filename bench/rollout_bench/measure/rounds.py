@@ -146,35 +146,45 @@ class _Rounds:
             if len(order) < 2 or order[0] is not self._last:
                 return order
 
-    def run_timed(self, loads: Mapping[int, str], wanted: int, repeats: int) -> None:
-        """The timed rounds of a workload's variants, by number: as many as are wanted, and up to so many
-        more in place of those that others spoilt. Then each contestant makes records of those that count.
+    def run_timed(
+        self, loads: Mapping[int, str], wanted: int, most: int, seconds: float, repeats: int
+    ) -> float:
+        """The timed rounds of a workload's variants, by number: as many as are wanted, on to `most` while
+        these have taken less than so many seconds, and up to so many more in place of those that others
+        spoilt. Then each contestant makes records of those that count. The seconds that they took.
 
         A round has each of the variants, so that they are neighbours too, every other one in reverse.
         """
         title = " and ".join(loads.values())
         rounds: list[dict[str, Any]] = []
-        quiet = 0
+        quiet, aim = 0, wanted
         self._seconds.clear()
         self._slowness.clear()
+        begin = time.monotonic()
         before = self._host.look()
-        while quiet < wanted and len(rounds) < wanted + repeats:
-            count = f"round {len(rounds) + 1}/{wanted + min(len(rounds) - quiet, repeats)}"
+        while True:
+            if quiet == aim < most and time.monotonic() - begin < seconds:
+                aim += 1
+            if quiet == aim or len(rounds) == aim + repeats:
+                break
+            of = f"/{wanted + min(len(rounds) - quiet, repeats)}" if aim == wanted else ""
+            count = f"round {len(rounds) + 1}{of}"
             order = sorted(loads, reverse=bool(len(rounds) % 2))
             ran = [self.run(workload, f"{loads[workload]}: {count}") for workload in order]
             if not any(ran):
-                return
+                return 0.0
             after = self._host.look()
             rounds.append(between(before, after))
             before = after
             quiet += rounds[-1]["spoilt"] is None
+        took = time.monotonic() - begin
         if reasons := [reason for one in rounds if (reason := one["spoilt"])]:
             say(f"{title}: others spoilt {len(reasons)} of {len(rounds)} rounds; the last: {reasons[-1]}")
         for workload, load in loads.items():
             found = ((one.name, self._seconds.get((workload, one.name))) for one in self.up)
             medians = (f"{name} {median(seconds):.3f} s" for name, seconds in found if seconds)
             say(f"{load}: {len(rounds)} rounds, median {', '.join(medians)}")
-        chosen = quietest(rounds, wanted)
+        chosen = quietest(rounds, max(wanted, quiet))
         none = [None] * len(chosen)
         for workload in loads:
             slowness, longer = self._of_cores(workload, len(rounds), chosen)
@@ -184,6 +194,7 @@ class _Rounds:
                 host["rounds"] |= {"slowness": slow, "slowed": longer.get(one.name, none)}
                 host["pinned"] = host["pinned"] or any(slow)
                 one.ask(workload=workload, rounds=chosen, host=host)
+        return took
 
     def _of_cores(
         self, workload: int, rounds: int, chosen: Sequence[int]
@@ -250,21 +261,25 @@ def _run(asked: dict[str, Any]) -> int:
     shared = asked["requests"][0]
     rounds = _Rounds(Host(), shared["provenance"]["session"])
     rounds.up += _wait(channels, shared["start_deadline_seconds"])
+    started = time.monotonic() - begin
     if rounds.up:
-        say(f"{', '.join(one.name for one in rounds.up)}: up after {time.monotonic() - begin:.0f} s")
+        say(f"{', '.join(one.name for one in rounds.up)}: up after {started:.0f} s")
     loads = [f"{one['name']} {Workload(**one).batch}" for one in shared["workloads"]]
     count = "with a gated start, counted"
     search = Search(shared["options"].get("until_limit_seconds"))
     ahead = [n for n, one in enumerate(shared["workloads"]) if not search.covers(one["name"])]
     for number in ahead:
         rounds.run(number, f"{loads[number]}: {count}")
+    spare, coming = started, len(loads)
     variants = groupby(enumerate(loads), lambda one: Workload(**shared["workloads"][one[0]]).plain)
     for some in (dict(group) for _plain, group in variants):
         for number, load in some.items():
             before = [] if number in ahead else [count]
             for title in [*before, *["warm-up"] * shared["warmups"]]:
                 rounds.run(number, f"{load}: {title}")
-        rounds.run_timed(some, shared["rollouts"], asked["repeats"])
+        share = spare * len(some) / coming
+        spare -= rounds.run_timed(some, shared["rollouts"], asked["most_rounds"], share, asked["repeats"])
+        coming -= len(some)
     up = list(rounds.up)
     for one in channels:
         one.end()

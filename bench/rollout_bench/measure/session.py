@@ -92,6 +92,7 @@ def attempt(
     arguments: dict[str, Any] | None = None,
     deadline_seconds: float = 1800.0,
     keep: Path | None = None,
+    most_rounds: int = 0,
     repeat_share: float = REPEAT_SHARE,
     sized_for: Sequence[Workload] | None = None,
     lane: Lane | None = None,
@@ -102,10 +103,11 @@ def attempt(
     `provenance` is what the caller knows of where this runs; `arguments` are added to vLLM's engine
     arguments of every contestant. The records' provenance names the session. Progress goes to `say`, a line
     at a time. The file `keep` gains the records of each workload as soon as its rounds are over. `options`
-    are those of `case.OPTIONS`. Rounds that others on the host have spoilt come again, up to `repeat_share`
-    of them all; records hold the host's state by round, and mark those that count nevertheless. Engines are
-    as large as `sized_for` needs, where that is more than the workloads. The session has the cores and GPUs
-    of the lane, where there is one, and not the whole host.
+    are those of `case.OPTIONS`. Where timed rounds take less time than the engines took to start, there are
+    more of them, up to `most_rounds` of each workload. Rounds that others on the host have spoilt come again,
+    up to `repeat_share` of those that were asked for; records hold the host's state by round, and mark those
+    that count nevertheless. Engines are as large as `sized_for` needs, where that is more than the workloads.
+    The session has the cores and GPUs of the lane, where there is one, and not the whole host.
     """
     up = sum(engines(one.way) for one in contestants)
     sizing = preset, tensor_parallel_size, sized_for or workloads, up
@@ -135,6 +137,7 @@ def attempt(
         "requests": requests,
         "interpreters": {build: vars(interpreter) for build, interpreter in interpreters.items()},
         "keep": keep and str(keep.resolve()),
+        "most_rounds": most_rounds,
         "repeats": int(rounds * repeat_share),
     }
     orders = "rollout_bench.measure.rounds"
