@@ -32,7 +32,7 @@ from typing import Any
 from rollout_bench import git
 from rollout_bench.measure.asv_cases import METHOD
 from rollout_bench.measure.asv_records import save
-from rollout_bench.measure.control import BUILD, with_ratios
+from rollout_bench.measure.control import BUILD, is_control, with_ratios
 from rollout_bench.measure.pool import pool
 from rollout_bench.measure.process import Interpreter
 from rollout_bench.measure.sequence import ROLLOUTS
@@ -161,6 +161,11 @@ def show(records: list[Record]) -> None:
             steps = [statistics.median(one.metrics[STEP]) for one in its]
             each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
             print(f"  {code} over the control: {each}{_cv(ratios, steps)}")
+    for batch in sorted({batch for _path, batch in cases}):
+        apart = _slowness_over_control([one for one in records if one.workload["batch"] == batch])
+        if len(apart) > 1:
+            mean, error = statistics.fmean(apart), statistics.stdev(apart) / math.sqrt(len(apart))
+            print(f"\nbatch {batch}: cores {mean:.1%} slower than the control's, standard error {error:.1%}")
 
 
 def read(sessions: Path) -> list[Record]:
@@ -211,6 +216,16 @@ def _with_slowness(record: Record) -> float | None:
     if len(slow) != len(steps) or None in slow or len(set(slow)) < 3:
         return None
     return statistics.correlation(*(list(map(math.log, each)) for each in (slow, steps)))
+
+
+def _slowness_over_control(records: list[Record]) -> list[float]:
+    """By session how much slower the cores of the others were than the control's, as a logarithm."""
+    sessions: dict[str, dict[bool, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in records:
+        if slow := [value for value in _rounds_of(one).get("slowness") or () if value]:
+            sessions[one.provenance["session"]][is_control(one)].append(statistics.fmean(map(math.log, slow)))
+    both = [found for found in sessions.values() if len(found) == 2]
+    return [statistics.fmean(found[False]) - statistics.fmean(found[True]) for found in both]
 
 
 def _facts(folder: Path, commit: str) -> dict[str, str]:

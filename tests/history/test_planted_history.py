@@ -14,7 +14,7 @@ from rollout_bench.history.results import Commit, Point, Results
 from rollout_bench.measure.control import with_ratios
 from rollout_bench.measure.pool import pooled
 
-from studies.history import read
+from studies.history import read, show
 
 EXAM = Path(__file__).resolve().parents[2] / "results/h100-4x/exam"
 COMMITS = {
@@ -89,3 +89,12 @@ def test_from_commit_to_commit_the_ratio_of_one_code_varies_little(size, most, b
     ratios = [statistics.median(one.record.metrics["control_ratio"]) for one in same]
     assert len(ratios) == 5
     assert statistics.stdev(ratios) / statistics.fmean(ratios) < most
+
+
+def test_cores_of_a_path_that_sleeps_are_slower_than_those_of_the_control(capsys):
+    show(read(EXAM / "2026-11-27-0.5b-planted-history.jsonl"))
+    said = [line for line in capsys.readouterr().out.splitlines() if "slower than the control" in line]
+    assert said == [
+        f"batch {batch}: cores {much} slower than the control's, standard error {error}"
+        for batch, much, error in ((1, "8.1%", "3.1%"), (64, "3.4%", "1.3%"), (256, "2.2%", "4.3%"))
+    ]
