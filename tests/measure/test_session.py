@@ -321,19 +321,18 @@ import time
 from rollout_bench.measure import host_state, process
 between, start = host_state.between, process.start_beside
 host_state.between = lambda before, after: between(before, after) | {"spoilt": None}
-process.start_beside = lambda *asked: time.sleep(3.0) or start(*asked)
+process.start_beside = lambda *asked: time.sleep(2.0) or start(*asked)
 """
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("most", "rounds"), [(5, 5), (0, 2)])
-def test_a_session_goes_on_for_as_long_as_its_engines_took_to_start(most, rounds, tmp_path, monkeypatch):
+def test_a_session_goes_on_for_as_long_as_its_engines_took_to_start(tmp_path, monkeypatch):
     fake.put(monkeypatch, tmp_path)
     (tmp_path / "sitecustomize.py").write_text(LATE_ON_A_QUIET_HOST)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
     loads = fixed("nano", [1, 8])
-    records = run_session("nano", [Contestant("zmq")], loads, 2, 1, [].append, most_rounds=most)
-    assert [len(one.metrics["step_seconds"]) for one in records] == [rounds] * 2
+    records = run_session("nano", [Contestant("zmq")], loads, 2, 1, [].append, most_rounds=5)
+    assert [len(one.metrics["step_seconds"]) for one in records] == [5, 5]
 
 
 ON_A_GPU_HOST = """
