@@ -34,11 +34,11 @@ ASKED = [
 BUDGETS = (4, 8, 12)
 
 
-def of_builds(file: Path, rounds: int) -> np.ndarray:
-    """Log ratios of two builds of a path in kept sessions, shape (sessions, batches), of their first rounds.
+def log_ratios(file: Path, rounds: int | None = None, *, corrected: bool = True) -> np.ndarray:
+    """Of the second of two builds of a path to the first, in kept sessions, shape (sessions, batches).
 
-    They are corrected for slower cores, and without what they have in common: a planted change. Of a
-    history's session it is each two of the builds with the same system under test.
+    They are of all rounds or the first ones, with the correction for slower cores or without. Of a history's
+    session it is each two of the builds with the same system under test.
     """
     sessions: dict[str, dict[int, dict[str, Record]]] = defaultdict(lambda: defaultdict(dict))
     for one in read_records(file.read_text()):
@@ -51,18 +51,23 @@ def of_builds(file: Path, rounds: int) -> np.ndarray:
         [(same, _count)] = Counter(suts.values()).most_common(1)
         for two in combinations([side for side, sut in suts.items() if sut == same], 2):
             builds = ({side: by_batch[batch][side] for side in two} for batch in sorted(by_batch))
-            logs.append([_log_ratio(build, rounds) for build in builds])
-    each = np.array(logs)
-    without: np.ndarray = math.sqrt(len(each) / (len(each) - 1)) * (each - each.mean(axis=0))
-    return without
+            logs.append([_log_ratio(build, rounds, corrected) for build in builds])
+    return np.array(logs)
 
 
-def _log_ratio(builds: dict[str, Record], rounds: int) -> float:
+def _log_ratio(builds: dict[str, Record], rounds: int | None, corrected: bool) -> float:
     seconds = {side: one.metrics["step_seconds"][:rounds] for side, one in builds.items()}
     slowness = {side: one.observed["host"]["rounds"]["slowness"][:rounds] for side, one in builds.items()}
-    longer = slowed(seconds, slowness)
+    longer = slowed(seconds, slowness) if corrected else {}
     base, head = (np.log(np.divide(of, longer.get(side, 1.0))) for side, of in seconds.items())
     return hodges_lehmann((head - base).tolist())
+
+
+def of_builds(file: Path, rounds: int) -> np.ndarray:
+    """`log_ratios` of the first rounds, without what a file's have in common: a planted change."""
+    logs = log_ratios(file, rounds)
+    without: np.ndarray = math.sqrt(len(logs) / (len(logs) - 1)) * (logs - logs.mean(axis=0))
+    return without
 
 
 def drawn(units: np.ndarray, draw: np.random.Generator, gates: int, replicates: int) -> np.ndarray:

@@ -1,35 +1,13 @@
 """Gates of 0.5B on four H100s: what it brings to correct for slower cores, as docs/gpu-runs.md says it."""
 
-import math
-from collections import defaultdict
-from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-from rollout_bench.schema.record import read_records
-from rollout_bench.stats.rounds import hodges_lehmann, slowed
 
-EXAM = Path(__file__).resolve().parents[2] / "results/h100-4x/exam"
+from studies.kept_gates import EXAM, log_ratios
+
 WORKER, DRIVER = "2026-11-27-0.5b-worker-150-us.jsonl", "2026-11-27-0.5b-driver-500-us.jsonl"
-
-
-def log_ratios(file, batch, *, corrected):
-    """Of head to base in each session, in per cent."""
-    sessions = defaultdict(dict)
-    for one in read_records((EXAM / file).read_text()):
-        if one.workload["batch"] == batch:
-            sessions[one.provenance["session"]][one.provenance["side"]] = one
-    found = []
-    for builds in sessions.values():
-        seconds = {side: one.metrics["step_seconds"] for side, one in builds.items()}
-        slowness = {side: one.observed["host"]["rounds"]["slowness"] for side, one in builds.items()}
-        longer = slowed(seconds, slowness) if corrected else dict.fromkeys(seconds, [1.0] * 10)
-        base, head = (
-            [second / by for second, by in zip(seconds[side], longer[side], strict=True)]
-            for side in ("base", "head")
-        )
-        found.append(100 * hodges_lehmann([math.log(h / b) for b, h in zip(base, head, strict=True)]))
-    return found
+BATCHES = (1, 64, 256)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +20,7 @@ def log_ratios(file, batch, *, corrected):
     ],
 )  # fmt: skip
 def test_sessions_differ_by_less_once_corrected_for_slower_cores(file, batch, corrected, change, spread):
-    found = log_ratios(file, batch, corrected=corrected)
+    found = 100 * log_ratios(EXAM / file, corrected=corrected)[:, BATCHES.index(batch)]
     assert len(found) == 12
     assert fmean(found) == pytest.approx(change, abs=0.06)
     assert stdev(found) == pytest.approx(spread, abs=0.06)
