@@ -29,6 +29,9 @@ _BEAT, _BEAT_SECONDS = b".", 1.0
 CUT = 75
 """Exit code of a process whose driver has gone."""
 
+_THIN_LINEAR_TIMEOUTS = 16
+"""TCP_THIN_LINEAR_TIMEOUTS of linux/tcp.h, which Python's socket does not name."""
+
 _CONNECT_SECONDS = 10.0
 _HELLO = struct.Struct("<32sI")
 _MOST_TEXT_BYTES = 4096
@@ -154,9 +157,16 @@ class Held:
 
 
 def _end_unanswered(connection: socket.socket) -> None:
-    """Have the kernel end a connection whose peer gives no receipt, early enough for GONE_SECONDS."""
+    """Have the kernel end a connection whose peer gives no receipt, early enough for GONE_SECONDS.
+
+    A beat that is lost is sent again every 0.2 s, not ever later and at last too late: a network that stalls
+    for 2 s ends nothing.
+    """
     left = int((GONE_SECONDS - _BEAT_SECONDS) * 1000)  # a beat may be due only in a while
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, left)
+    with contextlib.suppress(OSError):  # a system without these ends it after a shorter stall
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # under bbr nothing is thin
+        connection.setsockopt(socket.IPPROTO_TCP, _THIN_LINEAR_TIMEOUTS, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(_BEAT_SECONDS)
 
