@@ -8,7 +8,7 @@ LOCKS := requirements/cpu.lock requirements/cuda.lock requirements/tools.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo track lint light check test test-gpu baselines endurance exam test-hosts publish preview docs browser actionlint pictures reference lock clean
+.PHONY: help setup demo track lint light quick check test test-gpu baselines endurance exam test-hosts publish preview docs browser actionlint pictures reference lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,8 +26,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Without an engine a test computes, or waits for a process: three at once keep two cores busy. Tests of a file
 # share what takes long to make: xdist 3.8 does not heed its groups under pytest 9.2.
-LIGHT := python -m pytest -m "not (engine or exam or baseline or endurance or gpu or hosts)" -n 3 --dist loadfile \
-	--no-loadscope-reorder
+LIGHT := not (engine or exam or baseline or endurance or gpu or hosts)
+IN_THREE := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Three of the longest files at once are slower than two on 2 cores. Tests of a file share a cluster of Ray's.
 # tests/conftest.py puts the files that take longest first; xdist would begin with those that have the most tests.
 ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu or hosts)" -n 2 --dist loadfile \
@@ -40,10 +40,13 @@ lint: setup ## ruff, mypy, import rules
 	lint-imports
 
 light: setup
-	$(LIGHT)
+	$(IN_THREE) -m "$(LIGHT)"
 
-check: setup ## lint, and every test that loads neither vLLM nor Ray: some two minutes
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint light
+quick: setup
+	$(IN_THREE) -m "$(LIGHT) and not slow"
+
+check: setup ## lint, and every test that takes no engine, browser or long file: some two minutes
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint quick
 
 test: light ## every test that needs no GPU
 	$(ENGINE)

@@ -36,19 +36,34 @@ LONGEST = [
     "test_transport_failures.py",
     "test_gate_exam.py",
     "test_wheels.py",
+    "test_entries.py",
+    "test_session.py",
+    "test_exam.py",
+    "test_case.py",
+    "test_change_points.py",
     "test_probe_engine.py",
     "test_ray_failures.py",
     "test_front.py",
     "test_door.py",
     "test_transports.py",
+    "test_zeromq.py",
+    "test_sequence.py",
+    "test_track.py",
+    "test_upgrade.py",
+    "test_newest.py",
+    "test_gated.py",
+    "test_planted.py",
 ]
 """Files that take longest, with engines and without: one that came last would have one core idle. A worker is
-given the next file when two tests are left to it, however long they take."""
+given the next file when two tests are left to it, however long they take. `make check` leaves them out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    for item in items:
+        if item.path.name in places:
+            item.add_marker("slow")
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     try:
         reason = None if not on_gpu or machine.gpus() else "no NVIDIA GPU can be used"
