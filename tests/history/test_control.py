@@ -8,9 +8,11 @@ import pytest
 from rollout_bench.history.control import UNLINKED, chained, link_error
 from rollout_bench.history.detect import find_change_points, judging
 from rollout_bench.history.results import Commit, Point, Results, read_results
+from rollout_bench.measure.pool import replicates_of
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.estimate import estimate_of
-from rollout_bench.schema.record import MEASURED, Record
+from rollout_bench.schema.record import MEASURED, Record, read_records
+from rollout_bench.stats.rounds import hodges_lehmann
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B, C = ({"commit": name * 40, "lock": name} for name in "abc")
@@ -22,8 +24,9 @@ def short_of(results):
         return judged().short
 
 
-def record(ratio, control, link=None, old=None, path="zmq", **metrics):
-    observed = {"control": control | ({"link": old | {"ratio": link}} if old else {})}
+def record(ratio, control, link=None, old=None, path="zmq", sessions=None, **metrics):
+    rounds = {"rounds": sessions} if sessions else {}
+    observed = {"control": control | ({"link": old | {"ratio": link} | rounds} if old else {})}
     return Record(
         path,
         "nano",
@@ -50,6 +53,11 @@ def ratios(records):
             [1.0, 1.0, 1.0, 1.1],
         ),
         ([record(1.0, A), record(2.0, B, [0.5], A), record(1.0, A)], [1.0, 1.0, 1.0]),  # and back again
+        # three sessions of a commit, of 0.5, 0.8 and 0.625
+        (
+            [record(1.0, A), record(2.0, B, [0.5, 0.4, 1.6, 0.625], A, sessions=[1, 2, 1])],
+            [0.25 ** (-1 / 3), 2.0],
+        ),
         ([record(1.0, A), record(2.0, B)], [None, 2.0]),
         ([record(1.0, A), record(2.0, B, [0.0], A)], [None, 2.0]),
     ],
@@ -160,3 +168,19 @@ def test_a_renewed_control_is_named_where_a_level_changes():
         one.record.observed["control"] = B
     [found] = find_change_points(Results(points=made))
     assert found.environment == {"control": ("aaaaaaaa", "bbbbbbbb")}
+
+
+def test_what_is_committed_has_the_ratios_that_its_rounds_come_to():
+    """Where the estimate of a session's rounds changes, so must what was kept: a series has one."""
+    found = 0
+    for file in sorted((ROOT / "results").glob("*/records/*.jsonl")):
+        for record in read_records(file.read_text()):
+            for start in replicates_of(record):
+                if not (stored := start.metrics.get("control_ratio")):
+                    continue
+                assert start.comparable("step_seconds") == start.metrics["step_seconds"]
+                steps = start.metrics["step_seconds"], start.observed["control"]["metrics"]["step_seconds"]
+                logs = [math.log(mine / its) for mine, its in zip(*steps, strict=True)]
+                assert stored == [pytest.approx(math.exp(hodges_lehmann(logs)))], file
+                found += 1
+    assert found >= 39

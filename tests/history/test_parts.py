@@ -1,11 +1,14 @@
 """history/parts.py: what explains a change of a series, by the control of its sessions; detect shows it."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rollout_bench.history.detect import find_change_points
+from rollout_bench.history.parts import parts_of
 from rollout_bench.history.results import Commit, Point, Results
+from rollout_bench.measure.pool import pool
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.report.change_points import change_points_table
 from rollout_bench.schema.record import MEASURED, Record
@@ -75,6 +78,23 @@ def test_one_commit_alone_has_parts_by_the_noise_of_those_before(later, state):
     [found] = find_change_points(Results(points=[*points, *back]), metrics=["control_ratio"])
     assert found.state == state
     assert {part.name: part.verdict for part in found.parts}["scheduler"] == "worse"
+
+
+@pytest.mark.parametrize("without", [None, 2])
+def test_an_engine_start_without_the_control_leaves_the_others_their_parts(without):
+    def commit(number):
+        starts = []
+        for start in range(5):
+            one = history().points[number].record
+            observed = {} if start == without else one.observed
+            metrics = {name: of for name, of in one.metrics.items() if observed or name != "control_ratio"}
+            session = {"session": f"{number} {start}"}
+            starts.append([replace(one, metrics=metrics, observed=observed, provenance=session)])
+        return pool(starts)[0]
+
+    found = parts_of("control_ratio", [commit(0)], [commit(AT)])
+    assert [part.name for part in found] == ["GPU", "GPU idle", "scheduler", "pipe"]
+    assert [part.name for part in found if part.verdict == "worse"] == ["GPU idle", "scheduler"]
 
 
 def test_without_a_control_parts_are_absolute_and_with_another_one_there_are_none():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from rollout_bench.measure.pool import pool, replicates_of
+from rollout_bench.measure.pool import link_sessions, pool, replicates_of
 from rollout_bench.measure.tracked import fixed
 from rollout_bench.schema.record import FAILED, MEASURED, Record
 
@@ -45,13 +45,42 @@ def test_a_pooled_record_is_taken_apart_by_session_as_it_was_put_together():
     apart[1].observed["control"]["metrics"] = {"step_seconds": [1.0, 2.0]}
     [both] = pool([[one] for one in apart])
     [whole] = pool([[both], [apart[0]]])  # as where more is measured later
-    assert both.observed["replicates"] == {"session": ["a", "b"], "rounds": [2, 2], "spoilt": [1, 1]}
+    assert both.observed["replicates"] == {
+        "session": ["a", "b"], "rounds": [2, 2], "spoilt": [1, 1], "without": [[], []],
+    }  # fmt: skip
     for pooled, sessions in ((both, ["a", "b"]), (whole, ["a", "b", "a"])):
         found = replicates_of(pooled)
         assert [one.provenance["session"] for one in found] == sessions
         assert [one.metrics for one in found[:2]] == [one.metrics for one in apart]
         assert [one.observed["host"]["spoilt"] for one in found] == [1] * len(found)
         assert [one.observed["control"] for one in found[:2]] == [one.observed["control"] for one in apart]
+
+
+def test_a_replicate_without_the_control_or_a_metric_leaves_the_others_theirs():
+    """Also where it is pooled again, with one that has a metric which no other had."""
+    apart = [replace(record(1.0 + n, 1.0 + n), provenance={"session": str(n)}) for n in range(4)]
+    del apart[1].observed["control"], apart[1].metrics["control_ratio"]
+    apart[2].metrics["gpu_idle_seconds"] = [0.5, 0.6]
+    apart[3].metrics["worker_seconds"] = [0.7, 0.8]
+    [three] = pool([[one] for one in apart[:3]])
+    [whole] = pool([[three], [apart[3]]])
+    assert whole.metrics["control_ratio"] == [1.0, 3.0, 4.0]
+    found = replicates_of(whole)
+    assert [one.metrics for one in found] == [one.metrics for one in apart]
+    assert [one.observed.get("control") for one in found] == [one.observed.get("control") for one in apart]
+
+
+def test_a_previous_control_is_linked_by_every_session_that_has_both():
+    """What is pooled again with a part of itself, as paths that share a session, has that once."""
+    apart = [replace(record(1.0, 1.0), provenance={"session": str(number)}) for number in range(3)]
+    for one, ratio in zip(apart[1:], ([1.1, 1.2], [0.9]), strict=True):
+        one.observed["control"]["link"] = {"commit": "b", "lock": "l", "ratio": ratio}
+    [both] = pool([[one] for one in apart])
+    [whole] = pool([[both], [apart[1]]])
+    for found in (both, whole):
+        link = found.observed["control"]["link"]
+        assert link == {"commit": "b", "lock": "l", "ratio": [1.1, 1.2, 0.9], "rounds": [2, 1]}
+        assert link_sessions(link) == [(1.1, 1.2), (0.9,)]
 
 
 @pytest.mark.parametrize(("starts", "count"), [(1, 1), (3, 0)])

@@ -4,7 +4,8 @@
 
 A record says in observed["control"] which control its ratios are to, by commit and lock. One that was
 measured with the old control as well has a "link" there: commit and lock of the old one, and "ratio", the new
-control's step time over the old one's, by round. A link is known with an error, which is common to all ratios
+control's step time over the old one's, by round, of as many sessions as
+"rounds" has lengths. A link is known with an error, which is common to all ratios
 that it brings to the newest control: they have it as "link_error".
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
+from ..measure.pool import link_sessions
 from ..schema.metrics import CONTROL_RATIO
 from ..schema.record import Record
 from ..stats.rounds import HODGES_LEHMANN_ERROR, hodges_lehmann
@@ -57,9 +59,11 @@ def _over_newest(records: Sequence[Record]) -> dict[Control, tuple[float, float]
         newest = control_of(record)
         link = record.observed["control"].get("link")
         if link and newest:
-            logs = tuple(math.log(one) for one in link["ratio"] if 0 < one < math.inf)
             # Paths of a session share its links: they are one.
-            sessions.setdefault((newest, (link["commit"], link["lock"])), set()).add(logs)
+            sessions.setdefault((newest, (link["commit"], link["lock"])), set()).update(
+                tuple(math.log(one) for one in session if 0 < one < math.inf)
+                for session in link_sessions(link)
+            )
     links = {pair: _known(rounds) for pair, found in sessions.items() if (rounds := [*filter(None, found)])}
     assert newest is not None
     over = {newest: (0.0, 0.0)}

@@ -69,7 +69,8 @@ def parts_of(metric: str, before: Sequence[Record], after: Sequence[Record]) -> 
         before, after = ([one for one in of if control_of(one) == control] for of in (before, after))
     if len(before) < LEAST_PAIRS:  # commits; then how engine starts vary is what is known of its noise
         before, after = (
-            [start for one in of for start in replicates_of(one)] or of for of in (before, after)
+            [start for one in of for start in replicates_of(one) if start.metrics.get(metric)] or of
+            for of in (before, after)
         )
     levels = {name: (_values(name, metric, before), _values(name, metric, after)) for name in PARTS}
     names = shown([name for name, both in levels.items() if all(both)])
@@ -90,21 +91,24 @@ def counts_of(before: Sequence[Record], after: Sequence[Record]) -> dict[str, fl
 
 
 def _values(name: str, metric: str, records: Sequence[Record]) -> list[float]:
-    found = (_value(name, metric, record) for record in records)
-    return [value for value in found if value is not None]
+    """The part's value at each commit whose record has it."""
+    if metric != CONTROL_RATIO:
+        found = [_seconds(name, record.metrics) for record in records]
+    else:
+        starts = [replicates_of(record) or [record] for record in records]
+        found = [[one for start in of for one in _over_control(name, start)] for of in starts]
+    return [median(rounds) for rounds in found if rounds]
 
 
-def _value(name: str, metric: str, record: Record) -> float | None:
-    """The part's value at a commit; None where its record does not have it."""
-    own = _seconds(name, record.metrics)
-    if not own or metric != CONTROL_RATIO:
-        return median(own) if own else None
-    metrics: Mapping[str, list[float]] = record.observed["control"].get("metrics") or {}
+def _over_control(name: str, start: Record) -> list[float]:
+    """The part's value in each round of an engine start; none where it has no control."""
+    own = _seconds(name, start.metrics)
+    metrics: Mapping[str, list[float]] = (start.observed.get("control") or {}).get("metrics") or {}
     steps = metrics.get(STEP, ())
     its = _seconds(name, metrics) or [0.0] * len(own)
     if not len(own) == len(its) == len(steps):
-        return None
-    return median((one - other) / step for one, other, step in zip(own, its, steps, strict=True))
+        return []
+    return [(one - other) / step for one, other, step in zip(own, its, steps, strict=True)]
 
 
 def _seconds(name: str, metrics: Mapping[str, Sequence[float]]) -> list[float]:
