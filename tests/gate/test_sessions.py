@@ -267,6 +267,23 @@ def test_counts_alone_need_one_session():
 
 
 @pytest.mark.parametrize(
+    ("failing", "metrics", "sessions", "stopped"),
+    [
+        (range(2, 9), None, 3, "what failed twice in a row was given up"),
+        ([1], ("wire_bytes",), 1, "another session would tell no more"),
+    ],
+)
+def test_the_last_line_says_why_what_is_not_firm_was_not_measured_on(failing, metrics, sessions, stopped):
+    def broken(record):
+        record.status, record.reason, record.metrics = "failed", "it broke", {}
+
+    engines = Engines({}).spoilt({(number, "head"): broken for number in failing})
+    content = engines.gate(**({"metrics": metrics} if metrics else {}))
+    assert (content["sessions"], content["stopped"]) == (sessions, stopped)
+    assert {row["verdict"] for row in content["verdicts"]} <= {"cannot tell", "failed"}
+
+
+@pytest.mark.parametrize(
     ("observed", "reason"),
     [
         ({}, "head: this commit does not give it"),

@@ -1,6 +1,7 @@
 """control.py: every tracked case has a ratio to a pinned build, of the same rounds of the same session."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -55,6 +56,19 @@ def test_a_ratio_is_without_what_the_speed_of_either_ones_cores_made_of_a_rollou
     zmq.observed["host"] = {"rounds": {"slowed": [1.0, 2.0, 2.25]}}
     control.observed["host"] = {"rounds": {"slowed": [1.0, 1.0, 1.0]}}
     assert with_ratios([zmq, control])[0].metrics["control_ratio"] == [pytest.approx(2.0)]
+
+
+def test_a_ratio_between_paths_does_not_depend_on_who_else_was_in_the_session():
+    """The control is corrected where the commit's own vllm-mp was there: that is for these two's ratio."""
+    zmq, mine, control = (
+        record("zmq", LOADS[0], [2.0, 4.0]),
+        record("vllm-mp", LOADS[0], [3.0, 3.0]),
+        record("vllm-mp", LOADS[0], [1.0, 2.0], "control0"),
+    )
+    control.observed["host"] = {"rounds": {"slowed": [0.5, 1.0]}}
+    mine.observed["host"] = {"rounds": {"slowed": [1.0, 2.0]}}
+    ratios = [one.metrics["control_ratio"][0] for one in with_ratios([zmq, mine, control])]
+    assert ratios == [pytest.approx(2.0), pytest.approx(math.sqrt(1.5 * 0.75))]
 
 
 def test_what_the_control_has_measured_makes_no_absent_case_of_its_path_one_that_is_kept(tmp_path):
@@ -130,10 +144,12 @@ def test_where_no_path_can_be_measured_nobody_waits_for_the_control(checkout, tm
     assert time.monotonic() - begin < 30
 
 
-def test_the_previous_control_is_measured_where_there_are_ratios_to_it(checkout, tmp_path):
-    """A machine that is new has nothing to link, and an engine fewer to start."""
+@pytest.mark.parametrize("digits", [40, 8])
+def test_the_previous_control_is_measured_where_there_are_ratios_to_it(digits, checkout, tmp_path):
+    """A machine that is new has nothing to link, and an engine fewer to start. However the file has them,
+    records have whole hashes, or they would not be known again."""
     root, hashes = checkout
-    (root / "control.toml").write_text(f"commits = {json.dumps(hashes[::-1])}\n")
+    (root / "control.toml").write_text(f"commits = {json.dumps([one[:digits] for one in hashes[::-1]])}\n")
     newer, older = hashes[::-1]
     for number, (has, expected) in enumerate(((None, [newer]), (newer, [newer]), (older, [newer, older]))):
         records = tmp_path / str(number)

@@ -90,14 +90,15 @@ def run_gate(
         if last or not paths:
             break
     verdicts = judge_now.verdicts()
-    unclear = question.timings and any(verdict.verdict in (CANNOT_TELL, FAILED) for verdict in verdicts)
+    unclear = [verdict.case for verdict in verdicts if verdict.verdict in (CANNOT_TELL, FAILED)]
     return Outcome(
         verdicts,
         sessions,
         at_once,
         clock() - begin,
         "the budget is spent" if paths and question.timings
-        else "what is not firm fails at every start" if unclear
+        else "what failed twice in a row was given up" if not all(map(replicates.goes_on, unclear))
+        else "another session would tell no more" if unclear
         else "every verdict is firm",
     )  # fmt: skip
 

@@ -119,12 +119,17 @@ def _explaining(control: Record) -> dict[str, list[float]]:
 
 
 def _ratios(record: Record, other: Record) -> list[float]:
-    """Of the step times, round by round."""
-    steps = zip(record.comparable(STEP), other.comparable(STEP), strict=True)
-    return [mine / its for mine, its in steps]
+    """Of the step times, round by round.
+
+    A control of another path is as measured: what it is corrected by, where the commit's own engine of its
+    path is in the session too, is of these two alone.
+    """
+    its = other.comparable(STEP) if other.way == record.way else other.metrics[STEP]
+    return [one / another for one, another in zip(record.comparable(STEP), its, strict=True)]
 
 
 def _commits(root: Path) -> list[str]:
+    """The control's commit and the one before it, each by its whole hash where git knows it."""
     file = root / FILE
     try:
         content = tomllib.loads(file.read_text())
@@ -135,7 +140,8 @@ def _commits(root: Path) -> list[str]:
         isinstance(one, str) and re.fullmatch("[0-9a-f]{7,40}", one) for one in commits
     ):
         raise NoControl(f"{file}: commits is {commits!r}; give one or two hashes, the control's first")
-    return commits
+    home, asked = file.resolve().parent, ["rev-parse", "--verify", "--quiet"]
+    return [git.answer(home, *asked, given=[f"{one}^{{commit}}"]) or one for one in commits]
 
 
 def _contestant(
