@@ -275,6 +275,20 @@ def test_a_commit_of_the_same_system_under_test_has_the_measurements_of_the_othe
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("commit", ["aaaaaaaa", "0bbbbbbb"])
+def test_what_lacks_a_workload_is_measured_again_and_shared_with_nobody(commit, asked, monkeypatch, tmp_path):
+    """As where a table got another batch: the commit's own file has less than is tracked now."""
+    rollout.Nano().setup_cache()
+    file = tmp_path / "aaaaaaaa-env-nano.jsonl"
+    kept = [one for one in read_records(file.read_text()) if (one.path, one.workload["batch"]) != ("zmq", 8)]
+    file.write_text("".join(f"{one.to_json()}\n" for one in kept))
+    monkeypatch.setenv("ASV_COMMIT", commit)
+    cache = rollout.Nano().setup_cache()
+    assert asked[1:] == [["zmq"]]
+    assert [one.workload["batch"] for one in cache["zmq"]] == [1, 8]
+    assert not any("of_commit" in one.provenance for one in cache["zmq"])
+
+
 def change(what, monkeypatch):
     """Have what is measured next be of something else."""
     if what == "sut":

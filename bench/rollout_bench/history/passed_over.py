@@ -5,6 +5,7 @@ asv takes the value that says so for one that is there.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from ..measure.tracked import Tracked
@@ -15,7 +16,7 @@ from .results import Commit
 def passed_over(
     machine: Path, commits: Sequence[Commit], tracked: Mapping[str, Tracked], chosen: str
 ) -> tuple[list[Commit], list[str]]:
-    """Commits of which a machine's results lack a record of a path of the set, and the classes of such paths.
+    """Commits of which a machine's results lack a path of the set or a workload of it, and their classes.
 
     A commit of which asv has no value at all, as where it cannot be built, is none of them.
     """
@@ -28,6 +29,7 @@ def passed_over(
             for name, one in tracked.items():
                 records = machine / "records" / f"{file.stem}-{name}.jsonl"
                 known = read_records(records.read_text()) if records.exists() else []
-                if {*one.sets.get(chosen, ())} - {record.way for record in known}:
+                wanted = product(one.sets.get(chosen, ()), (load.fingerprint() for load in one.workloads))
+                if {*wanted} - {(record.way, record.workload["fingerprint"]) for record in known}:
                     lacking.setdefault(commit, set()).update(one.classes)
     return list(lacking), sorted({name for names in lacking.values() for name in names})

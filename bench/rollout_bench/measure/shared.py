@@ -47,16 +47,17 @@ def shared_records(
     target: Path, tracked: Tracked, paths: Collection[str], provenance: Mapping[str, Any]
 ) -> list[Record]:
     """What other commits' files beside `target` have of these paths, of the same system under test, way of
-    measuring and machine: as this commit's, the newest where there are several."""
+    measuring and machine: as this commit's, the newest where there are several that have every workload."""
     found: dict[str, list[Record]] = {}
-    for file in sorted(target.parent.glob(f"*-{target.name.partition('-')[2]}")):
+    for file in {*target.parent.glob(f"*-{target.name.partition('-')[2]}")} - {target}:
         alike: dict[str, list[Record]] = {}
         for one in kept_records(file, tracked.preset, tracked.tensor_parallel_size, tracked.workloads):
             if one.way in paths and _is_as_good(one, provenance):
                 its = one.provenance
                 own = its | {"commit": provenance["commit"], "of_commit": its["commit"]}
                 alike.setdefault(one.way, []).append(replace(one, provenance=own))
-        for path, records in alike.items():
+        complete = {path: its for path, its in alike.items() if len(its) == len(tracked.workloads)}
+        for path, records in complete.items():
             if path not in found or measured_at(records[0]) > measured_at(found[path][0]):
                 found[path] = records
     return [record for records in found.values() for record in records]
