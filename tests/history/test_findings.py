@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,39 @@ def test_decisions_are_read_as_they_were_written(tmp_path):
     }
     write_triage(tmp_path, decisions)
     assert read_triage(tmp_path) == decisions
+
+
+def test_decisions_are_kept_where_new_ones_cannot_be_written(tmp_path, monkeypatch):
+    write_triage(tmp_path, {"x": Decision("expected", "y")})
+
+    def full(path, text, *more):
+        path.write_bytes(text.encode()[:4])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_triage(tmp_path, {"z": Decision("expected", "y")})
+    assert read_triage(tmp_path) == {"x": Decision("expected", "y")}
+    assert [one.name for one in tmp_path.iterdir()] == ["triage.json"]
+
+
+def test_two_decisions_at_once_are_both_kept(tmp_path, monkeypatch, capsys):
+    write_records(tmp_path, [Commit("a" * 40, "one", 1)], [8])
+    write_triage(tmp_path, {name: Decision("acknowledged", "y") for name in "ab"})
+
+    def slow(folder):
+        found = read_triage(folder)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(cli._load("triage"), "read_triage", slow)
+    with ThreadPoolExecutor() as both:
+        codes = both.map(
+            lambda name: cli.main(["triage", name, "--expected", "--results", str(tmp_path)]), "ab"
+        )
+    assert [*codes] == [0, 0]
+    assert {name: one.state for name, one in read_triage(tmp_path).items()} == dict.fromkeys("ab", "expected")
+    assert not [*tmp_path.glob("*.lock")]
 
 
 GOOD = {"state": "expected", "on": "2026-01-01"}

@@ -10,9 +10,11 @@ from ..errors import UsageError, meant
 from ..history.detect import find_change_points
 from ..history.findings import Finding, findings
 from ..history.triage import FILE, Decision, State, read_triage, write_triage
+from ..measure.alone import only_writer
 from ..report.findings import findings_table
 from .answer import answer, answer_arguments
 from .checkout import kept_results, results_argument
+from .console import say
 from .outputs import check_file
 
 
@@ -37,17 +39,18 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(
             "a NAME takes --acknowledged, --expected, --fixed-by COMMIT or --reopen, and they a NAME"
         )
-    decisions = read_triage(kept.folder)
     points = find_change_points(kept.read(), kept.root)
-    found = [one for one in findings(points, decisions) if one.worse]
     if given.name:
-        name = _named(given.name, found, list(decisions))
         check_file("the file of decisions", kept.folder / FILE)
-        decisions.pop(name, None)
-        if not given.reopen:
-            decisions[name] = _decision(given, kept.root)
-        write_triage(kept.folder, decisions)
-        found = [one for one in findings(points, decisions) if one.worse]
+        with only_writer(say, (kept.folder / FILE).with_suffix(".lock")):
+            decisions = read_triage(kept.folder)
+            worse = [one for one in findings(points, decisions) if one.worse]
+            name = _named(given.name, worse, list(decisions))
+            decisions.pop(name, None)
+            if not given.reopen:
+                decisions[name] = _decision(given, kept.root)
+            write_triage(kept.folder, decisions)
+    found = [one for one in findings(points, read_triage(kept.folder)) if one.worse]
     state = {one.name: None if one.decision is None else one.decision.state for one in found}
     content = {"open": [one.name for one in found if one.is_open], "regressions": state}
     answer(given, findings_table(found), content)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UsageError
+from ..measure.asv_records import write_whole
 from ..schema.shape import read_json, unlike
 
 FILE = "triage.json"
@@ -49,12 +50,12 @@ def read_triage(folder: Path) -> dict[str, Decision]:
 
 
 def write_triage(folder: Path, decisions: Mapping[str, Decision]) -> None:
-    """Write the file; fields that are not given are left out."""
+    """Write the file, or leave what was there; fields that are not given are left out."""
     kept = {
         name: {field: value for field, value in asdict(one).items() if value is not None}
         for name, one in sorted(decisions.items())
     }
-    (folder / FILE).write_text(f"{json.dumps(kept, indent=1, ensure_ascii=False)}\n")
+    write_whole(folder / FILE, f"{json.dumps(kept, indent=1, ensure_ascii=False)}\n")
 
 
 def _decision(given: object, where: str) -> Decision:
