@@ -21,12 +21,14 @@ nothing is worse, 1 something is, 2 something could not be measured; a crash of 
 """
 
 import argparse
+import errno
 import importlib
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -89,20 +91,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = given.run(given)
         finally:
             end()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as `>&-` has it
+            sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (BenchError, RolloutError) as error:
-        print(f"rollout-perf: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _ended(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
-        print("rollout-perf: interrupted", file=sys.stderr)
-        return 130
+        return _ended(130, "interrupted")
     except Exception as error:  # never 1: to `gate`, `detect` and a bisection that is a verdict
-        print(f"rollout-perf: {crash_line(error, words)}", file=sys.stderr)
-        return 3
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _ended(2, f"{error}: make room and run it again")
+        return _ended(3, crash_line(error, words))
+
+
+def _ended(code: int, why: str) -> int:
+    """The exit code, which does not depend on whether anybody can be told why."""
+    with suppress(OSError):
+        print(f"rollout-perf: {why}", file=sys.stderr)
+    return code
 
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
