@@ -345,6 +345,8 @@ def test_the_command_shows_the_change_points_and_says_whether_something_is_slowe
     [found] = json.loads(capsys.readouterr().out)["change_points"]
     assert found["key"]["path"] == "zmq"
     assert found["first"]["hash"] == COMMITS[12].hash
+    assert cli.main(["triage", "0000000b..0000000c", "--expected"]) == 0
+    assert cli.main(["detect"]) == 0
 
 
 @pytest.mark.parametrize("levels", [[1.0] * 22, [1.1] * 12 + [1.0] * 10, [1.0] * 9 + [1.1] * 9 + [1.0] * 9])

@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 from ..errors import UsageError, meant
 from ..history.detect import judging, metrics_of
+from ..history.findings import findings
 from ..history.forks import uncollected
+from ..history.triage import read_triage
 from ..report.change_points import change_points_table
 from ..schema.metrics import METRICS
 from .answer import answer, answer_arguments
@@ -28,7 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 @uncollected()
 def run(given: argparse.Namespace) -> int:
-    """Find the change points and show them; 1 where more than one commit shows that something is slower."""
+    """Find the change points and show them; 1 where a regression is open: more than one commit shows it, and
+    nobody has decided that it is expected or fixed."""
     kept = kept_results(given.results)
     results = kept.read()
     measured = metrics_of(results)
@@ -63,7 +66,7 @@ def run(given: argparse.Namespace) -> int:
         "outside": [commit.hash for commit in results.outside_commits],
     }
     answer(given, f"{change_points_table(found, short, results)}\n\n{line}", content)
-    return 1 if any(one.slower_still for one in found) else 0
+    return 1 if any(one.is_open for one in findings(found, read_triage(kept.folder))) else 0
 
 
 def _chosen(what: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
