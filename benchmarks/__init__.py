@@ -7,3 +7,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+
+from rollout_bench.measure.asv_process import end_server_with_asv
+
+end_server_with_asv()

@@ -1,11 +1,17 @@
-"""history/asv_runs.py: asv's output is read to its end, whatever it is; a damaged file does not end asv."""
+"""history/asv_runs.py: asv's output is read to its end, whatever it is; a damaged file does not end asv.
+
+A track that is killed does.
+"""
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from asv.results import Results
+from leaks import nothing_left
 from rollout_bench.history import asv_runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +33,37 @@ def test_a_byte_of_asv_that_is_no_text_does_not_stall_it(tmp_path, monkeypatch):
     assert asv_runs.run_asv(tmp_path, ["HEAD"], [], "box", {}, print, lambda *_mark: None) == 0
     log = asv_runs.log_file(tmp_path)
     assert len(log.read_text(encoding="utf-8").splitlines()) == 3001
+
+
+TRACK = """
+import sys
+from pathlib import Path
+from rollout_bench.history import asv_runs
+from rollout_bench.measure.marked import let_end
+root = Path(sys.argv[1])
+asv_runs.asv_command = lambda: str(root / "asv")
+asv_runs.run_asv(root, ["HEAD"], [], "box", {}, lambda text: print(text, flush=True), let_end)
+"""
+
+ENDLESS = """#!/bin/sh
+setsid sleep 300 &
+echo "· measuring"
+sleep 300
+"""
+
+
+def test_asv_and_all_below_it_end_with_a_track_that_is_killed(tmp_path, monkeypatch):
+    """They went on to the end of the range: asv, its setup_cache and the engines."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    asv = tmp_path / "asv"
+    asv.write_text(ENDLESS)
+    asv.chmod(0o755)
+    with nothing_left(files_of=tmp_path / "tmp", only=("process", "file")):
+        words = [sys.executable, "-c", TRACK, tmp_path]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as track:
+            assert "measuring" in track.stdout.readline()
+            track.kill()
 
 
 DAMAGED = [

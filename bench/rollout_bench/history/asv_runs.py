@@ -24,6 +24,7 @@ from typing import Any
 
 from .. import git
 from ..errors import UsageError
+from ..measure.marked import end_with_asker
 from ..schema import variables
 from ..schema.shape import read_json
 from .results import Commit
@@ -152,21 +153,22 @@ def run_asv(
 
     `chosen` are the environment variables that say what is measured.
     `end_processes(name, value, grace_seconds)` ends what has `name=value` in its environment: the
-    cells, which asv does not know. On Ctrl-C asv and the cases end, then Interrupted is raised.
+    cells, which asv does not know. On Ctrl-C asv and the cases end, then Interrupted is raised. Where
+    this process is killed, all that it has started here is killed as well.
     """
     command = [asv_command(), "run", *asked, "--record-samples", "--show-stderr", f"--machine={machine}"]
     log = log_file(root)
     log.parent.mkdir(exist_ok=True)
-    with (
-        tempfile.NamedTemporaryFile(prefix="rollout-perf-progress-") as progress,
-        log.open("a", encoding="utf-8") as output,
-    ):
+    folder = Path(tempfile.mkdtemp(prefix="rollout-perf-progress-"))
+    progress = folder / "progress"
+    with _ended_with_this(str(progress), folder), log.open("a", encoding="utf-8") as output:
+        progress.touch()
         process = subprocess.Popen(
             command,
             cwd=root,
             env=git.environment()
             | chosen
-            | {variables.PROGRESS: progress.name, "PYTHONUNBUFFERED": "1"}
+            | {variables.PROGRESS: str(progress), "PYTHONUNBUFFERED": "1"}
             | {"PATH": path_from(Path(sys.executable).parent)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -177,7 +179,7 @@ def run_asv(
         )
         try:
             shown = _Progress(commits, say)
-            for source, line in _lines(process, Path(progress.name)):
+            for source, line in _lines(process, progress):
                 if source == "asv":
                     output.write(f"{line}\n")
                     shown.asv(line)
@@ -189,7 +191,7 @@ def run_asv(
             raise Interrupted from None
         finally:
             _end(process)
-            end_processes(variables.PROGRESS, progress.name, _CELL_END_SECONDS)
+            end_processes(variables.PROGRESS, str(progress), _CELL_END_SECONDS)
 
 
 def log_file(root: Path) -> Path:
@@ -214,6 +216,16 @@ def asv_command() -> str:
     if not asv.is_file():
         raise UsageError(f"asv is not installed beside {sys.executable}: run `make setup`")
     return str(asv)
+
+
+@contextlib.contextmanager
+def _ended_with_this(progress: str, folder: Path) -> Iterator[None]:
+    """For a block, have what carries the mark killed where this process is; the folder goes in any case."""
+    end = end_with_asker(variables.PROGRESS, progress, folder)
+    try:
+        yield
+    finally:
+        end.communicate()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ..schema import variables
 from ..schema.record import ABSENT, FAILED, Record, Status, is_system
 from . import asv_records, machine
+from .asv_process import end_with_asv
 from .control import NoControl, find_controls
 from .installed import why_not_installed
 from .pool import pool
@@ -42,6 +43,7 @@ def measure(tracked: Tracked) -> Cache:
     again, nor tried again where it is absent, unless that is asked for: then what is measured is pooled with
     what the file has.
     """
+    end_with_asv()  # before the control is built, which takes minutes
     target = asv_records.records_file(tracked.name)
     provenance = {
         "commit": asv_records.commit(),

@@ -1,20 +1,30 @@
-"""The asv that runs this process, an ancestor: it passes on neither --machine nor what a setup_cache says.
+"""The asv that runs this process, an ancestor: it passes on neither --machine nor what a setup_cache says,
+nor its own end where it is killed.
 
-Both are looked up in /proc; without it, or where a program of another name runs asv's code, asv is unknown.
+It is looked up in /proc; without that, or where a program of another name runs asv's code, it is unknown.
+Standard library only.
 """
 
 import argparse
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import platform
 import re
+import select
 import signal
 import stat
+import sys
+import threading
 from pathlib import Path
 
 _ASV = re.compile(r"(?:[^\0]*python[^\0/]*\0(?:-[^\0]*\0)*)?(?:[^\0]*/)?asv\0")
 """The beginning of asv's command line: its script, which Python runs, or Python's -m asv."""
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def find_asv() -> tuple[int, list[str]] | None:
@@ -28,6 +38,36 @@ def find_asv() -> tuple[int, list[str]] | None:
             # Behind the program's name, which is in brackets and may have any sign in it: state and parent.
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return None
+
+
+@functools.cache
+def end_with_asv() -> None:
+    """Have this process killed, and its process group where it leads one, once asv has ended.
+
+    asv ends what it runs unless it is killed itself: then a setup_cache would go on, and start engines.
+    """
+    asv = find_asv()
+    if asv is not None:
+        threading.Thread(target=_end_with, args=(asv[0],), name="asv", daemon=True).start()
+
+
+def _end_with(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        poller = select.poll()
+        poller.register(os.pidfd_open(pid), select.POLLIN)
+        poller.poll()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpid(), signal.SIGKILL)  # asv gives each of its processes a group of its own
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_server_with_asv() -> None:
+    """Where this is asv's fork server, have it killed once asv has ended: it forks, and so has no threads."""
+    parent = os.getppid()
+    if sys.argv[1:2] == ["run_server"] and find_asv() is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def machine_name() -> str:

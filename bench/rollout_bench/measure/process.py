@@ -2,7 +2,8 @@
 
 Whoever asks calls `run_module`; the module reads the request from its standard input, reports its progress
 with `say`, and writes its answer to the file that the request names as "output". Where the asker is killed,
-`marked` ends the module. Standard library only: asv's own processes do not see what ASV_PYTHONPATH provides.
+`marked` ends the module, and the asker ends with the asv that runs it. Standard library only: asv's own
+processes do not see what ASV_PYTHONPATH provides.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 
 from ..schema import variables
 from .alone import alone
+from .asv_process import end_with_asv
 from .lanes import Lane
 from .marked import end_with_asker, kill_marked
 
@@ -63,6 +65,7 @@ def run_module(
     lane is ended. When this returns or raises, every process that it started has ended, and its folder is
     gone.
     """
+    end_with_asv()
     with alone(say):
         return _run(module, request, say, deadline_seconds, interpreter, lane)
 
