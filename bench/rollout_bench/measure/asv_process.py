@@ -18,11 +18,14 @@ import signal
 import stat
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 _ASV = re.compile(r"(?:[^\0]*python[^\0/]*\0(?:-[^\0]*\0)*)?(?:[^\0]*/)?asv\0")
 """The beginning of asv's command line: its script, which Python runs, or Python's -m asv."""
 
+_COMMANDS = ("run", "continuous", "find")
+"""asv's commands that measure on a named machine."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -73,11 +76,8 @@ def end_server_with_asv() -> None:
 def machine_name() -> str:
     """The machine's name in results/, as asv finds it: by its command line and its file of machines."""
     asv = find_asv()
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-m", "--machine")
-    asked = parser.parse_known_args(asv[1])[0].machine if asv else None
-    if asked:
-        return str(asked)
+    if asv and (asked := _asked_machine(asv[1])):
+        return asked
     host = platform.node()
     with contextlib.suppress(OSError, ValueError, TypeError):
         machines = json.loads(Path("~/.asv-machine.json").expanduser().read_text())
@@ -85,6 +85,22 @@ def machine_name() -> str:
         if host not in names and len(names) == 1:
             return str(names[0])
     return host
+
+
+def _asked_machine(words: Sequence[str]) -> str | None:
+    """What follows --machine or -m, also where -m comes behind other short options: -em NAME."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-m", "--machine")
+    continuous = next((word for word in words if word in _COMMANDS), None) == "continuous"
+    for letter in "eiknpqv" + "s" * continuous:  # those of `asv run`, `asv continuous` and `asv find`
+        parser.add_argument(f"-{letter}", action="store_true")
+    for letter in "abEf" + "s" * (not continuous):  # --split there, --steps N in `asv run`
+        parser.add_argument(f"-{letter}")
+    parser.add_argument("-j", nargs="?")
+    with contextlib.suppress(argparse.ArgumentError):  # of an asv that has other options
+        asked: str | None = parser.parse_known_args(words)[0].machine
+        return asked
+    return None
 
 
 def tell(line: str) -> None:
