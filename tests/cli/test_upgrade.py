@@ -26,6 +26,9 @@ def root(tmp_path, monkeypatch):
         (["ray==2.40.0"], "ray==2.40.0 is older than is supported: name 2.50 or a later release"),
         (["ray==2.60.0"], "the lock has ray==2.60.0 already"),
         (["ray==2.58.0", "--tracked", "bono"], "unknown --tracked 'bono'"),
+        (["ray==2.58.0", "--tracked", ""], "unknown --tracked ''; known: nano, "),
+        (["ray==2.58.0", "--workload", ""], "unknown workload ''; known: fixed, "),
+        (["ray==2.58.0", "--tp", "0"], "--tp is 0; it must divide"),
         (["ray==2.58.0", "--paths", "pigeon"], "unknown path 'pigeon'"),
         (["ray==2.58.0", "--at-once", "9999"], "--at-once is 9999; give 1 to "),
     ],
@@ -97,6 +100,12 @@ def test_one_table_of_an_upgrade_and_environments_that_are_kept(root, judged):
     assert judged.at_once == [2]
     assert [(name, question.paths) for _lock, name, question in judged.asked] == [("nano-rl", ["zmq"])]
     assert (root / ".asv" / "releases" / "upgrade-cuda" / ".asv" / "env-head").exists()
+
+
+def test_an_upgrade_of_answers_as_they_are_made_is_of_those_alone(root, judged, capsys):
+    judged.verdicts.append("same")
+    assert cli.main(["upgrade", "ray==2.58.0", "--output-kind", "stream", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["gates"]) == ["nano"]
 
 
 def test_an_upgrade_that_uv_cannot_resolve_is_said(root, judged, monkeypatch, capsys):

@@ -25,7 +25,7 @@ from ..measure.labels import LABELS
 from ..measure.lanes import Lane
 from ..measure.sizing import at_once
 from ..measure.tracked import DEFAULT_SET, FILE, Tracked, first_of, read_tracked
-from ..measure.workload import Workload
+from ..measure.workload import VARIANTS, Workload
 from ..schema import variables
 from ..schema.metrics import EXACT, STEP, WITHOUT_CONTROL
 from ..schema.record import WayIn, now, path_and_entry
@@ -76,7 +76,7 @@ def judging_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tp", type=int, help="tensor-parallel size (default: 1)")
     workloads.arguments(parser)
-    parser.set_defaults(workload=None)
+    parser.set_defaults(workload=None, seed=None)
     parser.add_argument(
         "--metric",
         "--metrics",
@@ -215,47 +215,64 @@ def _check_outputs(given: argparse.Namespace) -> None:
             check_file(f"--{option}", file)
 
 
+_OWN = (
+    "preset",
+    "tp",
+    "prompt_tokens",
+    "output_tokens",
+    "samples",
+    "seed",
+    *VARIANTS,
+    "separately",
+    "chat_column",
+    "workload_format",
+    "block_tokens",
+)
+"""Options of a workload that no table has, beside --workload and --batch, which choose of a table's too."""
+
+
+def own_options(given: argparse.Namespace) -> list[str]:
+    """Those of `_OWN` that are given, as they are written."""
+    values = {name: getattr(given, name) for name in _OWN}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in values.items()
+        if value is not None and value is not False
+    ]
+
+
 def engines_of(
     given: argparse.Namespace, tracked: Mapping[str, Tracked]
 ) -> tuple[Tracked, Sequence[Workload]]:
     """The engines that start, and what is measured with them. Raises UsageError."""
     gpus = machine.gpus()
-    name = given.tracked or first_of(tracked, bool(gpus))
-    own = [
-        given.preset,
-        given.tp,
-        given.prompt_tokens,
-        given.output_tokens,
-        given.samples,
-        given.seed or None,
-        given.logprobs,
-        given.prompt_logprobs,
-        given.request,
-        given.arrival,
-        given.interrupt,
-    ]
-    if given.tracked is None and any(option is not None for option in (*own, given.workload, given.batch)):
-        given.preset, given.workload = given.preset or tracked[name].preset, given.workload or "fixed"
+    name = first_of(tracked, bool(gpus)) if given.tracked is None else given.tracked
+    own = own_options(given)
+    if given.tracked is None and (own or given.workload is not None or given.batch):
+        given.preset = tracked[name].preset if given.preset is None else given.preset
+        given.workload = "fixed" if given.workload is None else given.workload
+        given.seed = given.seed or 0
+        size = 1 if given.tp is None else given.tp
         loads = workloads.choose(given)
-        model = check_model(given.preset, given.tp or 1, loads, gpus)
-        return Tracked(model, loads, tensor_parallel_size=given.tp or 1), loads
+        model = check_model(given.preset, size, loads, gpus)
+        return Tracked(model, loads, tensor_parallel_size=size), loads
     if name not in tracked:
         raise UsageError(unknown("--tracked", name, tracked))
-    if any(option is not None for option in own):
+    if own:
         raise UsageError(
-            f"--tracked {name} settles the rest: beside it give --workload and --batch alone, which choose"
+            f"{', '.join(own)} cannot be given with --tracked {name}, which settles the rest: beside it give "
+            "--workload and --batch alone, which choose"
         )
     engines = tracked[name]
     check_model(engines.preset, engines.tensor_parallel_size, engines.workloads, gpus)
-    loads = [
-        load
-        for load in engines.workloads
-        if given.workload in (None, load.name) and (not given.batch or load.batch in given.batch)
-    ]
-    if not loads:
+    named = [load for load in engines.workloads if given.workload in (None, load.name)]
+    missing = {*(given.batch or ())} - {load.batch for load in named}
+    if not named or missing:
+        asked = [] if given.workload is None else [f"--workload {given.workload or repr(given.workload)}"]
+        asked += [f"--batch {batch}" for batch in sorted(missing)]
         has = ", ".join(f"{load.name} {load.batch}" for load in engines.workloads)
-        raise UsageError(f"--tracked {name} has no such --workload and --batch; it has {has}")
-    return engines, loads
+        raise UsageError(f"--tracked {name} has no {' '.join(asked)}; it has {has}")
+    return engines, [load for load in named if not given.batch or load.batch in given.batch]
 
 
 def _path_of_a_case(text: str) -> str:

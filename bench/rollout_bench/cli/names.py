@@ -31,7 +31,8 @@ def named(what: str, known: Iterable[str]) -> Callable[[str], str]:
 
 def preset(text: str) -> str:
     """For argparse: a preset or a folder; `find_model` looks at it, and cannot say what else was meant."""
-    if text not in PRESETS and meant(text, PRESETS) and not Path(text).expanduser().is_dir():
+    is_none = not text.strip() or (meant(text, PRESETS) and not Path(text).expanduser().is_dir())
+    if text not in PRESETS and is_none:
         raise argparse.ArgumentTypeError(unknown("preset", text, PRESETS))
     return text
 

@@ -25,7 +25,7 @@ from ..measure.workload import Workload
 from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout
 from .console import say
-from .gate import engines_of, judge, judging_arguments, question_of, verdicts_folder
+from .gate import engines_of, judge, judging_arguments, own_options, question_of, verdicts_folder
 from .gate_records import lanes_of
 from .releases import OLDEST, flavour_argument
 
@@ -108,9 +108,10 @@ def _check_known(package: str, version: Version) -> None:
 def _tables(root: Path, given: argparse.Namespace) -> Mapping[str, tuple[Tracked, Sequence[Workload]]]:
     """What is measured, by name: what the options choose, as `gate`'s do, else all that is tracked here."""
     tracked = read_tracked(root)
-    own = (given.tracked, given.preset, given.tp, given.workload, given.batch, given.samples, given.seed)
-    if any(own) or given.prompt_tokens or given.output_tokens:
-        return {given.tracked or given.preset or "nano": engines_of(given, tracked)}
+    chosen = given.tracked is not None or given.workload is not None or given.batch
+    if chosen or own_options(given):
+        measured = engines_of(given, tracked)
+        return {measured[0].name or measured[0].preset: measured}
     here = FLAVOURS[bool(machine.gpus())]
     return {
         name: engines_of(argparse.Namespace(**vars(given) | {"tracked": name}), tracked)

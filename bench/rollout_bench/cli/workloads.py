@@ -133,6 +133,12 @@ def choose(given: argparse.Namespace) -> list[Workload]:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     for batch in given.batch or ():
         check_batch("--batch", batch)
+    for name in ("chat_column", "workload_format", "block_tokens"):
+        if given.workload in NAMES and getattr(given, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} says how a file is read, and the workload {given.workload!r} is "
+                "none: leave it out, or name a file"
+            )
     try:
         if given.workload == "fixed":
             loads = _fixed(given)
