@@ -171,6 +171,49 @@ def test_a_broken_file_of_machines_is_named(words, checkout, tmp_path, capsys):
     assert "mend it or move it away" in line
 
 
+TABLE = """
+[nanoo]
+flavour = "cpu"
+preset = "nanoo"
+paths.default = ["zmq"]
+classes.Typo = { workload = "fixed", batches = [8] }
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["gate", "HEAD~1", "HEAD", "--tracked", "nanoo"], ["track", "--no-publish"]]
+)
+def test_a_table_without_its_model_is_refused(words, checkout, capsys):
+    """It was "absent: this commit has no preset 'nanoo'" at every commit, and exit code 0."""
+    file = checkout / "tracked.toml"
+    before = file.read_text()
+    file.write_text(before + TABLE)
+    line = refused(words, capsys)
+    assert line.startswith("rollout-perf: tracked.toml: [nanoo]: unknown preset or model folder 'nanoo'; pre")
+    file.write_text(before + TABLE.replace('preset = "nanoo"', 'preset = "models/gone"'))
+    assert f"model folder '{checkout}/models/gone'" in refused(words, capsys)
+    assert not (checkout / ".asv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("default", "extended"), []),
+        (('"cpu"', '"gpu"'), []),
+        (("", ""), ["--bench", "Nano\\."]),
+    ],
+)
+def test_a_table_that_is_not_measured_may_be_without_its_model(change, words, checkout, capsys):
+    file = checkout / "tracked.toml"
+    file.write_text(file.read_text() + TABLE.replace(*change))
+    assert cli.main(["track", "--no-publish", *words]) == 3, capsys.readouterr().err  # started
+    assert "AssertionError: started" in capsys.readouterr().err
+
+
+def test_benchmarks_are_matched_by_a_regular_expression(checkout, capsys):
+    assert "--bench is '(', which is no regular expression: " in refused(["track", "--bench", "("], capsys)
+
+
 def test_records_of_before_are_taken(tmp_path, capsys):
     file = tmp_path / "out.jsonl"
     kept = sorted((ROOT / "results").glob("*/records/*.jsonl"))[0].read_text()

@@ -36,7 +36,7 @@ from .checkout import checkout_lock, find_checkout, provenance, say_ignored
 from .console import say
 from .gate_records import Records, at_once_argument, lanes_of
 from .names import MANY, listed, named, preset, unknown
-from .options import check_entries, check_model, keep_argument
+from .options import check_entries, check_model, check_tables, keep_argument
 from .outputs import check_file, check_folder
 
 _ALL = "all"
@@ -264,7 +264,7 @@ def engines_of(
             "--workload and --batch alone, which choose"
         )
     engines = tracked[name]
-    check_model(engines.preset, engines.tensor_parallel_size, engines.workloads, gpus)
+    check_tables({name: engines}, gpus)
     named = [load for load in engines.workloads if given.workload in (None, load.name)]
     missing = {*(given.batch or ())} - {load.batch for load in named}
     if not named or missing:

@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rollout_perf.transports import TRANSPORTS, find_transport, placement
 from ..errors import UsageError
 from ..measure.labels import LABELS
 from ..measure.system import NoSystem, load
+from ..measure.tracked import FILE, Tracked
 from ..measure.workload import Workload
 from ..schema.metrics import STEP, WITHOUT_CONTROL
 from ..schema.record import WayIn, way
@@ -290,6 +291,15 @@ def check_model(
     if not model.has_weights:
         say(f"{model.folder} has no weights: vLLM makes random ones, which are as fast")
     return str(model.folder)
+
+
+def check_tables(tables: Mapping[str, Tracked], gpus: Sequence[Any]) -> None:
+    """Raise UsageError where the model of a table of tracked.toml is not there, as `check_model` does."""
+    for name, one in tables.items():
+        try:
+            check_model(one.preset, one.tensor_parallel_size, one.workloads, gpus)
+        except (UsageError, ConfigurationError) as error:
+            raise UsageError(f"{FILE}: [{name}]: {error}") from None
 
 
 def sequence_arguments(

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BenchError
+from ..errors import BenchError, UsageError
 from ..history import asv_runs, ledger
 from ..history.passed_over import passed_over
 from ..history.results import Commit, Results, key_of, read_results
@@ -19,13 +20,14 @@ from ..report.names import Group, group_of
 from ..report.pipe import pipe_table
 from ..report.rollouts import rollout_table
 from ..schema import variables
+from ..schema.metrics import METRICS
 from ..schema.record import FAILED, REFERENCE, Record
 from ..site.link import link
 from ..site.publish import check_tools, publish
 from .answer import answer, answer_arguments
 from .checkout import checkout_lock, find_checkout, say_ignored
 from .console import end, say
-from .options import keep_argument
+from .options import check_tables, keep_argument
 from .outputs import check_folder
 
 _SHOWN_COMMITS = 3
@@ -62,6 +64,8 @@ def run(given: argparse.Namespace) -> int:
     gpus = machine.gpus()
     tracked = read_tracked(root)
     choose_set(tracked, given.set, "--set")
+    tracked = {table: one for table, one in tracked.items() if one.flavour == FLAVOURS[bool(gpus)]}
+    check_tables(_chosen(tracked, given), [])  # of too few GPUs a record says that it is absent
     name = asv_runs.name_machine(given.machine, gpus)
     folder = asv_runs.results_folder(root) / name
     check_folder("the folder of results", folder.parent)
@@ -80,14 +84,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         with alone(say, lock), ledger.environments(root, given.keep):
             asv_runs.set_damaged_aside(asv_runs.results_folder(root), name, say)
-            code = _measure(
-                root,
-                given,
-                wanted,
-                commits,
-                name,
-                {table: one for table, one in tracked.items() if one.flavour == FLAVOURS[bool(gpus)]},
-            )
+            code = _measure(root, given, wanted, commits, name, tracked)
     except asv_runs.Interrupted:
         done = asv_runs.saved(root, name, commits)
         say(f"{done} of {len(commits)} commits are saved; the same command goes on with the others")
@@ -108,6 +105,20 @@ def run(given: argparse.Namespace) -> int:
         lines.append(f"site: {content['site']}")
     answer(given, "\n".join(lines), content)
     return 1 if code or any(one.failed or one.empty for one in found) else 0
+
+
+def _chosen(tracked: Mapping[str, Tracked], given: argparse.Namespace) -> dict[str, Tracked]:
+    """The tables that have the set, and a benchmark that --bench matches. Raises UsageError."""
+    try:
+        bench = re.compile(given.bench or "")
+    except re.error as error:
+        raise UsageError(f"--bench is {given.bench!r}, which is no regular expression: {error}") from None
+    return {
+        name: one
+        for name, one in tracked.items()
+        if one.sets.get(given.set)
+        and any(bench.search(f"rollout.{kind}.track_{metric}") for kind in one.classes for metric in METRICS)
+    }
 
 
 def _measure(

@@ -7,6 +7,7 @@ docs/methodology.md has the keys. Standard library only: asv's own processes rea
 
 import hashlib
 import json
+import keyword
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -187,8 +188,10 @@ def _is_rising(value: Any) -> bool:
 
 
 def _is_paths(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, str) and (is_system(one) or _is_way(*path_and_entry(one))) for one in value
+    return (
+        isinstance(value, list)
+        and all(isinstance(one, str) and (is_system(one) or _is_way(*path_and_entry(one))) for one in value)
+        and 0 < len(value) == len({one.removesuffix("@") for one in value})
     )
 
 
@@ -204,7 +207,8 @@ _SECONDS = Kind("a number above 0", lambda value: type(value) in (int, float) an
 _TABLE = Kind("a table with something in it", lambda value: isinstance(value, dict) and value != {})
 _PATHS = Kind(
     f"a list of paths: {', '.join(LABELS)}; each may have an entry: "
-    f"{', '.join(f'PATH@{entry}' for entry in ENTRIES if entry)}; or of others' systems, MODULE:FUNCTION",
+    f"{', '.join(f'PATH@{entry}' for entry in ENTRIES if entry)}; or of others' systems, MODULE:FUNCTION; "
+    "one or more, each once",
     _is_paths,
 )
 _FLAVOUR = Kind(" or ".join(FLAVOURS.values()), lambda value: value in FLAVOURS.values())
@@ -291,8 +295,10 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
     vocabulary = _vocabulary(Path(model)) if is_folder else VOCABULARY
     classes, seconds = {}, None
     for kind, content in table["classes"].items():
-        if not _CLASS.fullmatch(kind):
-            raise UsageError(f"{where} has the class {kind!r}; it must be a name of Python as CamelCase")
+        if not _CLASS.fullmatch(kind) or keyword.iskeyword(kind):
+            raise UsageError(
+                f"{where} has the class {kind!r}; it must be a name of Python as CamelCase, and no keyword"
+            )
         content = dict(_checked_class(f"{where} {kind}", content))
         if content["workload"] == "limit":
             seconds = content.pop("seconds", _LIMIT_SECONDS)
