@@ -7,6 +7,7 @@ Speed does not depend on the values of the weights. Knows nothing of vLLM, torch
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def find_model(name: str) -> Model:
     """
     if name in PRESETS:
         return Model(name, _PRESET_FOLDER / name)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # Path's own raises where there is no such user
     if not folder.is_dir():
         raise ConfigurationError(
             f"unknown preset or model folder {name!r}; presets: {', '.join(PRESETS)}; "

@@ -210,6 +210,45 @@ def test_a_table_that_is_not_measured_may_be_without_its_model(change, words, ch
     assert "AssertionError: started" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gate", "HEAD~1", "HEAD", "--preset", "~nouser/x"], "unknown preset or model folder '~nouser/x'"),
+        (["measure", *PATH, "--preset", "~nanouser"], "unknown preset '~nanouser' (did you mean nano?)"),
+        (["measure", *PATH, "--workload", "~nouser/x"], "unknown workload '~nouser/x'"),
+        (["record", "~nouser/x", "--output", "y"], "~nouser/x"),
+        (["track", "--no-publish"], "tracked.toml: [nanoo]: unknown preset or model folder '"),
+    ],
+)
+def test_a_home_of_nobody_is_a_folder_that_is_not_there(words, said, checkout, capsys):
+    if words[0] == "track":
+        file = checkout / "tracked.toml"
+        file.write_text(file.read_text() + TABLE.replace('preset = "nanoo"', 'preset = "~nouser/x"'))
+    assert said in refused(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("[1]", "is no JSON object"),
+        ("null", "is no JSON object"),
+        ('{"vocab_size": "x"}', 'vocab_size is "x"; it must be a whole number'),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words", [["gate", "HEAD~1", "HEAD", "--tracked", "nanoo"], ["track", "--no-publish"]]
+)
+def test_a_config_that_is_none_is_refused(words, config, said, checkout, capsys):
+    file = checkout / "tracked.toml"
+    file.write_text(file.read_text() + TABLE.replace('preset = "nanoo"', 'preset = "models/mine"'))
+    (checkout / "models" / "mine").mkdir(parents=True)
+    (checkout / "models" / "mine" / "config.json").write_text(config)
+    line = refused(words, capsys)
+    assert line.startswith(f"rollout-perf: tracked.toml: [nanoo]: {checkout}/models/mine/config.json")
+    assert said in line
+
+
 def test_benchmarks_are_matched_by_a_regular_expression(checkout, capsys):
     assert "--bench is '(', which is no regular expression: " in refused(["track", "--bench", "("], capsys)
 

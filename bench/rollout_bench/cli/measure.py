@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def _folder(given: str | None) -> str | None:
     """Where traces go, for processes elsewhere."""
     if given is None:
         return None
-    folder = Path(given).expanduser().resolve()
+    folder = Path(os.path.expanduser(given)).resolve()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--profile is {given!r}, which is a file; give a folder")
     check_folder("--profile", folder)

@@ -1,8 +1,8 @@
 """Names on a command's line: one that nobody knows and what was meant by it, and lists of them."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from rollout_perf.models import PRESETS
@@ -31,7 +31,7 @@ def named(what: str, known: Iterable[str]) -> Callable[[str], str]:
 
 def preset(text: str) -> str:
     """For argparse: a preset or a folder; `find_model` looks at it, and cannot say what else was meant."""
-    is_none = not text.strip() or (meant(text, PRESETS) and not Path(text).expanduser().is_dir())
+    is_none = not text.strip() or (meant(text, PRESETS) and not os.path.isdir(os.path.expanduser(text)))
     if text not in PRESETS and is_none:
         raise argparse.ArgumentTypeError(unknown("preset", text, PRESETS))
     return text

@@ -1,6 +1,7 @@
 """`rollout-perf record`: makes a workload file of a run, from what vLLM or verl has left of it."""
 
 import argparse
+import os
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Write the workload and say what is in it; 0 where it has a sample."""
-    path, output = Path(given.file).expanduser(), Path(given.output).expanduser()
+    path, output = (Path(os.path.expanduser(one)) for one in (given.file, given.output))
     if output.exists():
         raise UsageError(f"--output {output} exists; give a new file, or remove it")
     tokenizer = cache(

@@ -147,7 +147,7 @@ def choose(given: argparse.Namespace) -> list[Workload]:
         elif given.workload in NAMES:
             loads = _long_tailed(given)
         else:
-            loads = _from_file(given, Path(given.workload).expanduser())
+            loads = _from_file(given, Path(os.path.expanduser(given.workload)))
         loads = _variants(given, loads)
     except ValueError as error:
         raise UsageError(str(error)) from None

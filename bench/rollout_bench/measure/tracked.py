@@ -8,6 +8,7 @@ docs/methodology.md has the keys. Standard library only: asv's own processes rea
 import hashlib
 import json
 import keyword
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -291,7 +292,7 @@ def _tracked(where: str, name: str, table: Any, root: Path) -> Tracked:
         raise UsageError(
             f"{where} has the preset {preset!r}; its name must be {preset} or begin with {preset}-"
         )
-    model = str(root / Path(preset).expanduser()) if is_folder else preset
+    model = str(root / os.path.expanduser(preset)) if is_folder else preset
     vocabulary = _vocabulary(Path(model)) if is_folder else VOCABULARY
     classes, seconds = {}, None
     for kind, content in table["classes"].items():
@@ -335,12 +336,16 @@ def _checked_class(where: str, content: Any) -> dict[str, Any]:
 
 
 def _vocabulary(folder: Path) -> int:
-    """Ids to draw from that a local model knows; those of every preset where it is not on this machine."""
+    """Ids to draw from that a local model knows; those of every preset where it is not on this machine.
+
+    So it is where the config says no number of them: what starts the engine looks at that.
+    """
     try:
-        size = json.loads((folder / "config.json").read_text()).get("vocab_size")
-    except (OSError, ValueError):
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, RecursionError):
         return VOCABULARY
-    return min(size or VOCABULARY, VOCABULARY)
+    size = config.get("vocab_size") if isinstance(config, dict) else None
+    return min(size, VOCABULARY) if type(size) is int and size > 0 else VOCABULARY
 
 
 def _class(preset: str, vocabulary: int, workload: str, **scale: Any) -> Class:
