@@ -249,6 +249,28 @@ def test_a_config_that_is_none_is_refused(words, config, said, checkout, capsys)
     assert said in line
 
 
+@pytest.mark.parametrize(
+    "words", [["detect"], ["publish"], ["track", "--no-publish"], ["gate", "HEAD~1", "HEAD"]]
+)
+@pytest.mark.parametrize("text", ["{", "[1]", "3", "", "\udcff"])
+def test_settings_of_asv_that_are_none_are_refused(text, words, checkout, capsys):
+    file = checkout / "asv.conf.json"
+    file.write_text(text, errors="surrogateescape")
+    line = refused(words, capsys)
+    assert line.startswith(f"rollout-perf: {file} is no JSON object of asv's settings: ")
+
+
+@pytest.mark.parametrize("words", [["detect"], ["track", "--no-publish"], ["gate", "HEAD~1", "HEAD"]])
+def test_settings_of_asv_that_cannot_be_read_are_named(words, checkout, monkeypatch, capsys):
+    """Root reads what others may not."""
+
+    def refuse(*_arguments, **_keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("asv.util.load_json", refuse)
+    assert f"{checkout}/asv.conf.json cannot be read: Permission denied" in refused(words, capsys)
+
+
 def test_benchmarks_are_matched_by_a_regular_expression(checkout, capsys):
     assert "--bench is '(', which is no regular expression: " in refused(["track", "--bench", "("], capsys)
 

@@ -291,10 +291,16 @@ class _Progress:
 
 
 def configuration(root: Path) -> dict[str, Any]:
-    """The checkout's asv.conf.json."""
+    """The checkout's asv.conf.json. Raises UsageError where it cannot be read."""
     from asv.util import load_json
 
-    return dict(load_json(str(root / "asv.conf.json"), js_comments=True))
+    file = root / "asv.conf.json"
+    try:
+        return dict(load_json(str(file), js_comments=True))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{file} is no JSON object of asv's settings: {error}; mend it") from None
 
 
 def results_folder(root: Path) -> Path:
