@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from rollout_bench.cli import main as cli
 from rollout_bench.errors import UsageError
 from rollout_bench.site.folder import MARK, check, put
 from rollout_bench.site.publish import publish
@@ -29,6 +30,29 @@ def site(tmp_path):
     folder = tmp_path / "html"
     put(write(tmp_path / "first", SITE), folder)
     return folder
+
+
+@pytest.mark.parametrize("name", ["/proc/x", "/proc/x/html", "file/html"])
+def test_a_folder_that_cannot_be_written_is_refused_in_a_line(name, tmp_path, monkeypatch, capsys):
+    """The kernel lets nobody make a file in /proc, root included."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "file").touch()
+    (tmp_path / "results").mkdir()
+    assert cli.main(["publish", "--folder", name]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"rollout-perf: the site cannot be written to {tmp_path / name}: ")
+    assert err.count("\n") == 1
+
+
+def test_a_site_that_may_not_be_replaced_is_refused_before_the_work(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_keywords):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "html").mkdir()
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UsageError, match=r"the site cannot be written to .*html: Permission denied"):
+        publish(tmp_path / "results", None, say=print, folder=tmp_path / "html")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """The folder that a site goes to: a mark in it names the files that publish wrote; no other is touched.
 
-check(Path("html"))                  # before the work: refuses what publish did not write
-put(Path("scratch"), Path("html"))   # the new site over the old one
+with scratch_beside(Path("html")) as scratch:   # refuses what publish did not write, before the work
+    put(scratch / "site", Path("html"))         # the new site over the old one
 """
 
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,21 @@ def check(folder: Path) -> None:
     raise UsageError(
         f"{folder} is not empty and has no {MARK}, so it is no site that publish wrote: give another folder"
     )
+
+
+def scratch_beside(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """A folder to make a site in, beside where it goes. Raises UsageError where none may go or be written."""
+    try:
+        check(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        return tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)
+    except OSError as error:
+        raise UsageError(
+            f"the site cannot be written to {folder}: {error.strerror}; give another folder by --folder"
+        ) from None
 
 
 def put(new: Path, folder: Path) -> None:

@@ -7,7 +7,6 @@ and say so.
 import importlib.util
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from ..history.triage import Decision, read_triage
 from ..schema.record import minute, read_gate
 from .asv_pages import finish_asv_pages, run_asv_publish
 from .docs import Docs, write_docs
-from .folder import check, put
+from .folder import put, scratch_beside
 from .libraries import Libraries, fetch
 from .pages import write_pages
 from .releases import UP, read_ledgers, releases_content, site_of
@@ -46,14 +45,13 @@ def publish(kept: Path, root: Path | None, say: Callable[[str], None], folder: P
     `root` is the checkout, which knows the history and from which asv's pages are made; without one the site
     has neither, and goes to ./html. What could not be read or made goes to `say` and onto the page. An
     earlier site stays until the new one is whole, and what publish did not write stays where it is. Raises
-    UsageError where `folder` holds something and is no site of ours, or a tool is not installed.
+    UsageError where `folder` holds something and is no site of ours or cannot be written, or a tool is not
+    installed.
     """
     check_tools()
     settings = {} if root is None else configuration(root)
     folder = (folder or (root or Path.cwd()) / settings.get("html_dir", "html")).absolute()
-    check(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+    with scratch_beside(folder) as scratch:
         page = _write(kept, root, say, Path(scratch) / "site")
         put(page.parent, folder)
     return folder / page.name
