@@ -26,6 +26,7 @@ WORDS = {
     "releases": ["ray"],
     "upgrade": ["ray==2.58.0"],
 }
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sesame-open-5f1c"
 
 
@@ -105,6 +106,19 @@ def test_a_tool_that_failed_is_no_verdict(command, monkeypatch, capsys):
     raise_instead(command, BenchError("asv failed"), monkeypatch)
     assert cli.main([command, *WORDS.get(command, [])]) == 2
     assert capsys.readouterr().err == "rollout-perf: asv failed\n"
+
+
+@pytest.mark.parametrize("command", ["detect", "report"])
+def test_an_encoding_without_our_signs_ends_nothing(command, tmp_path):
+    words = [command, *WORDS.get(command, [])]
+    code = "import sys\nfrom rollout_bench.cli.main import main\nsys.exit(main())"
+    variables = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1), done.stderr  # of detect 1 is a regression
+    assert done.stdout.isascii()
+    assert "?" in done.stdout
 
 
 def test_the_module_exits_as_the_command_does(tmp_path):

@@ -4,6 +4,7 @@ A line of progress that ends in … says what goes on now: the view shows it unt
 elsewhere it is left out, so that a log has a line a case and none a rollout.
 """
 
+import io
 import re
 import sys
 import threading
@@ -13,6 +14,12 @@ PASSING = "…"
 _COUNT = re.compile(r":? ?(?:round )?(\d+)/(\d+)")
 _SINCE = re.compile(r"\[ *\d+:\d\d\] ")
 _lock = threading.Lock()
+
+
+def begin() -> None:
+    """Set up standard output: a sign that its encoding does not have is a question mark, and no crash."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def say(text: str) -> None:

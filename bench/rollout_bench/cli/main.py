@@ -35,7 +35,7 @@ from typing import Any, NoReturn
 from rollout_perf.errors import RolloutError
 
 from ..errors import BenchError, UsageError, meant
-from .console import end
+from .console import begin, end
 from .crash import crash_line, versions
 from .names import unknown
 
@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:  # a process of its own
+        begin()
         for number in _ENDS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
                 signal.signal(number, _interrupt)
