@@ -86,6 +86,19 @@ def test_a_range_may_choose_commits_by_options(given, count, repository):
     assert len(track.find_range(repository, given)[1]) == count
 
 
+@pytest.mark.parametrize("given", ["", " ", " -1 ", "-2", "--max-count=3", "--since=2000-01-01", "\t\n"])
+def test_a_range_without_a_revision_is_refused(given, repository):
+    """Of `make track COMMITS=" "` all commits were measured, and to asv `-1` is no range."""
+    with pytest.raises(UsageError, match="names no revision: give what `git rev-list` takes") as raised:
+        track.find_range(repository, given)
+    assert repr(given) in str(raised.value)
+
+
+def test_spaces_around_a_range_are_none_of_it(repository):
+    assert track.find_range(repository, " -1 HEAD~1 ")[0] == "-1 HEAD~1"
+    assert [len(track.find_range(repository, one)[1]) for one in (" HEAD ", "\tHEAD~2..HEAD\n")] == [1, 2]
+
+
 @pytest.mark.parametrize("name", ["../box", "-x", ".hidden", "a/b", 'box"', "<b>", "box\n", ""])
 def test_a_machine_has_a_plain_name(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))

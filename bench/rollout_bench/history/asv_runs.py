@@ -45,8 +45,9 @@ class Interrupted(KeyboardInterrupt):
 def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     """The range to give to asv and its commits, newest first.
 
-    Raises UsageError where this is no repository, or the range is unknown or empty, or has
-    an option that does more than choose commits: asv hands its words to git as they are.
+    Raises UsageError where this is no repository, or the range is unknown or empty, names no revision
+    (git would take HEAD, and asv fails), or has an option that does more than choose commits: asv hands its
+    words to git as they are.
     """
     git.require()
     if git.answer(root, "rev-parse", "--git-dir") is None:
@@ -55,7 +56,7 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
         )
     if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
         raise UsageError(f"the repository in {root} has no commit yet: commit something first")
-    wanted = given or DEFAULT_RANGE
+    wanted = DEFAULT_RANGE if given is None else given.strip()
     if given is None and git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD~2^{commit}") is None:
         wanted = _EVERYTHING
     if wanted == "HEAD":  # to asv it is the one commit, to git all of its history
@@ -65,6 +66,8 @@ def find_range(root: Path, given: str | None) -> tuple[str, list[Commit]]:
     except ValueError as error:
         raise UsageError(f"cannot read the range {wanted!r}: {error}") from None
     options, revisions = git.split_range(words)
+    if not revisions and not {"--all", "--branches", "--tags"} & {*options}:
+        raise UsageError(f"the range {given!r} names no revision: {_ALLOWED}, or leave it out for the newest")
     logged = git.log(root, *options, given=revisions)
     if logged is None:
         raise UsageError(f"unknown range {wanted!r}: {_ALLOWED}")
