@@ -1,8 +1,10 @@
 """history/results.py: all that results/ holds, in the history's order; what is damaged is named."""
 
+import contextlib
 import functools
 import json
 import math
+import os
 import subprocess
 from pathlib import Path
 
@@ -154,6 +156,55 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(folder):
     )
     assert "schema 99" in str(next(damage for damage in results.damaged if damage.line == 4))
     assert results.damaged_lines() == [str(damage) for damage in results.damaged]
+
+
+@contextlib.contextmanager
+def somebody():
+    """Who is not root, which reads everything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("locked", "mode", "named", "machines", "count"),
+    [
+        ("box/records", 0o000, ["box/records"], ["box", "other"], 0),
+        ("box/records", 0o444, ["box/records/aaaaaaaa", "box/records/bbbbbbbb"], ["box", "other"], 0),
+        ("box/pipe", 0o000, ["box/pipe"], ["box", "other"], 4),
+        ("box/turns", 0o000, ["box/turns"], ["box", "other"], 4),
+        ("box", 0o000, ["box"], ["box", "other"], 0),
+        ("box", 0o444, ["box/machine.json", "box/records", "box/pipe", "box/turns"], ["box", "other"], 0),
+        (".", 0o000, ["."], [], 0),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_damaged(locked, mode, named, machines, count, folder, monkeypatch):
+    for name in ("box/pipe", "box/turns", "other"):
+        (folder / name).mkdir()
+    folder.parent.chmod(0o755)  # pytest's is for its user alone, who is somewhere in it
+    monkeypatch.chdir(folder.parent)
+    (folder / locked).chmod(mode)
+    try:
+        with somebody():
+            results = read_results(Path("results"), [OLD, NEW])
+    finally:
+        (folder / locked).chmod(0o755)
+    sources = [str(damage.source.relative_to("results")) for damage in results.damaged]
+    assert [source.partition("-virtualenv")[0] for source in sources] == named
+    assert all("Permission denied" in line for line in results.damaged_lines())
+    assert (list(results.machines), len(results.points)) == (machines, count)
+
+
+def test_a_file_in_the_place_of_a_folder_is_damaged(folder):
+    (folder / "box" / "pipe").touch()
+    [line] = read_results(folder, [OLD, NEW]).damaged_lines()
+    assert line.startswith(f"{folder}/box/pipe: ")
+    assert "Not a directory" in line
 
 
 def test_of_many_damaged_files_the_first_are_named_and_the_others_counted(folder):

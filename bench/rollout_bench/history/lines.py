@@ -1,5 +1,6 @@
 """Reads files of results line by line, those of a long history on all cores. What is damaged is named."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Damage:
 
 def records_of(files: Sequence[Path], damaged: list[Damage]) -> Iterator[list[Record]]:
     """The records of each file."""
-    size = sum(file.stat().st_size for file in files if file.is_file())
+    size = sum(os.path.getsize(file) for file in files if os.path.isfile(file))
     for records, damage in over(_records, files, size > MANY_BYTES):
         damaged += damage
         yield records

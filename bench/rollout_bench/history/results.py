@@ -8,6 +8,7 @@ only in `history`.
 """
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -254,24 +255,28 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
     pipes: list[Pipe] = []
     sessions: list[Session] = []
     known = {commit.hash: commit for commit in commits}
-    for machine in sorted(path for path in folder.glob("*") if path.is_dir()):
-        facts = _object(machine / "machine.json", damaged) if (machine / "machine.json").exists() else None
-        machines[machine.name] = facts or {}
-        dated = _dated(machine, damaged)
-        files = sorted(machine.glob("records/*.jsonl"))
+    for machine in (path for path in _listed(folder, "", damaged) if os.path.isdir(path)):
+        machines[machine.name] = {}
+        named = _listed(machine, "", damaged)
+        if not named:  # there is nothing in it, or nobody may see what
+            continue
+        if machine / "machine.json" in named:
+            machines[machine.name] = _object(machine / "machine.json", damaged) or {}
+        dated = _dated(named, damaged)
+        files = _listed(machine / "records", ".jsonl", damaged)
         for file, records in zip(files, records_of(files, damaged), strict=True):
             for record in records:
                 environment = _environment(file, record.preset)
                 commit = _commit(record.provenance, file, known, dated)
                 points.append(Point(machine.name, environment, commit, record, file))
-        for file in sorted(machine.glob("pipe/*.jsonl")):
+        for file in _listed(machine / "pipe", ".jsonl", damaged):
             for run in lines_of(file, read_pipe_run, damaged):
                 environment = file.stem.partition("-")[2]
                 commit = _commit(run.get("provenance"), file, known, dated)
                 pipes.append(Pipe(machine.name, environment, commit, run, file))
         sessions += [
             Session(machine.name, list(lines_of(file, read_session_record, damaged)), file)
-            for file in sorted(machine.glob("turns/*.jsonl"))
+            for file in _listed(machine / "turns", ".jsonl", damaged)
         ]
     place = {commit.hash: number for number, commit in enumerate(commits if whole else ())}
 
@@ -325,11 +330,25 @@ def _commit(
     return Commit(given)
 
 
-def _dated(machine: Path, damaged: list[Damage]) -> dict[str, Commit]:
-    """Commits that asv has results of on this machine, with their times."""
+def _listed(folder: Path, ending: str, damaged: list[Damage]) -> list[Path]:
+    """What is in a folder by the end of its name, in order; nothing where there is no folder.
+
+    One that cannot be read is damaged: glob takes it for an empty one.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ending))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        damaged.append(Damage(folder, None, str(error)))
+        return []
+
+
+def _dated(files: Sequence[Path], damaged: list[Damage]) -> dict[str, Commit]:
+    """Commits that asv has results of on a machine, of which these are the files, with their times."""
     found = {}
-    for file in sorted(machine.glob("*.json")):
-        if file.name == "machine.json":
+    for file in files:
+        if file.suffix != ".json" or file.name == "machine.json":
             continue
         content = _object(file, damaged)
         if content is None:
