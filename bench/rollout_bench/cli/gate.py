@@ -224,9 +224,7 @@ _OWN = (
     "seed",
     *VARIANTS,
     "separately",
-    "chat_column",
-    "workload_format",
-    "block_tokens",
+    *workloads.OF_A_FILE,
 )
 """Options of a workload that no table has, beside --workload and --batch, which choose of a table's too."""
 

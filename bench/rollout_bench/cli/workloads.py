@@ -25,6 +25,9 @@ from .options import engine_arguments
 
 NAMES = ("fixed", "grpo", "verl", "turns")
 
+OF_A_FILE = ("chat_column", "workload_format", "block_tokens")
+"""Options that say how a file is read."""
+
 MOST_LOGPROBS = 20
 """What vLLM's engine argument max_logprobs is by itself, in 0.22 to 0.33."""
 
@@ -133,7 +136,7 @@ def choose(given: argparse.Namespace) -> list[Workload]:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     for batch in given.batch or ():
         check_batch("--batch", batch)
-    for name in ("chat_column", "workload_format", "block_tokens"):
+    for name in OF_A_FILE:
         if given.workload in NAMES and getattr(given, name) is not None:
             raise UsageError(
                 f"--{name.replace('_', '-')} says how a file is read, and the workload {given.workload!r} is "
