@@ -86,6 +86,11 @@ def test_an_index_without_an_answer_is_told_from_one_that_does_not_know_the_pack
     assert raised.type is kind
 
 
+def test_a_folder_in_the_home_of_nobody_is_no_index():
+    with pytest.raises(UsageError, match="--index is '~nouser/wheels'; give the address"):
+        releases_of("ray", "~nouser/wheels", False)
+
+
 def test_a_folder_of_wheels_is_an_index_and_pins_their_address(tmp_path):
     for version in ("0.33.0.dev2+g2222222", "0.33.0.dev1+g1111111"):
         os.utime(write_wheel(tmp_path / "wheels", version), (1_700_000_000, 1_700_000_000))

@@ -14,7 +14,7 @@
 
 Progress goes to standard error, tables to standard output; with --json, which all but `publish`
 take, one JSON object goes there alone. Exit code 0: all is well; 1: something failed
-or is slower, and the table says what; 2: a bad request, or a tool that failed, in one line;
+or is slower, and the table says what; 2: a bad request, a tool that failed or a full disk, in one line;
 3: a crash, in one line that names a report of it; 130: interrupted (SIGINT, SIGTERM or SIGHUP), and
 nothing is left running; 141: the reader of the output has gone. `gate` and `upgrade` have their own: 0
 nothing is worse, 1 something is, 2 something could not be measured; a crash of them is 3 too.

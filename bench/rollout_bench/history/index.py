@@ -134,7 +134,7 @@ def _is_of(version: Version, commit: str) -> bool:
 
 
 def _files(package: str, index: str) -> list[_File]:
-    folder = Path(index.removeprefix("file://")).expanduser()
+    folder = Path(os.path.expanduser(index.removeprefix("file://")))
     if folder.is_dir():
         links = {file.name: {"url": file.resolve().as_uri()} for file in sorted(folder.glob("*.whl"))}
     else:
