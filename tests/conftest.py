@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from contract import CARRIERS, PATHS, started
 from rollout_bench.measure import machine
 from rollout_bench.schema import variables
 
-from rollout_perf.transports import TRANSPORTS
+from rollout_perf.surroundings import environment
 from rollout_perf.transports.base import Transport
+from rollout_perf.transports.ray_cluster import local_cluster
 
 # Tests run beside each other, and none waits for another's lock.
 os.environ[variables.ALONE] = "the tests"
@@ -90,19 +91,27 @@ def sockets() -> Iterator[tuple[zmq.Socket, zmq.Socket]]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """A Ray cluster for all tests of this process that can share one: it takes seconds to start."""
+def shared_cluster() -> Iterator[Mapping[str, str]]:
+    """The variables of a Ray cluster for all files of this process that can share one: it takes seconds to
+    start."""
     folder = tempfile.mkdtemp(prefix="rpt-", dir="/tmp")
     try:
-        with TRANSPORTS["ray"].surround(Path(folder)):
-            yield
+        with local_cluster(Path(folder)) as joined:
+            yield joined
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def cluster(shared_cluster) -> Iterator[None]:
+    """That cluster is the one to join until the file ends."""
+    with environment(shared_cluster):
+        yield
+
+
 @pytest.fixture
 def no_cluster(monkeypatch) -> None:
-    """No variable is left of `cluster`: for tests that start a cluster of their own."""
+    """No variable is left of `cluster`, which others in the file have: for tests that start their own."""
     admission = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
     loopback = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "VLLM_HOST_IP")
     for name in (*admission, *loopback):
@@ -113,7 +122,17 @@ def no_cluster(monkeypatch) -> None:
         forget_settings()
 
 
-@pytest.fixture(scope="session", params=PATHS)
+@pytest.fixture(scope="module", autouse=True)
+def leaves_ray() -> Iterator[None]:
+    """A file of tests has left every Ray cluster, and names none: chance says which file comes next."""
+    before = os.environ.get("RAY_ADDRESS")
+    yield
+    ray = sys.modules.get("ray")
+    assert ray is None or not ray.is_initialized(), "this process is still in a Ray cluster"
+    assert os.environ.get("RAY_ADDRESS") == before
+
+
+@pytest.fixture(scope="module", params=PATHS)
 def path(request) -> str:
     """The name of a path that can be taken here; the cluster is there, where it needs one."""
     row = CARRIERS[request.param]
@@ -127,7 +146,7 @@ def path(request) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pairs(path) -> Iterator[list]:
     """What `pair` has open."""
     opened: list = []
@@ -138,7 +157,10 @@ def pairs(path) -> Iterator[list]:
 
 @pytest.fixture
 def pair(path, pairs) -> Transport:
-    """A transport with two workers, started once for all tests that leave it healthy."""
+    """A transport with two workers, started once for all tests of a file that leave it healthy.
+
+    It ends with the file: over Ray, this process has joined the cluster until then.
+    """
     if pairs and pairs[0][1]._failure is not None:  # one test's failure must not be the next one's
         pairs.pop()[0].close()
     if not pairs:
