@@ -96,6 +96,7 @@ def nothing_is_built(monkeypatch, tmp_path):
         (["HEAD", "HEAD", "--summary", "no/such/folder/file.md"], "there is no folder no/such/folder"),
         (["HEAD", "HEAD", "--junit", "."], "--junit is .; that is a folder"),
         (["HEAD", "HEAD", "--machine", "../box"], "--machine is '../box'; a name is of letters, digits"),
+        (["HEAD", "HEAD", "--machine", ""], "--machine is ''; a name is of letters, digits"),
         (["HEAD", "HEAD", "--budget", "0"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "inf"], "above 0 minutes"),
         (["HEAD", "HEAD", "--budget", "nan"], "above 0 minutes"),

@@ -181,6 +181,7 @@ def somebody():
         ("box", 0o000, ["box"], ["box", "other"], 0),
         ("box", 0o444, ["box/machine.json", "box/records", "box/pipe", "box/turns"], ["box", "other"], 0),
         (".", 0o000, ["."], [], 0),
+        (".", 0o444, ["box", "other"], [], 0),
     ],
 )
 def test_a_folder_that_may_not_be_read_is_damaged(locked, mode, named, machines, count, folder, monkeypatch):

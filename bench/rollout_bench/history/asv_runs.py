@@ -107,11 +107,12 @@ def machine_entry(name: str | None, gpus: Sequence[dict[str, str]]) -> dict[str,
         from asv.util import UserError
     except ImportError:
         raise UsageError("asv is not installed here: run `make setup`") from None
-    asked = name or os.environ.get(variables.MACHINE) or Machine.get_unique_machine_name()
+    default = os.environ.get(variables.MACHINE) or Machine.get_unique_machine_name()
+    asked = default if name is None else name
     if not MACHINE_NAME.fullmatch(asked):
         raise UsageError(
-            f"{'--machine' if name else variables.MACHINE} is {asked!r}; a name is of letters, digits, "
-            "spaces and . _ + @ - and begins with a letter or digit, since results/ has a folder of it"
+            f"{variables.MACHINE if name is None else '--machine'} is {asked!r}; a name is of letters, "
+            "digits, spaces and . _ + @ - and begins with a letter or digit: results/ has a folder of it"
         )
     try:
         return dict(MachineCollection.load(asked))

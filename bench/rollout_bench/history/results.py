@@ -8,7 +8,7 @@ only in `history`.
 """
 
 import math
-import os
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -255,7 +255,7 @@ def read_results(folder: Path, commits: Sequence[Commit] = (), whole: bool = Tru
     pipes: list[Pipe] = []
     sessions: list[Session] = []
     known = {commit.hash: commit for commit in commits}
-    for machine in (path for path in _listed(folder, "", damaged) if os.path.isdir(path)):
+    for machine in (path for path in _listed(folder, "", damaged) if _is_folder(path, damaged)):
         machines[machine.name] = {}
         named = _listed(machine, "", damaged)
         if not named:  # there is nothing in it, or nobody may see what
@@ -342,6 +342,17 @@ def _listed(folder: Path, ending: str, damaged: list[Damage]) -> list[Path]:
     except OSError as error:
         damaged.append(Damage(folder, None, str(error)))
         return []
+
+
+def _is_folder(path: Path, damaged: list[Damage]) -> bool:
+    """Whether it is one; what cannot be asked is damaged."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:  # a link to nothing, or removed since it was listed
+        return False
+    except OSError as error:
+        damaged.append(Damage(path, None, str(error)))
+        return False
 
 
 def _dated(files: Sequence[Path], damaged: list[Damage]) -> dict[str, Commit]:
