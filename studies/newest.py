@@ -1,14 +1,17 @@
 """What `detect` says at the newest commit, with noise as the committed results have it: a table of the docs.
 
     python -m studies.newest [--series 300]
+    python -m studies.newest --first-commits --starts 8    # the second table alone
 
 A value is the median of three replicates, drawn at random from what replicates of a case differ by in the
 committed sessions, or from what commits of a case do. *Mixed*: from those of all cases of a preset together,
 which has a longer tail than any of them; else every series has the spread of one case. A second table is of
-the first commits of a history, with four replicates each.
+the first commits of a history, whose values are means of engine starts, also with the noise of the planted
+histories, and with commits that differ by more than their starts say.
 """
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -16,7 +19,9 @@ from statistics import median
 
 import numpy as np
 from rollout_bench.history.results import Results, read_results
+from rollout_bench.measure.control import with_ratios
 from rollout_bench.report.table import table
+from rollout_bench.schema.metrics import CONTROL_RATIO
 from rollout_bench.schema.record import REFERENCE
 from rollout_bench.stats import exam
 from rollout_bench.stats.change_points import find_shifts
@@ -25,6 +30,7 @@ from rollout_bench.stats.ratios import LEAST_REPLICATES
 from rollout_bench.stats.rounds import hodges_lehmann
 
 from .detectors import tigerbeetle
+from .history import read
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 LENGTHS = (8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60)
@@ -32,6 +38,9 @@ LENGTHS = (8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60)
 _AT, _COMMITS, _REPLICATES, _SEED = 40, 60, 3, 20261126
 _YOUNG, _YOUNG_AT = (2, 3, 4, 5, 6, 7), 3
 """Commits known of a young history, and where its step is."""
+_YOUNG_STEPS = (0.03, 0.05, 0.08, 0.1)
+_STARTS, _COMMITS_TOO = 0.02, (0.5, 1.0)
+"""Standard deviation of replicates that are drawn from a Gaussian, and that of commits as a share of it."""
 
 Series = tuple[np.ndarray, list[str] | None]
 """Values, shape (series, commits), and the machine of each commit where they differ."""
@@ -118,25 +127,50 @@ def row(named: tuple[str, Series]) -> list[str]:
     return cells + later
 
 
-def young_rows(series: int) -> Iterator[list[str]]:
-    """By noise, of the first commits of a history: false alarms, and steps found at their commit."""
-    for name, cases in pools(read_results(RESULTS)).items():
-        if not name.startswith("ratios"):
-            continue
+def histories() -> dict[str, list[np.ndarray]]:
+    """By planted history: of each batch, what ratios to the control of a commit's engine starts differ by."""
+    found: dict[str, list[np.ndarray]] = {}
+    for file in sorted(RESULTS.glob("*/exam/*-planted-history.jsonl")):
+        commits: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for record in with_ratios(read(file)):
+            of_batch = commits[record.workload["batch"]]
+            of_batch[record.provenance["commit"]].append(float(np.log(record.metrics[CONTROL_RATIO][0])))
+            name = f"a history of {record.preset}, {file.parts[-3]}"
+        found[name] = [np.concatenate([*map(differences, its.values())]) for its in commits.values()]
+    return found
+
+
+def young_noises(series: int, starts: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Logarithms of the replicates of a history's first commits, by noise."""
+    shape = series, max(_YOUNG), starts
+    of_sessions = {name: of for name, of in pools(read_results(RESULTS)).items() if name.startswith("ratios")}
+    for name, cases in (of_sessions | histories()).items():
         for mixed in (False, True):
-            logs = _replicates(cases, mixed, (series, max(_YOUNG), LEAST_REPLICATES))
-            alarms = [_young(one[:known]) for one in logs for known in _YOUNG]
-            stepped = logs[:, : _YOUNG_AT + 1]
-            found = []
-            for step in exam.STEPS:
-                later = np.where(np.arange(_YOUNG_AT + 1) == _YOUNG_AT, np.log1p(step), 0.0)
-                found.append(np.mean([_young(one + later[:, None]) for one in stepped]))
-            yield [f"{name}{', mixed' * mixed}", *map(_percent, [np.mean(alarms), *found])]
+            yield f"{name}{', mixed' * mixed}", _replicates(cases, mixed, shape)
+    draw = np.random.default_rng(_SEED)
+    for share in _COMMITS_TOO:
+        commits = draw.normal(0, _STARTS * share, (*shape[:2], 1))
+        yield (
+            f"Gaussian, commits differ by {share:g} times what starts do",
+            commits + draw.normal(0, _STARTS, shape),
+        )
+
+
+def young_rows(series: int, starts: int = LEAST_REPLICATES) -> Iterator[list[str]]:
+    """By noise, of the first commits of a history: false alarms, and steps found at their commit."""
+    for name, logs in young_noises(series, starts):
+        alarms = [_young(one[:known]) for one in logs for known in _YOUNG]
+        stepped = logs[:, : _YOUNG_AT + 1]
+        found = []
+        for step in _YOUNG_STEPS:
+            later = np.where(np.arange(_YOUNG_AT + 1) == _YOUNG_AT, np.log1p(step), 0.0)
+            found.append(np.mean([_young(one + later[:, None]) for one in stepped]))
+        yield [name, *map(_percent, [np.mean(alarms), *found])]
 
 
 def _young(logs: np.ndarray) -> bool:
     """Whether the newest commit is reported; logarithms by commit and replicate."""
-    values = np.exp(np.median(logs, axis=1))
+    values = np.exp(logs.mean(axis=1))
     spreads = values * logs.std(axis=1, ddof=1) / np.sqrt(logs.shape[1])
     found = find_departures(values.tolist(), spreads.tolist(), replicates=[logs.shape[1]] * len(logs))
     return any(one.index == len(logs) - 1 for one in found)
@@ -161,15 +195,20 @@ def main() -> None:
     """Print the table, row by row as they come, and the line: 300 series take five minutes of a core."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--series", type=int, default=300)
-    series = parser.parse_args().series
-    steps = [f"{step:.0%}" for step in exam.STEPS]
-    titles = ["noise", "CV", "false alarms", *steps, *(f"{step}, change point 3 later" for step in steps)]
-    print(table(titles, [], markdown=True), flush=True)
-    with ProcessPoolExecutor(2) as pool:
-        for cells in pool.map(row, noises(series)):
-            print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{table(['noise', 'false alarms', *steps], [*young_rows(series)], markdown=True)}")
-    print(f"\n{tigerbeetle_line()}")
+    parser.add_argument("--first-commits", action="store_true", help="that of a history's first ones alone")
+    parser.add_argument("--starts", type=int, default=LEAST_REPLICATES, help="of each of the first commits")
+    given = parser.parse_args()
+    if not given.first_commits:
+        steps = [f"{step:.0%}" for step in exam.STEPS]
+        titles = ["noise", "CV", "false alarms", *steps, *(f"{step}, change point 3 later" for step in steps)]
+        print(table(titles, [], markdown=True), flush=True)
+        with ProcessPoolExecutor(2) as pool:
+            for cells in pool.map(row, noises(given.series)):
+                print(f"| {' | '.join(cells)} |", flush=True)
+    titles = ["noise", "false alarms", *(f"{step:.0%}" for step in _YOUNG_STEPS)]
+    print(f"\n{table(titles, [*young_rows(given.series, given.starts)], markdown=True)}")
+    if not given.first_commits:
+        print(f"\n{tigerbeetle_line()}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from rollout_bench.cli import main as cli
 from rollout_bench.history.detect import changes, find_change_points, judging
 from rollout_bench.history.results import Commit, Point, Results, read_results
+from rollout_bench.history.values import measured
 from rollout_bench.measure.rl import grpo
 from rollout_bench.measure.tracked import GRPO, fixed
 from rollout_bench.report.change_points import change_points_table
@@ -59,6 +60,13 @@ def short_in(results):
 
 def places(all_found):
     return [(int(found.first.hash[:8], 16), found.worse) for found in all_found]
+
+
+@pytest.mark.parametrize(("metric", "value"), [("step_seconds", 1.0), ("control_ratio", 4 ** (1 / 3))])
+def test_a_commits_value_is_the_median_of_rounds_and_the_geometric_mean_of_engine_starts(metric, value):
+    found = measured([point(0, [1.0, 1.0, 4.0], metric)], metric)
+    assert found.values == [pytest.approx(value)]
+    assert measured([point(0, [0.0, 1.0, 4.0], "control_ratio")], "control_ratio").values == []
 
 
 def test_a_change_point_names_its_range_its_levels_and_its_commands():

@@ -66,7 +66,7 @@ def test_the_part_that_changed_is_named_beside_the_change_though_the_host_wander
     assert found.counts == {"wire_bytes": 1.05}
     text = " ".join(change_points_table([found], [], results).split())
     assert (
-        " zmq 8 +6.4 %: GPU +0.0, GPU idle +6.4, scheduler +6.0, pipe −0.7; "
+        " zmq 8 +6.1 %: GPU +0.0, GPU idle +6.4, scheduler +6.0, pipe −0.7; "
         "bytes on the wire in an engine step +5.0 %" in text
     )
 

@@ -86,7 +86,7 @@ def test_a_point_is_judged_by_the_level_of_its_machine():
 def young(levels, count=4, noise=lambda random, shape: 0.01 * random.normal(size=shape), seed=0):
     """Values of so many replicates each, with their standard errors, as what `find_departures` takes."""
     logs = np.log(levels)[:, None] + noise(np.random.default_rng(seed), (len(levels), count))
-    values = np.exp(np.median(logs, axis=1))
+    values = np.exp(logs.mean(axis=1))
     return values, values * logs.std(axis=1, ddof=1) / np.sqrt(count), None, (), [count] * len(levels)
 
 
@@ -98,6 +98,7 @@ def young(levels, count=4, noise=lambda random, shape: 0.01 * random.normal(size
         ([1.1, 1.1], [(3, "confirmed")]),
         ([1.1, 1.0], [(3, "withdrawn")]),
         ([1.005], []),
+        ([1.1, 1.0, 1.0, 1.1], [(3, "withdrawn"), (6, "unconfirmed")]),  # what came back is no noise
     ],
 )
 def test_a_young_series_is_judged_by_its_replicates(after, said):
@@ -113,6 +114,27 @@ def test_a_second_commit_is_held_against_the_first_and_one_replicate_says_nothin
     assert one.interval[0] < values[1] / values[0] < one.interval[1]
     assert find_departures(values, spreads) == []
     assert find_departures(values, spreads, ["a", "b"], replicates=replicates) == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "step", "named"),
+    [
+        ((0.0, 0.010, -0.008), 0.034, True),  # as far apart as their replicates make them
+        ((0.0, 0.010, -0.008), 0.020, False),
+        (
+            (0.0, 0.030, -0.024),
+            0.100,
+            False,
+        ),  # farther: what is unlike replicates counts, four times the greatest
+        ((0.0, 0.030, -0.024), 0.120, True),
+    ],
+)
+def test_few_commits_bound_what_is_noise_where_they_differ_by_more_than_their_replicates(levels, step, named):
+    logs = np.array([*levels, step])[:, None] + 0.01 * np.array([-1.5, -0.5, 0.5, 1.5])
+    values = np.exp(logs.mean(axis=1))
+    spreads = values * logs.std(axis=1, ddof=1) / 2
+    found = find_departures(values, spreads, replicates=[4] * 4)
+    assert [(one.index, one.state) for one in found] == [(3, "unconfirmed")] * named
 
 
 def test_after_an_early_change_point_a_young_level_is_its_own():

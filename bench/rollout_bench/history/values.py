@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import fsum, inf, sqrt
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 from ..schema.metrics import CONTROL_RATIO
@@ -18,7 +18,8 @@ class Measured:
     commits: list[Commit]
     points: list[Point]
     values: list[float]
-    """Medians of the samples."""
+    """Medians of the samples; of ratios to the control the geometric mean, as in a gate: engine starts may
+    have modes, and then the median of a few is farther off than their spread says."""
     spreads: list[float]
     """Standard errors of the values within a commit, the larger of those that samples and that records show;
     0 where there is one sample."""
@@ -40,15 +41,21 @@ def measured(points: Sequence[Point], metric: str) -> Measured:
     for commit, some in of_commit.items():
         records = [point.samples(metric) for point in some]
         samples = records[0] if len(records) == 1 else [one for record in records for one in record]
-        value = median(samples)
+        value = _middle(samples, metric)
         if 0 < value < inf:
             found.commits.append(commit)
             found.points.append(some[-1])
             found.values.append(value)
-            between = _standard_error([median(one) for one in records]) if len(records) > 1 else 0.0
+            between = _standard_error([_middle(one, metric) for one in records]) if len(records) > 1 else 0.0
             found.spreads.append(max(_standard_error(samples), between))
             found.replicates.append(len(samples) if metric == CONTROL_RATIO else 1)
     return replace(found, hardware=_hardware(found.points))
+
+
+def _middle(samples: Sequence[float], metric: str) -> float:
+    if metric != CONTROL_RATIO:
+        return median(samples)
+    return geometric_mean(samples) if min(samples) > 0 else 0.0
 
 
 def _standard_error(values: Sequence[float]) -> float:

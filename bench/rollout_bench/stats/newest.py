@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import fdtrc, stdtrit
 
 from .change_points import LEAST_POINTS, MEDIAN_ERROR, NO_NOISE, Shift
 from .ratios import LEAST_REPLICATES
@@ -31,6 +31,7 @@ PENDING = 8
 _HISTORY = 64  # points before it, from which the noise is known
 _LEVEL = 32  # of them, those that make the level at most
 _TAIL = 2.5  # the share beyond c times the greatest of n is c^-_TAIL / (n + 1)
+_SURELY_MORE = 0.05  # p value below which points differ by more than their replicates explain
 _WITHIN = 0.683  # share of Gaussian noise within a standard deviation
 _WORTH = 0.54  # degrees of freedom of a point, where that share is asked for and no sum of squares
 
@@ -59,8 +60,8 @@ def find_departures(
 ) -> list[Departure]:
     """Departures among the last PENDING points that lie after the last of `shifts`, oldest first.
 
-    Values, spreads and groups are as for `find_shifts`; `replicates` are those of each value whose standard
-    error its spread is. A point is judged by itself and those before it alone.
+    Values, spreads and groups are as for `find_shifts`; `replicates` are those of which a value is the mean
+    and its spread the standard error. A point is judged by itself and those before it alone.
     """
     logs = np.log(np.asarray(values, float))
     errors = np.zeros(len(logs)) if spreads is None else np.asarray(spreads) / np.asarray(values)
@@ -72,33 +73,47 @@ def find_departures(
         if found and found[-1].state != "withdrawn":
             break  # what follows one that stands is told by its state
         if at < LEAST_POINTS - 1:
-            found += _young(logs, errors, names, counts, edges[-1], at)
+            gone = [one.index for one in found]
+            found += _young(logs, errors, names, counts, edges[-1], at, gone)
         elif at >= edges[-1] + LEAST_LEVEL:
             found += _departure(logs, errors, names, [*edges, at])
     return found
 
 
 def _young(
-    logs: np.ndarray, errors: np.ndarray, names: np.ndarray, counts: np.ndarray, begin: int, at: int
+    logs: np.ndarray,
+    errors: np.ndarray,
+    names: np.ndarray,
+    counts: np.ndarray,
+    begin: int,
+    at: int,
+    gone: Sequence[int],
 ) -> list[Departure]:
-    """That of one of the first points, by what its replicates and those of the level before it differ by."""
+    """That of one of the first points, by what its replicates and those of the level before it differ by.
+
+    What has departed and come back, `gone`, is not of the level, nor a measure of its noise.
+    """
     same = names == names[at]
+    same[list(gone)] = False
     level = begin + np.flatnonzero(same[begin:at])
     of = [*level, at]
     if not len(level) or counts[of].min() < LEAST_REPLICATES:
         return []
     freedom = counts[of] - 1
     variance = max(float(np.sum(freedom * counts[of] * errors[of] ** 2) / freedom.sum()), NO_NOISE**2)
-    own = max(np.sqrt(variance / counts[at]), errors[at]) * MEDIAN_ERROR
+    own = max(np.sqrt(variance / counts[at]), errors[at])
     of_level = np.sqrt(variance / counts[level].sum()) * MEDIAN_ERROR
     sure = float(stdtrit(freedom.sum(), 1 - FALSE_ALARMS / 2))
     middle = float(np.median(logs[level]))
-    half = max(sure * float(np.hypot(own, of_level)), _beyond(np.abs(logs[level] - middle)))
+    half = sure * float(np.hypot(own, of_level))
+    if _vary_more(logs[level], errors[level], counts[level]):
+        half = max(half, _beyond(np.abs(logs[level] - middle)))
     shift = float(logs[at]) - middle
     if abs(shift) <= half:
         return []
     after = [float(one) - middle for one in logs[at + 1 :][same[at + 1 :]]]
-    enough = sure * float(np.hypot(own / np.sqrt(max(1, len(after))), of_level))
+    of_after = own * MEDIAN_ERROR / np.sqrt(max(1, len(after)))
+    enough = sure * float(np.hypot(of_after, of_level))
     return [_told(at, [*map(int, level)], shift, half, after, enough)]
 
 
@@ -124,6 +139,16 @@ def _departure(logs: np.ndarray, errors: np.ndarray, names: np.ndarray, edges: l
     after = [float(logs[i]) - middles[names[i]] for i in range(at + 1, len(logs)) if names[i] in middles]
     enough = sure * np.hypot(noise * MEDIAN_ERROR / np.sqrt(max(1, len(after))), of_level)
     return [_told(at, levels[names[at]], shift, half, after, float(enough))]
+
+
+def _vary_more(logs: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether points of a level differ by more than their replicates explain (F test)."""
+    if len(logs) < 2:
+        return False
+    freedom = counts - 1
+    explained = float(np.sum(freedom * errors**2) / freedom.sum())
+    ratio = float(np.var(logs, ddof=1)) / max(explained, NO_NOISE**2)
+    return float(fdtrc(len(logs) - 1, freedom.sum(), ratio)) < _SURELY_MORE
 
 
 def _beyond(rest: np.ndarray) -> float:
