@@ -20,17 +20,19 @@ from rollout_bench.stats.rounds import hodges_lehmann, slowed
 
 from .gate_errors import MOST, RESULTS, found, simulate, wrong
 
-EXAM = RESULTS / "h100-4x" / "exam"
-SMALL = [f"2026-11-27-0.5b-{gate}" for gate in ("gate", "worker-150-us", "driver-500-us")]
-LARGE = [f"2026-11-27-7b-gate-{number}" for number in (2, 3, 4, 5)]
-HISTORY = ["2026-11-27-0.5b-planted-history"]
+SMALL = [f"h100-4x/exam/2026-11-27-0.5b-{gate}.jsonl" for gate in ("gate", "worker-150-us", "driver-500-us")]
+LONGER = [f"h200-4x/exam/2026-11-28-0.5b-{gate}.jsonl" for gate in ("worker-150-us", "driver-400-us")]
+LARGE = [f"h100-4x/exam/2026-11-27-7b-gate-{number}.jsonl" for number in (2, 3, 4, 5)]
+HISTORY = ["h100-4x/exam/2026-11-27-0.5b-planted-history.jsonl"]
 ASKED = [
     ("0.5B, gates, 10 rounds", SMALL, 10, 0.05, 12),
+    ("0.5B, gates on H200s, 14 to 20 rounds", LONGER, 20, 0.05, 12),
+    ("0.5B, the same, first 10 rounds", LONGER, 10, 0.05, 12),
     ("0.5B, a history, 10 rounds", HISTORY, 10, 0.05, 12),
     ("0.5B, a history, 20 rounds", HISTORY, 20, 0.05, 12),
     ("7B, gates, 10 rounds", LARGE, 10, 0.03, 4),
 ]
-"""What it is of, files in EXAM, how many of their rounds, a slowdown, and in how many sessions to find it."""
+"""What it is of, files in results/, how many of their rounds, a slowdown, in how many sessions to find it."""
 BUDGETS = (4, 8, 12)
 
 
@@ -90,7 +92,7 @@ def row(units: np.ndarray, past: int, gates: int, slower: float, sessions: int) 
 
 def units_of(files: Sequence[str], rounds: int) -> np.ndarray:
     """`of_builds` of several files together."""
-    return np.concatenate([of_builds(EXAM / f"{file}.jsonl", rounds) for file in files])
+    return np.concatenate([of_builds(RESULTS / file, rounds) for file in files])
 
 
 def _cells(

@@ -1,9 +1,9 @@
-"""Gates drawn from sessions kept on four H100s: as rarely wrong, and as able, as docs/methodology.md says."""
+"""Gates drawn from sessions kept on four GPUs: as rarely wrong, and as able, as docs/methodology.md says."""
 
 import pytest
 from rollout_bench.stats.paired import ERROR
 
-from studies.kept_gates import ASKED, BUDGETS, EXAM, of_builds, row, units_of
+from studies.kept_gates import ASKED, BUDGETS, HISTORY, LONGER, row, units_of
 
 ABLE = [asked for asked in ASKED if asked[2] == 20 or asked[0].startswith("7B")]
 
@@ -23,8 +23,16 @@ def test_nine_gates_in_ten_find_what_they_are_to_find(asked):
     assert row(units_of(files, rounds), 0, 1000, slower, sessions)[-1] >= 0.9
 
 
-@pytest.mark.parametrize(("rounds", "noise"), [(10, [3.7, 4.0, 5.4]), (20, [2.7, 2.3, 3.7])])
-def test_with_more_rounds_sessions_differ_by_less(rounds, noise):
-    units = of_builds(EXAM / "2026-11-27-0.5b-planted-history.jsonl", rounds)
-    assert len(units) == 40
+@pytest.mark.parametrize(
+    ("files", "rounds", "number", "noise"),
+    [
+        (HISTORY, 10, 40, [3.7, 4.0, 5.4]),
+        (HISTORY, 20, 40, [2.7, 2.3, 3.7]),
+        (LONGER, 10, 24, [2.9, 4.1, 2.8]),
+        (LONGER, 20, 24, [1.7, 2.4, 1.8]),
+    ],
+)
+def test_with_more_rounds_sessions_differ_by_less(files, rounds, number, noise):
+    units = units_of(files, rounds)
+    assert len(units) == number
     assert 100 * units.std(axis=0) == pytest.approx(noise, abs=0.06)
