@@ -51,7 +51,7 @@ def test_series_that_differ_in_one_thing_have_different_names(other, tmp_path):
     assert len(titles) == 2
     index = {"project": "x", "benchmarks": {}, "revision_to_hash": {}}
     for point in found:
-        [left_out] = write_regressions(tmp_path, index, findings([point], {}), Results())
+        [left_out] = write_regressions(tmp_path, index, findings([point], {}), Results(), "")
         assert series_name(point.key) in left_out
         assert series_name(point.key) in (tmp_path / "regressions.xml").read_text()
 

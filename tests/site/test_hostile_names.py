@@ -126,7 +126,7 @@ def test_every_metric_has_a_file_of_its_own_and_the_page_is_reported_which(site)
         (folder / "change-points" / f"{point['slug']}.html").is_file() for point in front["change_points"]
     )
     outside = {path.name for path in folder.parent.iterdir()}
-    assert outside == {".git", "asv.conf.json", "html", "results"} | ({".asv"} & outside)
+    assert outside == {".git", "asv.conf.json", "bench", "html", "results"} | ({".asv"} & outside)
 
 
 def test_asvs_pages_are_not_given_what_they_would_read_as_html(site):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -117,6 +118,35 @@ def test_asvs_regressions_and_feed_are_what_detect_finds(slowed):
         [link] = entry.iter("{http://www.w3.org/2005/Atom}link")
         assert link.attrib["href"] == f"{page}#{name}"
         assert (folder / page).is_file()
+
+
+def plain_publish(root, pages, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", "asv", "publish", f"--html-dir={pages}"],
+        cwd=root, env=os.environ | variables, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_plain_asv_publish_lists_what_detect_finds_and_nothing_of_asvs_own_rule(slowed, tmp_path):
+    root, commits, _page = slowed
+    assert plain_publish(root, tmp_path / "html").returncode == 0
+    [row] = json.loads((tmp_path / "html" / "regressions.json").read_text())["regressions"]
+    assert row[0].startswith("rollout.Simulated.track_step_seconds('zmq', 8), ")
+    revisions = json.loads((tmp_path / "html" / "index.json").read_text())["revision_to_hash"]
+    [[before, after, *_values]] = row[-1]
+    assert [revisions[str(one)] for one in (before, after)] == [commits[6].hash, commits[7].hash]
+    feed = ElementTree.parse(tmp_path / "html" / "regressions.xml")
+    [link] = feed.iterfind("{*}entry/{*}link")
+    assert link.attrib["href"] == "index.html#regressions"
+
+
+def test_plain_asv_publish_says_in_a_line_what_it_lacks(slowed, tmp_path):
+    (tmp_path / "scipy.py").write_text("raise ImportError('no scipy here')")
+    done = plain_publish(slowed[0], tmp_path / "html", PYTHONPATH=str(tmp_path))
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "no scipy here, which `rollout-perf detect` needs: run `make setup`" in said
+    assert "Traceback" not in said
 
 
 def test_the_badge_says_how_many_regressions_are_open(slowed):

@@ -26,6 +26,7 @@ def write_checkout(root: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, root / name)
     (root / "benchmarks").mkdir()
+    (root / "bench").symlink_to(ROOT / "bench")
     for flavour in ("cpu", "cuda"):
         (root / "requirements" / f"{flavour}.in").write_text(LOCK)
         (root / "requirements" / f"{flavour}.lock").write_text(LOCK)

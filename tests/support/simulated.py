@@ -18,6 +18,7 @@ from rollout_bench.history.results import Commit, history
 from rollout_bench.measure.workload import Workload
 from rollout_bench.schema.record import MEASURED, Record, path_and_entry
 
+ROOT = Path(__file__).resolve().parents[2]
 MACHINE, ENVIRONMENT = "simulated-1x", "virtualenv-py3.12"
 PATHS = {"sync": 1.0, "vllm-mp": 1.05, "vllm-ray": 1.12, "zmq": 1.02, "ray": 1.3}
 SPLIT = {"wire_encode_seconds": 0.03, "wire_send_seconds": 0.02, "wire_wait_seconds": 0.75,
@@ -32,7 +33,10 @@ Slower = Callable[[str, int, int], float]
 
 
 def write_repository(folder: Path, commits: int) -> list[Commit]:
-    """A repository with that many empty commits, a day apart; they are returned oldest first."""
+    """A repository with that many empty commits, a day apart; they are returned oldest first.
+
+    Beside them is what asv.conf.json, copied into it, needs.
+    """
     subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
     stream = []
     for number in range(commits):
@@ -44,6 +48,7 @@ def write_repository(folder: Path, commits: int) -> list[Commit]:
     subprocess.run(
         ["git", "-C", str(folder), "fast-import", "--quiet"], input="".join(stream), text=True, check=True
     )
+    (folder / "bench").symlink_to(ROOT / "bench")  # asv's plugin is there
     return history(folder)
 
 

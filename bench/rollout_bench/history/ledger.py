@@ -32,7 +32,7 @@ UNRESOLVED = "# cannot be resolved: "
 GIGABYTES = {"cpu": 3.5, "cuda": 8.0}
 """What an environment takes."""
 
-_LINKED = ("benchmarks", "control.toml", "pyproject.toml", "tracked.toml")
+_LINKED = ("bench", "benchmarks", "control.toml", "pyproject.toml", "tracked.toml")
 _BRANCH = "main"
 
 

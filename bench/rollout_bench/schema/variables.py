@@ -52,6 +52,10 @@ MACHINE = "ROLLOUT_PERF_MACHINE"
 """The machine's name in results/ where --machine does not say it: a runner that is made anew for each run has
 another host name each time. People and CI set it; `history.asv_runs` reads it."""
 
+PAGES = "ROLLOUT_PERF_PAGES"
+"""Anything: whoever runs asv writes the regressions of its pages. `site.asv_pages` sets it; `site.asv_plugin`
+reads it."""
+
 CONTROL_PACKAGES = "ROLLOUT_PERF_CONTROL_PACKAGES"
 """The PYTHONPATH of the control where ASV_PYTHONPATH lends the packages of a ledger's release: the control's
 stay what they are. People set it; `measure.control` reads it."""

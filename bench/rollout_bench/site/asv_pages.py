@@ -20,6 +20,7 @@ from asv.graph import Graph
 from ..errors import BenchError
 from ..history.findings import Finding
 from ..history.results import Commit, Results
+from ..schema.variables import PAGES
 from .asv_regressions import write_regressions
 from .libraries import CLASSIC as LIBRARIES
 from .libraries import Libraries
@@ -42,7 +43,7 @@ _NO_LIBRARIES = (
 
 def run_asv_publish(asv: str, root: Path, folder: Path) -> None:
     """Have asv write its pages into `folder`. Raises BenchError with asv's words where it fails."""
-    code, said = run_tool([asv, "publish", f"--html-dir={folder}"], root)
+    code, said = run_tool([asv, "publish", f"--html-dir={folder}"], root, variables={PAGES: "1"})
     if code:
         raise BenchError(f"asv publish failed: {said[-1] if said else f'exit code {code}'}")
 
@@ -58,7 +59,7 @@ def finish_asv_pages(
     index = json.loads((folder / "index.json").read_text())
     left_out = leave_out_markup(index)
     _leave_out_without_values(folder, index)
-    left_out += write_regressions(folder, index, found, results)
+    left_out += write_regressions(folder, index, found, results, "../regressions.html")
     _say_which_way_is_better(index)
     (folder / "index.json").write_text(json.dumps(index))
     subjects = {commit.hash: commit.subject for commit in commits}

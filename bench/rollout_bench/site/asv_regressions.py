@@ -13,26 +13,43 @@ from typing import Any
 
 from asv.graph import Graph
 
-from ..history.detect import ChangePoint
-from ..history.findings import Finding
+from ..errors import UsageError
+from ..history.detect import ChangePoint, find_change_points
+from ..history.findings import Finding, findings
+from ..history.order import read_in_order
 from ..history.results import Results
+from ..history.triage import Decision, read_triage
 from ..history.values import measured
 from ..report.names import series_name
 from .feed import write_feed
 
 
+def detect_regressions(folder: Path, index: Mapping[str, Any], kept: Path, root: Path) -> list[str]:
+    """Write both over pages that plain asv makes of results in `kept`; what was passed over, a line each."""
+    results = read_in_order(kept, root)
+    said = [*results.warnings, *(f"damaged and passed over: {damage}" for damage in results.damaged_lines())]
+    decisions: dict[str, Decision] = {}
+    try:
+        decisions = read_triage(kept)
+    except UsageError as error:
+        said.append(f"damaged and passed over: {error}")
+    found = findings(find_change_points(results, root), decisions)
+    return said + write_regressions(folder, index, found, results, "index.html#regressions")
+
+
 def write_regressions(
-    folder: Path, index: Mapping[str, Any], found: Sequence[Finding], results: Results
+    folder: Path, index: Mapping[str, Any], found: Sequence[Finding], results: Results, page: str
 ) -> list[str]:
     """Write regressions.json and regressions.xml of asv's pages; what the first leaves out, a line each.
 
-    Both have what is open. asv's page can show what asv has a benchmark and a graph of.
+    Both have what is open. asv's page can show what asv has a benchmark and a graph of. The feed leads to
+    `page`.
     """
     worse = [point for one in found if one.is_open for point in one.points if point.slower_still]
     rows = [_row(folder, index, one, results) for one in worse]
     kept = [row for row in rows if row is not None]
     (folder / "regressions.json").write_text(json.dumps({"regressions": kept}))
-    write_feed(folder / "regressions.xml", found, "../regressions.html")
+    write_feed(folder / "regressions.xml", found, page)
     lacking = [series_name(one.key) for one, row in zip(worse, rows, strict=True) if row is None]
     more = f" and {len(lacking) - 1} more series" if len(lacking) > 1 else ""
     return (

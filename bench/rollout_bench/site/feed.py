@@ -19,7 +19,10 @@ _LETTER = 6.6  # pixels of a letter, about
 
 
 def write_feed(file: Path, found: Sequence[Finding], page: str) -> None:
-    """An entry for each open regression, which leads to its place on `page`, as seen from the file."""
+    """An entry for each open regression, which leads to its place on `page`, as seen from the file.
+
+    A page that is a place itself has no places.
+    """
     entries = [_entry(one, page) for one in found if one.is_open]
     title = "rollout-perf: what has become slower, and is open"
     write_atom(str(file), entries, author="rollout-perf", title=title, address="rollout-perf")
@@ -45,10 +48,11 @@ def _many_open(found: Sequence[Finding]) -> int:
 
 
 def _entry(one: Finding, page: str) -> FeedEntry:
-    what, link = summary(one), f"{page}#{one.name}"
+    what, place = summary(one), f"{page}#{one.name}"
+    link = page if "#" in page else place
     between = f"after {one.last_before}, up to {one.first}; {environment(one.environment)}"
     when = datetime.fromtimestamp(one.first.time, UTC)
-    return FeedEntry(in_xml(what), when, link, in_xml(html.escape(f"{what}; {between}")), [link])
+    return FeedEntry(in_xml(what), when, link, in_xml(html.escape(f"{what}; {between}")), [place])
 
 
 def _svg(message: str, color: str) -> str:

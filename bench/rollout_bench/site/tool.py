@@ -3,12 +3,15 @@
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from .. import git
 
 
-def run_tool(command: list[str], folder: Path, seconds: float | None = None) -> tuple[int, list[str]]:
+def run_tool(
+    command: list[str], folder: Path, seconds: float | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[int, list[str]]:
     """The exit code of a tool, and the lines that it has printed.
 
     It has a process group of its own: where it takes too long or this is interrupted, its forks end too.
@@ -16,7 +19,7 @@ def run_tool(command: list[str], folder: Path, seconds: float | None = None) -> 
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=git.environment(),
+        env=git.environment() | dict(variables or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
