@@ -28,8 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # share what takes long to make: xdist 3.8 does not heed its groups under pytest 9.2.
 LIGHT := not (engine or exam or baseline or endurance or gpu or hosts)
 IN_THREE := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-# Three files at once are hardly faster than two on 2 cores, which two keep busy. Tests of a file share a cluster of
-# Ray's.
+# Three files at once are hardly faster than two on 2 cores, which two keep busy. Tests of a file share a Ray cluster.
 # tests/conftest.py puts the files that take longest first; xdist would begin with those that have the most tests.
 ENGINE := python -m pytest -m "engine and not (exam or baseline or endurance or gpu or hosts)" -n 2 --dist loadfile \
 	--no-loadscope-reorder

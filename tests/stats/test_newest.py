@@ -119,13 +119,11 @@ def test_a_second_commit_is_held_against_the_first_and_one_replicate_says_nothin
 @pytest.mark.parametrize(
     ("levels", "step", "named"),
     [
-        ((0.0, 0.010, -0.008), 0.034, True),  # as far apart as their replicates make them
+        # as far apart as their replicates make them
+        ((0.0, 0.010, -0.008), 0.034, True),
         ((0.0, 0.010, -0.008), 0.020, False),
-        (
-            (0.0, 0.030, -0.024),
-            0.100,
-            False,
-        ),  # farther: what is unlike replicates counts, four times the greatest
+        # farther: 3.6 times their greatest departure counts, too
+        ((0.0, 0.030, -0.024), 0.100, False),
         ((0.0, 0.030, -0.024), 0.120, True),
     ],
 )

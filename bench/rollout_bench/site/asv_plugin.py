@@ -23,14 +23,15 @@ def setup() -> None:
 
 def _publish(cls: Any, conf: Any, repo: Any, benchmarks: Any, graphs: Any, revisions: dict[str, int]) -> None:
     sys.path.insert(0, str(BENCH))
+    from rollout_bench.errors import BenchError
+    from rollout_bench.schema.variables import PAGES
+
+    if PAGES in os.environ:
+        return
     try:
-        from rollout_bench.errors import BenchError
-        from rollout_bench.schema.variables import PAGES
         from rollout_bench.site.asv_regressions import detect_regressions
     except ImportError as error:
         raise UserError(f"{error}, which `rollout-perf detect` needs: run `make setup`") from None
-    if PAGES in os.environ:
-        return
     index = {
         "benchmarks": dict(benchmarks),
         "revision_to_hash": {revision: commit for commit, revision in revisions.items()},

@@ -25,7 +25,7 @@ from .feed import write_feed
 
 
 def detect_regressions(folder: Path, index: Mapping[str, Any], kept: Path, root: Path) -> list[str]:
-    """Write both over pages that plain asv makes of results in `kept`; what was passed over, a line each."""
+    """`write_regressions` of what is found in `kept`, for pages of plain asv; with what was passed over."""
     results = read_in_order(kept, root)
     said = [*results.warnings, *(f"damaged and passed over: {damage}" for damage in results.damaged_lines())]
     decisions: dict[str, Decision] = {}
